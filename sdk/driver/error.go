@@ -1,0 +1,141 @@
+package driver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+)
+
+// Error is how everything in sero fails: with a reason that programs decide on,
+// a line that people read, and what they can do. It crosses every wire whole.
+type Error struct {
+	Reason    Reason
+	Message   string   // one line, no driver's name in it, no full stop
+	Driver    string   // set once, where the error enters the core
+	Resource  string   // what it is about: an id, a path, a port
+	Field     string   // the request field at fault: "mounts[2].target"
+	Retryable bool     // the same call may succeed later, nothing changed
+	Remedies  []Remedy // best first
+	Err       error    // the cause, for errors.Is; it does not cross the wire
+}
+
+// Remedy is one thing that a person can do.
+type Remedy struct {
+	Text    string   // imperative, no full stop
+	Command []string // the argument vector to run, if there is one
+}
+
+// Reason is what programs decide on. A reader treats one it does not know as
+// Internal and shows it.
+type Reason string
+
+// The reasons. docs/errors.md tells for each who gives it and what to do.
+const (
+	// Of the engine.
+	EngineNotInstalled Reason = "ENGINE_NOT_INSTALLED" // not on this machine
+	EngineNotRunning   Reason = "ENGINE_NOT_RUNNING"   // installed, stopped
+	EngineWedged       Reason = "ENGINE_WEDGED"        // does not answer
+	EngineTooOld       Reason = "ENGINE_TOO_OLD"       // a newer one is needed
+	PermissionDenied   Reason = "PERMISSION_DENIED"    // the engine or system refuses this user
+	OutOfDisk          Reason = "OUT_OF_DISK"
+	OutOfMemory        Reason = "OUT_OF_MEMORY"
+
+	// Of images.
+	ImageNotFound    Reason = "IMAGE_NOT_FOUND"
+	ImageBuildFailed Reason = "IMAGE_BUILD_FAILED"
+	ImageInUse       Reason = "IMAGE_IN_USE"
+
+	// Of sandboxes and what is in them.
+	NotFound             Reason = "NOT_FOUND"
+	NotRunning           Reason = "NOT_RUNNING"
+	NotStopped           Reason = "NOT_STOPPED"
+	AlreadyExists        Reason = "ALREADY_EXISTS"   // with another spec
+	ForeignResource      Reason = "FOREIGN_RESOURCE" // not sero's; never touched
+	Corrupt              Reason = "CORRUPT"          // remove by force and make anew
+	NameInvalid          Reason = "NAME_INVALID"
+	MountDenied          Reason = "MOUNT_DENIED"
+	PortInUse            Reason = "PORT_IN_USE"
+	CommandNotFound      Reason = "COMMAND_NOT_FOUND"      // a shell's 127
+	CommandNotExecutable Reason = "COMMAND_NOT_EXECUTABLE" // a shell's 126
+
+	// Of any call.
+	InvalidArgument Reason = "INVALID_ARGUMENT"
+	ConfigInvalid   Reason = "CONFIG_INVALID"
+	Unsupported     Reason = "UNSUPPORTED" // a capability is missing
+	Timeout         Reason = "TIMEOUT"
+	Canceled        Reason = "CANCELED"
+	Internal        Reason = "INTERNAL"
+
+	// Given by the core, about drivers.
+	DriverNotFound     Reason = "DRIVER_NOT_FOUND"    // no driver of that name
+	DriverIncompatible Reason = "DRIVER_INCOMPATIBLE" // versions or protocol
+	DriverCrashed      Reason = "DRIVER_CRASHED"      // with its last words
+	DriverFailed       Reason = "DRIVER_FAILED"       // it does not start
+	DriverUntrusted    Reason = "DRIVER_UNTRUSTED"    // owner, mode or checksum
+	DriverSetAside     Reason = "DRIVER_SET_ASIDE"    // it crashed or timed out too often
+	NoDriver           Reason = "NO_DRIVER"           // none that may be used works here
+	IsolationRequired  Reason = "ISOLATION_REQUIRED"  // falling back to the host is not allowed
+)
+
+// Error is the message, with the driver's name where it is known.
+func (e *Error) Error() string {
+	if e.Driver != "" {
+		return e.Driver + ": " + e.Message
+	}
+	return e.Message
+}
+
+// Unwrap gives the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Is lets errors.Is(err, &Error{Reason: r}) compare by reason.
+func (e *Error) Is(target error) bool {
+	t, ok := target.(*Error)
+	return ok && t.Reason == e.Reason && t.Message == ""
+}
+
+// Errorf makes an Error; the format may wrap a cause with %w.
+func Errorf(reason Reason, format string, args ...any) *Error {
+	err := fmt.Errorf(format, args...)
+	return &Error{Reason: reason, Message: err.Error(), Err: errors.Unwrap(err)}
+}
+
+// About sets what the error is about and returns it.
+func (e *Error) About(resource string) *Error {
+	e.Resource = resource
+	return e
+}
+
+// Remedy adds something to do, with the command for it if there is one, and
+// returns the error.
+func (e *Error) Remedy(text string, command ...string) *Error {
+	e.Remedies = append(e.Remedies, Remedy{Text: text, Command: command})
+	return e
+}
+
+// AsError is err as an *Error: itself if it is one, Canceled or Timeout for the
+// end of a context, Internal for anything else. It is nil for nil.
+func AsError(err error) *Error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	reason := Internal
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		reason = Timeout
+	case errors.Is(err, context.Canceled):
+		reason = Canceled
+	}
+	return &Error{Reason: reason, Message: err.Error(), Retryable: reason == Timeout, Err: err}
+}
+
+// ReasonOf is the reason of err, or the empty string for nil.
+func ReasonOf(err error) Reason {
+	if err == nil {
+		return ""
+	}
+	return AsError(err).Reason
+}
