@@ -1,0 +1,161 @@
+// Package paths says where sero keeps things: what lasts in its home, what
+// lives with the daemon in its run directory. The CLI and the daemon both ask
+// here, so they cannot look in different places.
+package paths
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io/fs"
+	"os"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// The environment variables that move sero's directories.
+const (
+	HomeVariable = "SERO_HOME"
+	RunVariable  = "SERO_RUNTIME_DIR"
+)
+
+// MaxRun is the longest run directory, in bytes: the path of a unix socket is
+// limited to 104 on macOS, and the drivers' sockets are some levels below.
+const MaxRun = 60
+
+// Home is the directory of what lasts: $SERO_HOME, else .sero in the user's
+// home directory. It is absolute and may not exist yet.
+//
+// It fails with ConfigInvalid when the variable is not absolute or when the
+// user has no home directory.
+func Home() (string, error) {
+	if dir := os.Getenv(HomeVariable); dir != "" {
+		return absolute(HomeVariable, dir)
+	}
+	if dir := os.Getenv("HOME"); dir != "" {
+		dir, err := absolute("HOME", dir)
+		return filepath.Join(dir, ".sero"), err
+	}
+	if dir := accountHome(); dir != "" {
+		return filepath.Join(dir, ".sero"), nil
+	}
+	return "", driver.Errorf(driver.ConfigInvalid, "there is no home directory: HOME is not set and the account has none").
+		Remedy("set " + HomeVariable + " to a directory for sero's files")
+}
+
+// Drivers is where a user's own drivers are found.
+func Drivers(home string) string { return filepath.Join(home, "drivers") }
+
+// State is where the daemon keeps what must outlast it.
+func State(home string) string { return filepath.Join(home, "state") }
+
+// Config is the user's configuration file.
+func Config(home string) string { return filepath.Join(home, "config.json") }
+
+// DaemonLog is the daemon's log file.
+func DaemonLog(home string) string { return filepath.Join(home, "log", "daemon.log") }
+
+// Socket is where the daemon of a run directory serves.
+func Socket(run string) string { return filepath.Join(run, "sero.sock") }
+
+// Lock is the file whose lock the daemon of a run directory holds. It is never
+// deleted: two processes could then lock two files of the same name.
+func Lock(run string) string { return filepath.Join(run, "sero.lock") }
+
+// Run is the directory of the daemon's socket and lock for the home that Home
+// gives: $SERO_RUNTIME_DIR, else sero in $XDG_RUNTIME_DIR, else one in /tmp. A
+// home other than the account's own has a run directory of its own, so that two
+// installations never share a daemon. It is made if it is missing, with mode
+// 0700.
+//
+// It fails with ConfigInvalid for a path that is relative or longer than
+// MaxRun, and with PermissionDenied for one that is a symlink, belongs to
+// another user, or is open to others.
+func Run() (string, error) {
+	dir, err := runPath()
+	if err != nil {
+		return "", err
+	}
+	if len(dir) > MaxRun {
+		return "", driver.Errorf(driver.ConfigInvalid,
+			"the run directory %s is too long: %d bytes, at most %d leave room for the sockets in it", dir, len(dir), MaxRun).
+			About(dir).Remedy("set " + RunVariable + " to a shorter path")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return "", unusable(dir, "cannot be made: "+err.Error())
+	}
+	return dir, checkPrivate(dir)
+}
+
+func runPath() (string, error) {
+	if dir := os.Getenv(RunVariable); dir != "" {
+		return absolute(RunVariable, dir)
+	}
+	home, err := Home()
+	if err != nil {
+		return "", err
+	}
+	uid := strconv.Itoa(os.Getuid())
+	if account := accountHome(); account == "" || home != filepath.Join(account, ".sero") {
+		sum := sha256.Sum256([]byte(home))
+		return filepath.Join("/tmp", "sero-"+uid+"-"+hex.EncodeToString(sum[:4])), nil
+	}
+	// After su or sudo the variable may still name the other user's directory.
+	if xdg := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(xdg) && checkPrivate(xdg) == nil {
+		return filepath.Join(xdg, "sero"), nil
+	}
+	// Not os.TempDir: TMPDIR differs between programs of one user, and each value
+	// would get a daemon of its own.
+	return filepath.Join("/tmp", "sero-"+uid), nil
+}
+
+// accountHome is the home directory that the system has for this user, whatever
+// HOME says; empty when there is none.
+func accountHome() string {
+	u, err := user.Current()
+	if err != nil || !filepath.IsAbs(u.HomeDir) {
+		return ""
+	}
+	return filepath.Clean(u.HomeDir)
+}
+
+// checkPrivate refuses a directory that another user could have prepared or can
+// reach into: whoever can, can serve in the daemon's place.
+func checkPrivate(dir string) error {
+	info, err := os.Lstat(dir)
+	if err != nil {
+		return unusable(dir, "cannot be read: "+err.Error())
+	}
+	if info.Mode()&fs.ModeSymlink != 0 {
+		return unusable(dir, "is a symlink")
+	}
+	if !info.IsDir() {
+		return unusable(dir, "is not a directory")
+	}
+	if stat, ok := info.Sys().(*syscall.Stat_t); ok && int(stat.Uid) != os.Getuid() {
+		return unusable(dir, "belongs to another user, uid "+strconv.Itoa(int(stat.Uid)))
+	}
+	if info.Mode().Perm()&0o077 != 0 {
+		err := unusable(dir, "is open to other users, mode "+info.Mode().Perm().String())
+		err.Remedies = append([]driver.Remedy{{Text: "close it to others", Command: []string{"chmod", "700", dir}}}, err.Remedies...)
+		return err
+	}
+	return nil
+}
+
+func unusable(dir, why string) *driver.Error {
+	return driver.Errorf(driver.PermissionDenied, "the run directory %s %s", dir, why).
+		About(dir).Remedy("set " + RunVariable + " to a directory of your own")
+}
+
+func absolute(variable, dir string) (string, error) {
+	if !filepath.IsAbs(dir) {
+		return "", driver.Errorf(driver.ConfigInvalid, "%s is not an absolute path: %q", variable, dir).
+			About(variable).Remedy("set " + variable + " to an absolute path")
+	}
+	return filepath.Clean(dir), nil
+}
