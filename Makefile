@@ -1,0 +1,126 @@
+# Everything that people and CI do with this repository. Needs Go, git and make;
+# what else a target needs is installed into .tmp/bin, at the versions below.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules --no-print-directory
+
+BUF_VERSION ?= v1.75.0
+GOLANGCI_LINT_VERSION ?= v2.15.0
+GOVULNCHECK_VERSION ?= v1.9.0
+
+GO ?= go
+PREFIX ?= $(HOME)/.local
+# The driver that `make conformance` looks at: a name, or the path of a binary.
+DRIVER ?= host
+# What `make test` runs; a package pattern.
+PKG ?= ./...
+
+TOOLS := .tmp/bin
+BUF := $(TOOLS)/buf-$(BUF_VERSION)
+GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
+GENERATED := sdk/internal/driverpb core/api/apipb
+
+.PHONY: help
+help: ## Show what there is
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## Build bin/sero
+	@mkdir -p bin
+	$(GO) build -trimpath -o bin/sero ./cmd/sero
+
+.PHONY: demo
+demo: ## Show the main job on a small web server, with the host driver
+	@bash scripts/demo.sh
+
+.PHONY: test
+test: ## Run every test that this machine can run (PKG=./core/...; SERO_TEST_REQUIRE=race,... makes skips fail)
+	@$(GO) run ./scripts/testall $(PKG)
+
+.PHONY: bench
+bench: ## Run the benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+.PHONY: conformance
+conformance: build ## Hold one driver to the contract (DRIVER=host, or the path of a binary)
+	bin/sero driver test "$(DRIVER)"
+
+.PHONY: check
+check: lint arch proto-lint proto-breaking generated darwin test ## All that must pass before a commit
+
+.PHONY: arch
+arch: ## Check the rules of the house: imports, sizes, docs
+	$(GO) test -count=1 .
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run the linters and check the formatting
+	$(GOLANGCI_LINT) fmt --diff
+	$(GOLANGCI_LINT) run
+
+.PHONY: fmt
+fmt: $(GOLANGCI_LINT) $(BUF) ## Format Go and proto files
+	$(GOLANGCI_LINT) fmt
+	$(BUF) format -w
+
+.PHONY: generate
+generate: $(BUF) ## Generate Go from the proto files
+	$(BUF) generate --template buf.gen.driver.yaml
+	$(BUF) generate --template buf.gen.api.yaml
+
+.PHONY: generated
+generated: generate ## Fail if the generated code is not what the proto files say
+	@git diff --exit-code -- $(GENERATED) || { echo "run make generate and commit $(GENERATED)" >&2; exit 1; }
+	@untracked=$$(git ls-files --others --exclude-standard -- $(GENERATED)); \
+		[ -z "$$untracked" ] || { echo "not committed: $$untracked" >&2; exit 1; }
+
+.PHONY: proto-lint
+proto-lint: $(BUF) ## Lint the proto files and check their formatting
+	$(BUF) lint
+	$(BUF) format --diff --exit-code
+
+.PHONY: proto-breaking
+proto-breaking: $(BUF) ## Fail if a proto change would break older drivers or clients
+	$(BUF) breaking --against proto/baseline.binpb
+
+.PHONY: proto-baseline
+proto-baseline: $(BUF) ## Make the present proto files what later changes are compared with
+	$(BUF) build --exclude-source-info -o proto/baseline.binpb
+
+.PHONY: vuln
+vuln: $(GOVULNCHECK) ## Look for known vulnerabilities in what the code calls
+	$(GOVULNCHECK) ./...
+
+.PHONY: darwin
+darwin: ## Build and vet for macOS on Apple silicon, tests included
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build ./...
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./...
+
+.PHONY: install
+install: build ## Install sero into PREFIX/bin (~/.local/bin)
+	@mkdir -p "$(PREFIX)/bin"
+	install -m 755 bin/sero "$(PREFIX)/bin/sero"
+
+.PHONY: clean
+clean: ## Remove what was built and the tools
+	rm -rf bin .tmp
+
+# A tool's file carries its version: another version is another file.
+$(BUF):
+	$(call install-tool,buf,github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION))
+
+$(GOLANGCI_LINT):
+	$(call install-tool,golangci-lint,github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_LINT_VERSION))
+
+$(GOVULNCHECK):
+	$(call install-tool,govulncheck,golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION))
+
+define install-tool
+@mkdir -p $(TOOLS)
+@echo "installing $(2)"
+@GOBIN="$(CURDIR)/$(TOOLS)" $(GO) install $(2)
+@ln -f $(TOOLS)/$(1) $@
+endef

@@ -1,0 +1,33 @@
+// Package testutil is for tests only: how they say that this machine cannot run
+// them.
+package testutil
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// RequireVariable lists what this machine must have, separated by commas; "all"
+// is everything. CI sets it, so that nothing is skipped there unnoticed.
+const RequireVariable = "SERO_TEST_REQUIRE"
+
+// Missing ends a test that needs something which this machine does not have:
+// what is one word for it ("docker", "macos"), reason says how that was found
+// out. The test is skipped, or fails where [RequireVariable] lists the word.
+func Missing(t testing.TB, what, reason string) {
+	t.Helper()
+	if required(os.Getenv(RequireVariable), what) {
+		t.Fatalf("missing %s, which %s demands: %s", what, RequireVariable, reason)
+	}
+	t.Skipf("missing %s: %s", what, reason)
+}
+
+func required(list, what string) bool {
+	for word := range strings.SplitSeq(list, ",") {
+		if word = strings.TrimSpace(word); word == what || word == "all" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,57 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+const stream = `{"Action":"start","Package":"x/a"}
+{"Action":"run","Package":"x/a","Test":"TestGood"}
+{"Action":"pass","Package":"x/a","Test":"TestGood"}
+{"Action":"run","Package":"x/a","Test":"TestAbsent"}
+{"Action":"output","Package":"x/a","Test":"TestAbsent","Output":"    a_test.go:9: missing docker: no engine answers\n"}
+{"Action":"output","Package":"x/a","Test":"TestAbsent","Output":"--- SKIP: TestAbsent (0.00s)\n"}
+{"Action":"skip","Package":"x/a","Test":"TestAbsent"}
+{"Action":"pass","Package":"x/a","Elapsed":1.25}
+{"Action":"skip","Package":"x/none","Elapsed":0}
+`
+
+const failing = `{"Action":"run","Package":"x/b","Test":"TestBad"}
+{"Action":"output","Package":"x/b","Test":"TestBad","Output":"    b_test.go:3: got 1, want 2\n"}
+{"Action":"fail","Package":"x/b","Test":"TestBad"}
+{"Action":"run","Package":"x/b","Test":"TestDied"}
+{"Action":"output","Package":"x/b","Test":"TestDied","Output":"panic: last words\n"}
+{"Action":"fail","Package":"x/b","Elapsed":0.5}
+{"ImportPath":"x/c","Action":"build-output","Output":"c.go:1: undefined: y\n"}
+{"Action":"fail","Package":"x/c","FailedBuild":"x/c"}
+`
+
+func TestReport(t *testing.T) {
+	var out strings.Builder
+	r := newReport(&out)
+	r.read(strings.NewReader(stream))
+	r.summary(2 * time.Second)
+	if code := r.exitCode(); code != 0 {
+		t.Errorf("exit code %d with nothing failed", code)
+	}
+	contains(t, out.String(), "ok  \tx/a\t1.2s\n", "missing docker: no engine answers\n      a TestAbsent\n",
+		"ok: 1 tests passed, 0 failed, 1 skipped, in 1 packages and 2 s\n")
+
+	r.read(strings.NewReader(failing))
+	r.summary(3 * time.Second)
+	if code := r.exitCode(); code != 1 {
+		t.Errorf("exit code %d with failed tests", code)
+	}
+	contains(t, out.String(), "b_test.go:3: got 1, want 2\n", "panic: last words\n", "c.go:1: undefined: y\n",
+		"  x/b TestBad\n", "  x/c\n", "FAIL: 1 tests passed, 2 failed,")
+}
+
+func contains(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			t.Errorf("the output lacks %q:\n%s", part, text)
+		}
+	}
+}
