@@ -1,0 +1,143 @@
+// Package daemonclient finds sero's daemon or starts it, and speaks its API.
+//
+// It owns how a CLI process meets the daemon: the socket, the start on demand
+// and its races, the check of versions, and what a broken connection means to a
+// person. It does not own what is asked of the daemon.
+package daemonclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/sero-labs/sero-runtime/core/api/apipb"
+	"github.com/sero-labs/sero-runtime/core/api/apipb/apipbconnect"
+	"github.com/sero-labs/sero-runtime/internal/paths"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// answerTimeout is how long a daemon that accepts a connection may take to say
+// who it is before it counts as hanging.
+const answerTimeout = 10 * time.Second
+
+// maxMessage is the largest message that the daemon may send, in bytes.
+const maxMessage = 16 << 20
+
+// The reasons of errors about the daemon itself.
+const (
+	// DaemonFailed tells that the daemon does not start.
+	DaemonFailed driver.Reason = "DAEMON_FAILED"
+	// DaemonNotRunning tells that no daemon runs and none was to be started.
+	DaemonNotRunning driver.Reason = "DAEMON_NOT_RUNNING"
+	// DaemonUnresponsive tells that it runs and does not answer.
+	DaemonUnresponsive driver.Reason = "DAEMON_UNRESPONSIVE"
+	// DaemonLost tells that it went away in the middle of a call.
+	DaemonLost driver.Reason = "DAEMON_LOST"
+)
+
+// Client is a connection to a daemon that has answered. Errors of its services
+// are Connect errors; Error makes them sero's.
+type Client struct {
+	Workspaces apipbconnect.WorkspaceServiceClient
+	Exec       apipbconnect.ExecServiceClient
+	DevServers apipbconnect.DevServerServiceClient
+	Drivers    apipbconnect.DriverServiceClient
+	Daemon     apipbconnect.DaemonServiceClient
+
+	// Status is what the daemon said of itself when it was met.
+	Status *apipb.GetStatusResponse
+
+	transport *http.Transport
+}
+
+// Find meets the daemon that runs. It fails with DaemonNotRunning when none
+// does, and with DaemonUnresponsive when one does and stays silent.
+func Find(ctx context.Context) (*Client, error) {
+	run, err := paths.Run()
+	if err != nil {
+		return nil, err
+	}
+	return dial(ctx, paths.Socket(run))
+}
+
+// Close ends the connection, and with it every call on it.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// dial meets the daemon at a socket.
+func dial(ctx context.Context, socket string) (*Client, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, driver.AsError(context.Cause(ctx))
+		}
+		e := driver.Errorf(DaemonNotRunning, "no daemon is running").About(socket)
+		e.Err = err
+		return nil, e
+	}
+	c := newClient(socket, conn)
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errSilent)
+	defer cancel()
+	c.Status, err = c.Daemon.GetStatus(ctx, &apipb.GetStatusRequest{})
+	if err == nil {
+		return c, nil
+	}
+	c.Close()
+	if errors.Is(context.Cause(ctx), errSilent) {
+		return nil, unresponsive(socket, conn)
+	}
+	if e := Error(err); e.Reason != DaemonLost {
+		return nil, e
+	}
+	// It was on its way out.
+	return nil, driver.Errorf(DaemonNotRunning, "the daemon is ending").About(socket)
+}
+
+var errSilent = errors.New("the daemon does not answer")
+
+func unresponsive(socket string, conn net.Conn) error {
+	e := driver.Errorf(DaemonUnresponsive, "the daemon does not answer within %v", answerTimeout).About(socket)
+	if pid := peerPID(conn); pid > 0 {
+		return e.Remedy("end it; what it runs in host mode ends with it", "kill", fmt.Sprint(pid))
+	}
+	return e.Remedy("end the process that serves " + socket)
+}
+
+// newClient speaks HTTP/2 over conn first and dials again should it break.
+func newClient(socket string, conn net.Conn) *Client {
+	first := make(chan net.Conn, 1)
+	first <- conn
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{
+		Protocols: protocols,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			select {
+			case conn := <-first:
+				return conn, nil
+			default:
+				return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+			}
+		},
+		DisableCompression: true,
+	}
+	httpClient := &http.Client{Transport: transport}
+	const url = "http://sero"
+	options := []connect.ClientOption{
+		// Both ends are on one machine: compressing would only cost time.
+		connect.WithAcceptCompression("gzip", nil, nil),
+		connect.WithReadMaxBytes(maxMessage),
+	}
+	return &Client{
+		Workspaces: apipbconnect.NewWorkspaceServiceClient(httpClient, url, options...),
+		Exec:       apipbconnect.NewExecServiceClient(httpClient, url, options...),
+		DevServers: apipbconnect.NewDevServerServiceClient(httpClient, url, options...),
+		Drivers:    apipbconnect.NewDriverServiceClient(httpClient, url, options...),
+		Daemon:     apipbconnect.NewDaemonServiceClient(httpClient, url, options...),
+		transport:  transport,
+	}
+}

@@ -1,0 +1,186 @@
+package daemonclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/internal/paths"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+const (
+	// startTimeout is how long a daemon may take from its start to its first
+	// answer.
+	startTimeout = 30 * time.Second
+	// maxLog is the size in bytes at which the log is set aside when a daemon is
+	// started.
+	maxLog = 8 << 20
+	// lastWords is how many lines of the log are shown of a daemon that failed.
+	lastWords = 8
+)
+
+// Ensure meets the daemon, starting it when none runs. Any number of processes
+// may do this at once: each starts a daemon, all but one find the lock taken and
+// leave, and everyone meets the one that stayed.
+//
+// It fails with DaemonFailed, and the last lines of the log, when the daemon
+// ends before it answers.
+func Ensure(ctx context.Context) (*Client, error) {
+	run, err := paths.Run()
+	if err != nil {
+		return nil, err
+	}
+	home, err := paths.Home()
+	if err != nil {
+		return nil, err
+	}
+	socket := paths.Socket(run)
+	c, err := dial(ctx, socket)
+	if driver.ReasonOf(err) != DaemonNotRunning {
+		return c, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errSlowStart)
+	defer cancel()
+	return startUntilMet(ctx, home, run)
+}
+
+var errSlowStart = errors.New("the daemon takes too long to start")
+
+// startUntilMet starts daemons until one answers. One attempt is not enough: it
+// loses against a daemon that holds the lock and is about to end.
+func startUntilMet(ctx context.Context, home, run string) (*Client, error) {
+	var child *process
+	pause := 5 * time.Millisecond
+	for {
+		if child == nil {
+			var err error
+			if child, err = start(home, run); err != nil {
+				return nil, err
+			}
+		}
+		c, err := dial(ctx, paths.Socket(run))
+		if driver.ReasonOf(err) != DaemonNotRunning {
+			return c, err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case err := <-child.ended:
+			timer.Stop()
+			if err != nil {
+				return nil, child.failure(err)
+			}
+			// Another one holds the lock. It is given time before the next try.
+			child = nil
+			if sleep(ctx, 10*pause); ctx.Err() != nil {
+				return nil, late(ctx)
+			}
+		case <-timer.C:
+			pause = min(pause*2, 50*time.Millisecond)
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, late(ctx)
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// process is a daemon that was started and has not answered yet.
+type process struct {
+	log   string
+	from  int64      // where its part of the log begins
+	ended chan error // its end, nil for exit status 0
+}
+
+// start runs a daemon in a session of its own, so that it outlives this process
+// and its terminal. It is not waited for beyond this process's life.
+func start(home, run string) (*process, error) {
+	path := paths.DaemonLog(home)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, cannotStart(err)
+	}
+	if info, err := os.Stat(path); err == nil && info.Size() > maxLog {
+		_ = os.Rename(path, path+".1") // a log too long is no reason not to start
+	}
+	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if err != nil {
+		return nil, cannotStart(err)
+	}
+	defer func() { _ = log.Close() }()
+	from, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, cannotStart(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, cannotStart(err)
+	}
+	//nolint:noctx // the daemon outlives every context of this process
+	cmd := exec.Command(self, "serve")
+	cmd.Args[0] = "sero"
+	cmd.Dir = "/"
+	cmd.Env = append(os.Environ(), paths.HomeVariable+"="+home, paths.RunVariable+"="+run)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return nil, cannotStart(err)
+	}
+	p := &process{log: path, from: from, ended: make(chan error, 1)}
+	go func() { p.ended <- cmd.Wait() }()
+	return p, nil
+}
+
+func cannotStart(err error) error {
+	e := driver.Errorf(DaemonFailed, "the daemon cannot be started: %w", err)
+	return e.Remedy("set " + paths.HomeVariable + " to a directory that you can write")
+}
+
+// failure is the error of a daemon that ended before it answered.
+func (p *process) failure(err error) error {
+	message := fmt.Sprintf("the daemon ended at its start (%v)", err)
+	if words := p.lastWords(); words != "" {
+		message += ": " + words
+	}
+	return driver.Errorf(DaemonFailed, "%s", message).About(p.log).
+		Remedy("read its log", "sero", "daemon", "logs").
+		Remedy("run it in the foreground to see it fail", "sero", "serve")
+}
+
+func late(ctx context.Context) error {
+	if !errors.Is(context.Cause(ctx), errSlowStart) {
+		return driver.AsError(context.Cause(ctx))
+	}
+	return driver.Errorf(DaemonFailed, "the daemon does not answer %v after its start", startTimeout).
+		Remedy("read its log", "sero", "daemon", "logs")
+}
+
+// lastWords are the last lines that this daemon wrote, joined into one.
+func (p *process) lastWords() string {
+	f, err := os.Open(p.log)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = f.Close() }()
+	const tail = 8 << 10
+	info, err := f.Stat()
+	if err != nil {
+		return ""
+	}
+	b := make([]byte, tail)
+	n, _ := f.ReadAt(b, max(p.from, info.Size()-tail))
+	lines := strings.Split(strings.TrimSpace(string(b[:n])), "\n")
+	return strings.Join(lines[max(0, len(lines)-lastWords):], " | ")
+}

@@ -1,0 +1,283 @@
+// Package session runs one command through the daemon as if it were a child of
+// this process: input, both outputs, signals, terminal and exit status.
+//
+// It owns the stream, the terminal's mode and this process's signals while the
+// command runs. It does not own what is run, nor what is printed besides the
+// command's output.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"syscall"
+
+	"connectrpc.com/connect"
+
+	"github.com/sero-labs/sero-runtime/cmd/sero/internal/daemonclient"
+	"github.com/sero-labs/sero-runtime/core/api/apipb"
+	"github.com/sero-labs/sero-runtime/core/api/apipb/apipbconnect"
+	"github.com/sero-labs/sero-runtime/internal/window"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// Config is what runs and where its bytes come from and go.
+type Config struct {
+	// Start describes the command. Run fills in the terminal's size.
+	Start *apipb.ExecStart
+	// Terminal asks for a terminal in the workspace. If Stdin is one too, it is
+	// in raw mode while the command runs.
+	Terminal bool
+	// Stdin, Stdout and Stderr are the command's.
+	Stdin          *os.File
+	Stdout, Stderr io.Writer
+	// Progress and Started, if set, are called as the daemon reports, before any
+	// output is written.
+	Progress func(*apipb.Progress)
+	Started  func(*apipb.ExecStarted)
+}
+
+// Exit is how the command ended.
+type Exit struct {
+	driver.ExitStatus
+	TimedOut bool
+}
+
+// Interrupted is the error of a session that a signal to this process ended. The
+// daemon ends the command.
+type Interrupted struct {
+	Signal syscall.Signal
+}
+
+// Error tells which signal it was.
+func (e *Interrupted) Error() string { return "ended by " + signalName(e.Signal) }
+
+// ErrOutputClosed is the error of a session whose output nobody reads any more.
+// The daemon ends the command.
+var ErrOutputClosed = errors.New("standard output is closed")
+
+// Run runs the command and waits for its end. A command that fails has an Exit
+// and no error; an error means that its status is not known, or that it never
+// ran: a *driver.Error, an *Interrupted or ErrOutputClosed.
+//
+// It does not wait for a read of Stdin to return, so a goroutine may be left
+// behind in that read.
+func Run(ctx context.Context, exec apipbconnect.ExecServiceClient, cfg Config) (Exit, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	s := &session{
+		cfg: cfg, ctx: ctx, cancel: cancel,
+		window: window.New(driver.StdinWindow),
+		tty:    newTerminal(cfg),
+		ended:  make(chan result, 1),
+	}
+	defer s.tty.restore()
+	stop := s.catchSignals()
+	defer stop()
+
+	stream, err := exec.Exec(ctx)
+	if err != nil {
+		return Exit{}, s.failure(err)
+	}
+	s.stream = stream
+	if cfg.Terminal {
+		cfg.Start.Terminal = s.tty.size()
+	}
+	if err := s.send(&apipb.ExecRequest{Frame: &apipb.ExecRequest_Start{Start: cfg.Start}}); err != nil && !errors.Is(err, io.EOF) {
+		return Exit{}, s.failure(err)
+	}
+	s.spawn(func() { s.ended <- s.receive() })
+	select {
+	case r := <-s.ended:
+		return r.exit, r.err
+	case <-ctx.Done():
+		return Exit{}, s.failure(ctx.Err())
+	}
+}
+
+// session is the state of one Run.
+type session struct {
+	cfg    Config
+	ctx    context.Context // of this one call, shared by its goroutines
+	cancel context.CancelCauseFunc
+	window *window.Window
+	tty    *terminal
+	ended  chan result
+
+	stream *connect.BidiStreamForClientSimple[apipb.ExecRequest, apipb.ExecResponse]
+
+	mu      sync.Mutex // serialises Send; guards started
+	started bool
+}
+
+type result struct {
+	exit Exit
+	err  error
+}
+
+// spawn runs f in a goroutine whose panic does not leave the terminal raw.
+func (s *session) spawn(f func()) {
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				s.tty.restore()
+				panic(r)
+			}
+		}()
+		f()
+	}()
+}
+
+func (s *session) send(r *apipb.ExecRequest) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.stream.Send(r)
+}
+
+// receive handles what the daemon sends until the command's end.
+func (s *session) receive() result {
+	for {
+		msg, err := s.stream.Receive()
+		if err != nil {
+			return result{err: s.failure(err)}
+		}
+		switch f := msg.GetFrame().(type) {
+		case *apipb.ExecResponse_Progress:
+			if s.cfg.Progress != nil {
+				s.cfg.Progress(f.Progress)
+			}
+		case *apipb.ExecResponse_Started:
+			err = s.start(f.Started)
+		case *apipb.ExecResponse_Stdout:
+			_, err = s.cfg.Stdout.Write(f.Stdout)
+		case *apipb.ExecResponse_Stderr:
+			_, err = s.cfg.Stderr.Write(f.Stderr)
+		case *apipb.ExecResponse_StdinConsumed:
+			s.window.Release(int(min(f.StdinConsumed, driver.StdinWindow)))
+		case *apipb.ExecResponse_Exit:
+			return result{exit: exitOf(f.Exit)}
+		}
+		if err != nil {
+			s.cancel(outputError(err))
+			return result{err: s.failure(err)}
+		}
+	}
+}
+
+func (s *session) start(started *apipb.ExecStarted) error {
+	if s.cfg.Started != nil {
+		s.cfg.Started(started)
+	}
+	if s.cfg.Terminal {
+		if err := s.tty.raw(); err != nil {
+			return err
+		}
+	}
+	s.mu.Lock()
+	s.started = true
+	s.mu.Unlock()
+	s.spawn(s.sendStdin)
+	return nil
+}
+
+func exitOf(e *apipb.ExecExit) Exit {
+	return Exit{
+		ExitStatus: driver.ExitStatus{Code: int(e.GetCode()), Signal: e.GetSignal(), OutOfMemory: e.GetOutOfMemory()},
+		TimedOut:   e.GetTimedOut(),
+	}
+}
+
+// failure is why the session ended without an exit status: what this side
+// decided, if it did, else what the stream says.
+func (s *session) failure(err error) error {
+	cause := context.Cause(s.ctx)
+	if i, ok := errors.AsType[*Interrupted](cause); ok {
+		return i
+	}
+	if errors.Is(cause, ErrOutputClosed) {
+		return ErrOutputClosed
+	}
+	if cause != nil {
+		return driver.AsError(cause)
+	}
+	if errors.Is(err, io.EOF) {
+		return driver.Errorf(daemonclient.DaemonLost, "the daemon ended the call without the command's exit status")
+	}
+	return daemonclient.Error(err)
+}
+
+func outputError(err error) error {
+	if errors.Is(err, syscall.EPIPE) {
+		return ErrOutputClosed
+	}
+	return driver.Errorf(driver.Internal, "the command's output cannot be written: %w", err)
+}
+
+// sendStdin passes standard input on until it ends.
+func (s *session) sendStdin() {
+	if s.cfg.Stdin == nil {
+		s.closeStdin()
+		return
+	}
+	buf := make([]byte, driver.MaxFrame)
+	for {
+		if s.tty.awaitForeground(s.ctx) != nil {
+			return
+		}
+		n, err := s.cfg.Stdin.Read(buf)
+		if !s.sendInput(buf[:n]) {
+			return
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			s.closeStdin()
+			return
+		default:
+			s.cancel(driver.Errorf(driver.InvalidArgument, "standard input cannot be read: %w", err))
+			return
+		}
+	}
+}
+
+func (s *session) closeStdin() {
+	// An error here is seen by receive too.
+	_ = s.send(&apipb.ExecRequest{Frame: &apipb.ExecRequest_StdinClose{StdinClose: &apipb.ExecStdinClose{}}})
+}
+
+// sendInput sends what the window allows as it allows it; false at the end of
+// the session.
+func (s *session) sendInput(p []byte) bool {
+	for len(p) > 0 {
+		n, err := s.window.Acquire(s.ctx, len(p))
+		if err != nil {
+			return false
+		}
+		if err := s.send(&apipb.ExecRequest{Frame: &apipb.ExecRequest_Stdin{Stdin: p[:n]}}); err != nil {
+			return false
+		}
+		p = p[n:]
+	}
+	return true
+}
+
+// sendSignal passes a signal on; one that comes before the command runs has
+// nobody to go to.
+func (s *session) sendSignal(name string) {
+	s.mu.Lock()
+	started := s.started
+	s.mu.Unlock()
+	if started {
+		_ = s.send(&apipb.ExecRequest{Frame: &apipb.ExecRequest_Signal{Signal: name}})
+	}
+}
+
+func signalName(sig syscall.Signal) string {
+	if name, ok := forwarded[sig]; ok {
+		return name
+	}
+	return fmt.Sprintf("signal %d", int(sig))
+}

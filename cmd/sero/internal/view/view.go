@@ -1,0 +1,153 @@
+// Package view shows what commands found: as text for people, or as JSON for
+// programs. Nothing else in the CLI prints.
+//
+// Standard output gets what was asked for and standard error everything else.
+// The JSON shapes are promised in docs/cli.md: they may gain fields and never
+// lose one.
+package view
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// View is where a command's results go, and in which form.
+type View struct {
+	Out, Err io.Writer
+	// JSON chooses the form for programs.
+	JSON bool
+	// Terminal tells that Err is one, so that notices and progress have a reader.
+	Terminal bool
+	// Plain asks for progress as lines, on a terminal too.
+	Plain bool
+}
+
+// Text writes lines of text to standard output, one for each argument.
+func (v *View) Text(lines ...string) error {
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(v.Out, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Raw writes bytes to standard output as they are.
+func (v *View) Raw(p []byte) error {
+	_, err := v.Out.Write(p)
+	return err
+}
+
+// Value writes one JSON value on a line of its own.
+func (v *View) Value(value any) error {
+	return writeJSON(v.Out, value)
+}
+
+func writeJSON(w io.Writer, value any) error {
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	return enc.Encode(value)
+}
+
+// Notice writes one line for people to standard error.
+func (v *View) Notice(text string) {
+	_, _ = fmt.Fprintln(v.Err, "sero: "+clean(text))
+}
+
+// Failure writes an error to standard error: a line, then what can be done.
+func (v *View) Failure(e *driver.Error) {
+	if v.JSON {
+		_ = writeJSON(v.Err, map[string]any{"error": errorOf(e)})
+		return
+	}
+	v.Notice(e.Error())
+	for _, r := range e.Remedies {
+		_, _ = fmt.Fprintln(v.Err, "hint: "+remedyText(r))
+	}
+}
+
+// Usage writes a mistake in the command line to standard error, and where its
+// help is: two lines.
+func (v *View) Usage(message, command string) {
+	if v.JSON {
+		e := driver.Errorf(driver.InvalidArgument, "%s", message)
+		v.Failure(e.Remedy("read the command's help", append(strings.Fields(command), "--help")...))
+		return
+	}
+	v.Notice(message)
+	_, _ = fmt.Fprintln(v.Err, "try: "+command+" --help")
+}
+
+// table writes rows in columns; the first row is the heading.
+func (v *View) table(rows [][]string) error {
+	w := tabwriter.NewWriter(v.Out, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		cells := make([]string, len(row))
+		for i, cell := range row {
+			cells[i] = clean(cell)
+			if cell == "" {
+				cells[i] = "-"
+			}
+		}
+		_, _ = fmt.Fprintln(w, strings.Join(cells, "\t"))
+	}
+	return w.Flush()
+}
+
+// field is a line of a description.
+type field struct{ name, value string }
+
+// fields writes a description, leaving out what is empty.
+func (v *View) fields(title string, list []field) error {
+	if err := v.Text(clean(title)); err != nil {
+		return err
+	}
+	w := tabwriter.NewWriter(v.Out, 0, 0, 2, ' ', 0)
+	for _, f := range list {
+		if f.value != "" {
+			_, _ = fmt.Fprintf(w, "  %s\t%s\n", f.name, clean(f.value))
+		}
+	}
+	return w.Flush()
+}
+
+// clean keeps a name from a workspace from writing more than its line, or from
+// steering the reader's terminal.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || (r >= '\u202a' && r <= '\u202e') || (r >= '\u2066' && r <= '\u2069') {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
+func remedyText(r driver.Remedy) string {
+	if len(r.Command) == 0 {
+		return clean(r.Text)
+	}
+	return clean(r.Text + ": " + Quote(r.Command))
+}
+
+// Quote writes an argument vector as a line that a shell reads back the same.
+func Quote(argv []string) string {
+	words := make([]string, len(argv))
+	for i, word := range argv {
+		words[i] = word
+		if word == "" || strings.ContainsFunc(word, isSpecial) {
+			words[i] = "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func isSpecial(r rune) bool {
+	plain := r == '-' || r == '_' || r == '.' || r == '/' || r == ':' || r == '=' || r == ',' || r == '@' || r == '+' || r == '%'
+	return !plain && (r > unicode.MaxASCII || (!unicode.IsLetter(r) && !unicode.IsDigit(r)))
+}
