@@ -2940,6 +2940,7 @@ type ExecRequest struct {
 	//	*ExecRequest_StdinClose
 	//	*ExecRequest_Resize
 	//	*ExecRequest_Signal
+	//	*ExecRequest_Cancel
 	Frame         isExecRequest_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3027,6 +3028,15 @@ func (x *ExecRequest) GetSignal() string {
 	return ""
 }
 
+func (x *ExecRequest) GetCancel() *ExecCancel {
+	if x != nil {
+		if x, ok := x.Frame.(*ExecRequest_Cancel); ok {
+			return x.Cancel
+		}
+	}
+	return nil
+}
+
 type isExecRequest_Frame interface {
 	isExecRequest_Frame()
 }
@@ -3058,6 +3068,13 @@ type ExecRequest_Signal struct {
 	Signal string `protobuf:"bytes,5,opt,name=signal,proto3,oneof"`
 }
 
+type ExecRequest_Cancel struct {
+	// cancel ends the command as losing the stream does, but the stream stays:
+	// when nothing is left of the command, the driver answers with the
+	// status CANCELED.
+	Cancel *ExecCancel `protobuf:"bytes,6,opt,name=cancel,proto3,oneof"`
+}
+
 func (*ExecRequest_Start) isExecRequest_Frame() {}
 
 func (*ExecRequest_Stdin) isExecRequest_Frame() {}
@@ -3067,6 +3084,8 @@ func (*ExecRequest_StdinClose) isExecRequest_Frame() {}
 func (*ExecRequest_Resize) isExecRequest_Frame() {}
 
 func (*ExecRequest_Signal) isExecRequest_Frame() {}
+
+func (*ExecRequest_Cancel) isExecRequest_Frame() {}
 
 // ExecStdinClose is empty.
 type ExecStdinClose struct {
@@ -3105,6 +3124,43 @@ func (*ExecStdinClose) Descriptor() ([]byte, []int) {
 	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{41}
 }
 
+// ExecCancel is empty.
+type ExecCancel struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecCancel) Reset() {
+	*x = ExecCancel{}
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecCancel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecCancel) ProtoMessage() {}
+
+func (x *ExecCancel) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecCancel.ProtoReflect.Descriptor instead.
+func (*ExecCancel) Descriptor() ([]byte, []int) {
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{42}
+}
+
 // ExecStarted is sent once, when the command runs.
 type ExecStarted struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3116,7 +3172,7 @@ type ExecStarted struct {
 
 func (x *ExecStarted) Reset() {
 	*x = ExecStarted{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[42]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3128,7 +3184,7 @@ func (x *ExecStarted) String() string {
 func (*ExecStarted) ProtoMessage() {}
 
 func (x *ExecStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[42]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3141,7 +3197,7 @@ func (x *ExecStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecStarted.ProtoReflect.Descriptor instead.
 func (*ExecStarted) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{42}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ExecStarted) GetPid() int64 {
@@ -3166,7 +3222,7 @@ type ExecExit struct {
 
 func (x *ExecExit) Reset() {
 	*x = ExecExit{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[43]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3178,7 +3234,7 @@ func (x *ExecExit) String() string {
 func (*ExecExit) ProtoMessage() {}
 
 func (x *ExecExit) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[43]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3191,7 +3247,7 @@ func (x *ExecExit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecExit.ProtoReflect.Descriptor instead.
 func (*ExecExit) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{43}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ExecExit) GetCode() int32 {
@@ -3235,7 +3291,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[44]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3247,7 +3303,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[44]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3260,7 +3316,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{44}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ExecResponse) GetFrame() isExecResponse_Frame {
@@ -3368,7 +3424,7 @@ type CopyInStart struct {
 
 func (x *CopyInStart) Reset() {
 	*x = CopyInStart{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[45]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3380,7 +3436,7 @@ func (x *CopyInStart) String() string {
 func (*CopyInStart) ProtoMessage() {}
 
 func (x *CopyInStart) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[45]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3393,7 +3449,7 @@ func (x *CopyInStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyInStart.ProtoReflect.Descriptor instead.
 func (*CopyInStart) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{45}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *CopyInStart) GetSandboxId() string {
@@ -3426,7 +3482,7 @@ type CopyInRequest struct {
 
 func (x *CopyInRequest) Reset() {
 	*x = CopyInRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[46]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3438,7 +3494,7 @@ func (x *CopyInRequest) String() string {
 func (*CopyInRequest) ProtoMessage() {}
 
 func (x *CopyInRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[46]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3451,7 +3507,7 @@ func (x *CopyInRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyInRequest.ProtoReflect.Descriptor instead.
 func (*CopyInRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{46}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *CopyInRequest) GetFrame() isCopyInRequest_Frame {
@@ -3506,7 +3562,7 @@ type CopyInResponse struct {
 
 func (x *CopyInResponse) Reset() {
 	*x = CopyInResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[47]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3518,7 +3574,7 @@ func (x *CopyInResponse) String() string {
 func (*CopyInResponse) ProtoMessage() {}
 
 func (x *CopyInResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[47]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3531,7 +3587,7 @@ func (x *CopyInResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyInResponse.ProtoReflect.Descriptor instead.
 func (*CopyInResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{47}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{48}
 }
 
 // CopyOutRequest says what to pack.
@@ -3547,7 +3603,7 @@ type CopyOutRequest struct {
 
 func (x *CopyOutRequest) Reset() {
 	*x = CopyOutRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[48]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3559,7 +3615,7 @@ func (x *CopyOutRequest) String() string {
 func (*CopyOutRequest) ProtoMessage() {}
 
 func (x *CopyOutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[48]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3572,7 +3628,7 @@ func (x *CopyOutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyOutRequest.ProtoReflect.Descriptor instead.
 func (*CopyOutRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{48}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CopyOutRequest) GetSandboxId() string {
@@ -3600,7 +3656,7 @@ type CopyOutResponse struct {
 
 func (x *CopyOutResponse) Reset() {
 	*x = CopyOutResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[49]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3612,7 +3668,7 @@ func (x *CopyOutResponse) String() string {
 func (*CopyOutResponse) ProtoMessage() {}
 
 func (x *CopyOutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[49]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3625,7 +3681,7 @@ func (x *CopyOutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyOutResponse.ProtoReflect.Descriptor instead.
 func (*CopyOutResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{49}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *CopyOutResponse) GetTar() []byte {
@@ -3648,7 +3704,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[50]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3660,7 +3716,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[50]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3673,7 +3729,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{50}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *StatsRequest) GetSandboxId() string {
@@ -3711,7 +3767,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[51]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3723,7 +3779,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[51]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3736,7 +3792,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{51}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *StatsResponse) GetCpuSeconds() float64 {
@@ -3796,7 +3852,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[52]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3808,7 +3864,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[52]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3821,7 +3877,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{52}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *LogsRequest) GetSandboxId() string {
@@ -3856,7 +3912,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[53]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3868,7 +3924,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[53]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3881,7 +3937,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{53}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *LogsResponse) GetData() []byte {
@@ -3900,7 +3956,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[54]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3912,7 +3968,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[54]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3925,7 +3981,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{54}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{55}
 }
 
 // EventsResponse is one event.
@@ -3943,7 +3999,7 @@ type EventsResponse struct {
 
 func (x *EventsResponse) Reset() {
 	*x = EventsResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[55]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3955,7 +4011,7 @@ func (x *EventsResponse) String() string {
 func (*EventsResponse) ProtoMessage() {}
 
 func (x *EventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[55]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3968,7 +4024,7 @@ func (x *EventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsResponse.ProtoReflect.Descriptor instead.
 func (*EventsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{55}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *EventsResponse) GetType() EventType {
@@ -4011,7 +4067,7 @@ type Listener struct {
 
 func (x *Listener) Reset() {
 	*x = Listener{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[56]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4023,7 +4079,7 @@ func (x *Listener) String() string {
 func (*Listener) ProtoMessage() {}
 
 func (x *Listener) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[56]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4036,7 +4092,7 @@ func (x *Listener) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listener.ProtoReflect.Descriptor instead.
 func (*Listener) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{56}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Listener) GetAddress() string {
@@ -4085,7 +4141,7 @@ type ListenersRequest struct {
 
 func (x *ListenersRequest) Reset() {
 	*x = ListenersRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[57]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4097,7 +4153,7 @@ func (x *ListenersRequest) String() string {
 func (*ListenersRequest) ProtoMessage() {}
 
 func (x *ListenersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[57]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4110,7 +4166,7 @@ func (x *ListenersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenersRequest.ProtoReflect.Descriptor instead.
 func (*ListenersRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{57}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ListenersRequest) GetSandboxId() string {
@@ -4131,7 +4187,7 @@ type ListenersResponse struct {
 
 func (x *ListenersResponse) Reset() {
 	*x = ListenersResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[58]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4143,7 +4199,7 @@ func (x *ListenersResponse) String() string {
 func (*ListenersResponse) ProtoMessage() {}
 
 func (x *ListenersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[58]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4156,7 +4212,7 @@ func (x *ListenersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenersResponse.ProtoReflect.Descriptor instead.
 func (*ListenersResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{58}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ListenersResponse) GetListeners() []*Listener {
@@ -4177,7 +4233,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[59]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4189,7 +4245,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[59]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4202,7 +4258,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{59}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ShutdownRequest) GetDeadlineMs() int64 {
@@ -4221,7 +4277,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[60]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4233,7 +4289,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[60]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4246,7 +4302,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{60}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{61}
 }
 
 var File_sero_driver_v1_driver_proto protoreflect.FileDescriptor
@@ -4446,16 +4502,19 @@ const file_sero_driver_v1_driver_proto_rawDesc = "" +
 	"\x04user\x18\x06 \x01(\tR\x04user\x128\n" +
 	"\bterminal\x18\a \x01(\v2\x1c.sero.driver.v1.TerminalSizeR\bterminal\x12\x16\n" +
 	"\x06detach\x18\b \x01(\bR\x06detach\x12\"\n" +
-	"\rkill_grace_ms\x18\t \x01(\x03R\vkillGraceMs\"\xf6\x01\n" +
+	"\rkill_grace_ms\x18\t \x01(\x03R\vkillGraceMs\"\xac\x02\n" +
 	"\vExecRequest\x121\n" +
 	"\x05start\x18\x01 \x01(\v2\x19.sero.driver.v1.ExecStartH\x00R\x05start\x12\x16\n" +
 	"\x05stdin\x18\x02 \x01(\fH\x00R\x05stdin\x12A\n" +
 	"\vstdin_close\x18\x03 \x01(\v2\x1e.sero.driver.v1.ExecStdinCloseH\x00R\n" +
 	"stdinClose\x126\n" +
 	"\x06resize\x18\x04 \x01(\v2\x1c.sero.driver.v1.TerminalSizeH\x00R\x06resize\x12\x18\n" +
-	"\x06signal\x18\x05 \x01(\tH\x00R\x06signalB\a\n" +
+	"\x06signal\x18\x05 \x01(\tH\x00R\x06signal\x124\n" +
+	"\x06cancel\x18\x06 \x01(\v2\x1a.sero.driver.v1.ExecCancelH\x00R\x06cancelB\a\n" +
 	"\x05frame\"\x10\n" +
-	"\x0eExecStdinClose\"\x1f\n" +
+	"\x0eExecStdinClose\"\f\n" +
+	"\n" +
+	"ExecCancel\"\x1f\n" +
 	"\vExecStarted\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x03R\x03pid\"Z\n" +
 	"\bExecExit\x12\x12\n" +
@@ -4605,7 +4664,7 @@ func file_sero_driver_v1_driver_proto_rawDescGZIP() []byte {
 }
 
 var file_sero_driver_v1_driver_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_sero_driver_v1_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 70)
+var file_sero_driver_v1_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
 var file_sero_driver_v1_driver_proto_goTypes = []any{
 	(Isolation)(0),                // 0: sero.driver.v1.Isolation
 	(HealthState)(0),              // 1: sero.driver.v1.HealthState
@@ -4654,132 +4713,134 @@ var file_sero_driver_v1_driver_proto_goTypes = []any{
 	(*ExecStart)(nil),             // 44: sero.driver.v1.ExecStart
 	(*ExecRequest)(nil),           // 45: sero.driver.v1.ExecRequest
 	(*ExecStdinClose)(nil),        // 46: sero.driver.v1.ExecStdinClose
-	(*ExecStarted)(nil),           // 47: sero.driver.v1.ExecStarted
-	(*ExecExit)(nil),              // 48: sero.driver.v1.ExecExit
-	(*ExecResponse)(nil),          // 49: sero.driver.v1.ExecResponse
-	(*CopyInStart)(nil),           // 50: sero.driver.v1.CopyInStart
-	(*CopyInRequest)(nil),         // 51: sero.driver.v1.CopyInRequest
-	(*CopyInResponse)(nil),        // 52: sero.driver.v1.CopyInResponse
-	(*CopyOutRequest)(nil),        // 53: sero.driver.v1.CopyOutRequest
-	(*CopyOutResponse)(nil),       // 54: sero.driver.v1.CopyOutResponse
-	(*StatsRequest)(nil),          // 55: sero.driver.v1.StatsRequest
-	(*StatsResponse)(nil),         // 56: sero.driver.v1.StatsResponse
-	(*LogsRequest)(nil),           // 57: sero.driver.v1.LogsRequest
-	(*LogsResponse)(nil),          // 58: sero.driver.v1.LogsResponse
-	(*EventsRequest)(nil),         // 59: sero.driver.v1.EventsRequest
-	(*EventsResponse)(nil),        // 60: sero.driver.v1.EventsResponse
-	(*Listener)(nil),              // 61: sero.driver.v1.Listener
-	(*ListenersRequest)(nil),      // 62: sero.driver.v1.ListenersRequest
-	(*ListenersResponse)(nil),     // 63: sero.driver.v1.ListenersResponse
-	(*ShutdownRequest)(nil),       // 64: sero.driver.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),      // 65: sero.driver.v1.ShutdownResponse
-	nil,                           // 66: sero.driver.v1.HealthResponse.AttributesEntry
-	nil,                           // 67: sero.driver.v1.Image.LabelsEntry
-	nil,                           // 68: sero.driver.v1.BuildImageRequest.ArgsEntry
-	nil,                           // 69: sero.driver.v1.BuildImageRequest.LabelsEntry
-	nil,                           // 70: sero.driver.v1.ListImagesRequest.LabelsEntry
-	nil,                           // 71: sero.driver.v1.SandboxSpec.LabelsEntry
-	nil,                           // 72: sero.driver.v1.SandboxSpec.OptionsEntry
-	nil,                           // 73: sero.driver.v1.Sandbox.LabelsEntry
-	nil,                           // 74: sero.driver.v1.ListSandboxesRequest.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 75: google.protobuf.Timestamp
+	(*ExecCancel)(nil),            // 47: sero.driver.v1.ExecCancel
+	(*ExecStarted)(nil),           // 48: sero.driver.v1.ExecStarted
+	(*ExecExit)(nil),              // 49: sero.driver.v1.ExecExit
+	(*ExecResponse)(nil),          // 50: sero.driver.v1.ExecResponse
+	(*CopyInStart)(nil),           // 51: sero.driver.v1.CopyInStart
+	(*CopyInRequest)(nil),         // 52: sero.driver.v1.CopyInRequest
+	(*CopyInResponse)(nil),        // 53: sero.driver.v1.CopyInResponse
+	(*CopyOutRequest)(nil),        // 54: sero.driver.v1.CopyOutRequest
+	(*CopyOutResponse)(nil),       // 55: sero.driver.v1.CopyOutResponse
+	(*StatsRequest)(nil),          // 56: sero.driver.v1.StatsRequest
+	(*StatsResponse)(nil),         // 57: sero.driver.v1.StatsResponse
+	(*LogsRequest)(nil),           // 58: sero.driver.v1.LogsRequest
+	(*LogsResponse)(nil),          // 59: sero.driver.v1.LogsResponse
+	(*EventsRequest)(nil),         // 60: sero.driver.v1.EventsRequest
+	(*EventsResponse)(nil),        // 61: sero.driver.v1.EventsResponse
+	(*Listener)(nil),              // 62: sero.driver.v1.Listener
+	(*ListenersRequest)(nil),      // 63: sero.driver.v1.ListenersRequest
+	(*ListenersResponse)(nil),     // 64: sero.driver.v1.ListenersResponse
+	(*ShutdownRequest)(nil),       // 65: sero.driver.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),      // 66: sero.driver.v1.ShutdownResponse
+	nil,                           // 67: sero.driver.v1.HealthResponse.AttributesEntry
+	nil,                           // 68: sero.driver.v1.Image.LabelsEntry
+	nil,                           // 69: sero.driver.v1.BuildImageRequest.ArgsEntry
+	nil,                           // 70: sero.driver.v1.BuildImageRequest.LabelsEntry
+	nil,                           // 71: sero.driver.v1.ListImagesRequest.LabelsEntry
+	nil,                           // 72: sero.driver.v1.SandboxSpec.LabelsEntry
+	nil,                           // 73: sero.driver.v1.SandboxSpec.OptionsEntry
+	nil,                           // 74: sero.driver.v1.Sandbox.LabelsEntry
+	nil,                           // 75: sero.driver.v1.ListSandboxesRequest.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 76: google.protobuf.Timestamp
 }
 var file_sero_driver_v1_driver_proto_depIdxs = []int32{
 	6,  // 0: sero.driver.v1.ErrorDetail.remedies:type_name -> sero.driver.v1.Remedy
 	0,  // 1: sero.driver.v1.HandshakeResponse.isolation:type_name -> sero.driver.v1.Isolation
 	1,  // 2: sero.driver.v1.HealthResponse.state:type_name -> sero.driver.v1.HealthState
 	6,  // 3: sero.driver.v1.HealthResponse.remedies:type_name -> sero.driver.v1.Remedy
-	66, // 4: sero.driver.v1.HealthResponse.attributes:type_name -> sero.driver.v1.HealthResponse.AttributesEntry
+	67, // 4: sero.driver.v1.HealthResponse.attributes:type_name -> sero.driver.v1.HealthResponse.AttributesEntry
 	13, // 5: sero.driver.v1.StartSystemResponse.progress:type_name -> sero.driver.v1.Progress
-	75, // 6: sero.driver.v1.Image.created:type_name -> google.protobuf.Timestamp
-	67, // 7: sero.driver.v1.Image.labels:type_name -> sero.driver.v1.Image.LabelsEntry
+	76, // 6: sero.driver.v1.Image.created:type_name -> google.protobuf.Timestamp
+	68, // 7: sero.driver.v1.Image.labels:type_name -> sero.driver.v1.Image.LabelsEntry
 	2,  // 8: sero.driver.v1.EnsureImageRequest.policy:type_name -> sero.driver.v1.PullPolicy
 	13, // 9: sero.driver.v1.EnsureImageResponse.progress:type_name -> sero.driver.v1.Progress
 	16, // 10: sero.driver.v1.EnsureImageResponse.image:type_name -> sero.driver.v1.Image
-	68, // 11: sero.driver.v1.BuildImageRequest.args:type_name -> sero.driver.v1.BuildImageRequest.ArgsEntry
-	69, // 12: sero.driver.v1.BuildImageRequest.labels:type_name -> sero.driver.v1.BuildImageRequest.LabelsEntry
+	69, // 11: sero.driver.v1.BuildImageRequest.args:type_name -> sero.driver.v1.BuildImageRequest.ArgsEntry
+	70, // 12: sero.driver.v1.BuildImageRequest.labels:type_name -> sero.driver.v1.BuildImageRequest.LabelsEntry
 	13, // 13: sero.driver.v1.BuildImageResponse.progress:type_name -> sero.driver.v1.Progress
 	16, // 14: sero.driver.v1.BuildImageResponse.image:type_name -> sero.driver.v1.Image
-	70, // 15: sero.driver.v1.ListImagesRequest.labels:type_name -> sero.driver.v1.ListImagesRequest.LabelsEntry
+	71, // 15: sero.driver.v1.ListImagesRequest.labels:type_name -> sero.driver.v1.ListImagesRequest.LabelsEntry
 	16, // 16: sero.driver.v1.ListImagesResponse.images:type_name -> sero.driver.v1.Image
 	25, // 17: sero.driver.v1.SandboxSpec.mounts:type_name -> sero.driver.v1.Mount
 	26, // 18: sero.driver.v1.SandboxSpec.env:type_name -> sero.driver.v1.EnvVar
-	71, // 19: sero.driver.v1.SandboxSpec.labels:type_name -> sero.driver.v1.SandboxSpec.LabelsEntry
+	72, // 19: sero.driver.v1.SandboxSpec.labels:type_name -> sero.driver.v1.SandboxSpec.LabelsEntry
 	27, // 20: sero.driver.v1.SandboxSpec.resources:type_name -> sero.driver.v1.Resources
 	28, // 21: sero.driver.v1.SandboxSpec.publish:type_name -> sero.driver.v1.PublishedPort
-	72, // 22: sero.driver.v1.SandboxSpec.options:type_name -> sero.driver.v1.SandboxSpec.OptionsEntry
+	73, // 22: sero.driver.v1.SandboxSpec.options:type_name -> sero.driver.v1.SandboxSpec.OptionsEntry
 	3,  // 23: sero.driver.v1.Sandbox.state:type_name -> sero.driver.v1.SandboxState
-	73, // 24: sero.driver.v1.Sandbox.labels:type_name -> sero.driver.v1.Sandbox.LabelsEntry
+	74, // 24: sero.driver.v1.Sandbox.labels:type_name -> sero.driver.v1.Sandbox.LabelsEntry
 	28, // 25: sero.driver.v1.Sandbox.publish:type_name -> sero.driver.v1.PublishedPort
 	25, // 26: sero.driver.v1.Sandbox.mounts:type_name -> sero.driver.v1.Mount
-	75, // 27: sero.driver.v1.Sandbox.created:type_name -> google.protobuf.Timestamp
-	75, // 28: sero.driver.v1.Sandbox.started:type_name -> google.protobuf.Timestamp
+	76, // 27: sero.driver.v1.Sandbox.created:type_name -> google.protobuf.Timestamp
+	76, // 28: sero.driver.v1.Sandbox.started:type_name -> google.protobuf.Timestamp
 	29, // 29: sero.driver.v1.CreateSandboxRequest.spec:type_name -> sero.driver.v1.SandboxSpec
 	30, // 30: sero.driver.v1.CreateSandboxResponse.sandbox:type_name -> sero.driver.v1.Sandbox
 	30, // 31: sero.driver.v1.StartSandboxResponse.sandbox:type_name -> sero.driver.v1.Sandbox
 	30, // 32: sero.driver.v1.GetSandboxResponse.sandbox:type_name -> sero.driver.v1.Sandbox
-	74, // 33: sero.driver.v1.ListSandboxesRequest.labels:type_name -> sero.driver.v1.ListSandboxesRequest.LabelsEntry
+	75, // 33: sero.driver.v1.ListSandboxesRequest.labels:type_name -> sero.driver.v1.ListSandboxesRequest.LabelsEntry
 	30, // 34: sero.driver.v1.ListSandboxesResponse.sandboxes:type_name -> sero.driver.v1.Sandbox
 	26, // 35: sero.driver.v1.ExecStart.env:type_name -> sero.driver.v1.EnvVar
 	43, // 36: sero.driver.v1.ExecStart.terminal:type_name -> sero.driver.v1.TerminalSize
 	44, // 37: sero.driver.v1.ExecRequest.start:type_name -> sero.driver.v1.ExecStart
 	46, // 38: sero.driver.v1.ExecRequest.stdin_close:type_name -> sero.driver.v1.ExecStdinClose
 	43, // 39: sero.driver.v1.ExecRequest.resize:type_name -> sero.driver.v1.TerminalSize
-	47, // 40: sero.driver.v1.ExecResponse.started:type_name -> sero.driver.v1.ExecStarted
-	48, // 41: sero.driver.v1.ExecResponse.exit:type_name -> sero.driver.v1.ExecExit
-	50, // 42: sero.driver.v1.CopyInRequest.start:type_name -> sero.driver.v1.CopyInStart
-	4,  // 43: sero.driver.v1.EventsResponse.type:type_name -> sero.driver.v1.EventType
-	75, // 44: sero.driver.v1.EventsResponse.time:type_name -> google.protobuf.Timestamp
-	61, // 45: sero.driver.v1.ListenersResponse.listeners:type_name -> sero.driver.v1.Listener
-	7,  // 46: sero.driver.v1.DriverService.Handshake:input_type -> sero.driver.v1.HandshakeRequest
-	9,  // 47: sero.driver.v1.DriverService.Configure:input_type -> sero.driver.v1.ConfigureRequest
-	11, // 48: sero.driver.v1.DriverService.Health:input_type -> sero.driver.v1.HealthRequest
-	14, // 49: sero.driver.v1.DriverService.StartSystem:input_type -> sero.driver.v1.StartSystemRequest
-	17, // 50: sero.driver.v1.DriverService.EnsureImage:input_type -> sero.driver.v1.EnsureImageRequest
-	19, // 51: sero.driver.v1.DriverService.BuildImage:input_type -> sero.driver.v1.BuildImageRequest
-	21, // 52: sero.driver.v1.DriverService.RemoveImage:input_type -> sero.driver.v1.RemoveImageRequest
-	23, // 53: sero.driver.v1.DriverService.ListImages:input_type -> sero.driver.v1.ListImagesRequest
-	31, // 54: sero.driver.v1.DriverService.CreateSandbox:input_type -> sero.driver.v1.CreateSandboxRequest
-	33, // 55: sero.driver.v1.DriverService.StartSandbox:input_type -> sero.driver.v1.StartSandboxRequest
-	35, // 56: sero.driver.v1.DriverService.StopSandbox:input_type -> sero.driver.v1.StopSandboxRequest
-	37, // 57: sero.driver.v1.DriverService.RemoveSandbox:input_type -> sero.driver.v1.RemoveSandboxRequest
-	39, // 58: sero.driver.v1.DriverService.GetSandbox:input_type -> sero.driver.v1.GetSandboxRequest
-	41, // 59: sero.driver.v1.DriverService.ListSandboxes:input_type -> sero.driver.v1.ListSandboxesRequest
-	45, // 60: sero.driver.v1.DriverService.Exec:input_type -> sero.driver.v1.ExecRequest
-	51, // 61: sero.driver.v1.DriverService.CopyIn:input_type -> sero.driver.v1.CopyInRequest
-	53, // 62: sero.driver.v1.DriverService.CopyOut:input_type -> sero.driver.v1.CopyOutRequest
-	55, // 63: sero.driver.v1.DriverService.Stats:input_type -> sero.driver.v1.StatsRequest
-	57, // 64: sero.driver.v1.DriverService.Logs:input_type -> sero.driver.v1.LogsRequest
-	59, // 65: sero.driver.v1.DriverService.Events:input_type -> sero.driver.v1.EventsRequest
-	62, // 66: sero.driver.v1.DriverService.Listeners:input_type -> sero.driver.v1.ListenersRequest
-	64, // 67: sero.driver.v1.DriverService.Shutdown:input_type -> sero.driver.v1.ShutdownRequest
-	8,  // 68: sero.driver.v1.DriverService.Handshake:output_type -> sero.driver.v1.HandshakeResponse
-	10, // 69: sero.driver.v1.DriverService.Configure:output_type -> sero.driver.v1.ConfigureResponse
-	12, // 70: sero.driver.v1.DriverService.Health:output_type -> sero.driver.v1.HealthResponse
-	15, // 71: sero.driver.v1.DriverService.StartSystem:output_type -> sero.driver.v1.StartSystemResponse
-	18, // 72: sero.driver.v1.DriverService.EnsureImage:output_type -> sero.driver.v1.EnsureImageResponse
-	20, // 73: sero.driver.v1.DriverService.BuildImage:output_type -> sero.driver.v1.BuildImageResponse
-	22, // 74: sero.driver.v1.DriverService.RemoveImage:output_type -> sero.driver.v1.RemoveImageResponse
-	24, // 75: sero.driver.v1.DriverService.ListImages:output_type -> sero.driver.v1.ListImagesResponse
-	32, // 76: sero.driver.v1.DriverService.CreateSandbox:output_type -> sero.driver.v1.CreateSandboxResponse
-	34, // 77: sero.driver.v1.DriverService.StartSandbox:output_type -> sero.driver.v1.StartSandboxResponse
-	36, // 78: sero.driver.v1.DriverService.StopSandbox:output_type -> sero.driver.v1.StopSandboxResponse
-	38, // 79: sero.driver.v1.DriverService.RemoveSandbox:output_type -> sero.driver.v1.RemoveSandboxResponse
-	40, // 80: sero.driver.v1.DriverService.GetSandbox:output_type -> sero.driver.v1.GetSandboxResponse
-	42, // 81: sero.driver.v1.DriverService.ListSandboxes:output_type -> sero.driver.v1.ListSandboxesResponse
-	49, // 82: sero.driver.v1.DriverService.Exec:output_type -> sero.driver.v1.ExecResponse
-	52, // 83: sero.driver.v1.DriverService.CopyIn:output_type -> sero.driver.v1.CopyInResponse
-	54, // 84: sero.driver.v1.DriverService.CopyOut:output_type -> sero.driver.v1.CopyOutResponse
-	56, // 85: sero.driver.v1.DriverService.Stats:output_type -> sero.driver.v1.StatsResponse
-	58, // 86: sero.driver.v1.DriverService.Logs:output_type -> sero.driver.v1.LogsResponse
-	60, // 87: sero.driver.v1.DriverService.Events:output_type -> sero.driver.v1.EventsResponse
-	63, // 88: sero.driver.v1.DriverService.Listeners:output_type -> sero.driver.v1.ListenersResponse
-	65, // 89: sero.driver.v1.DriverService.Shutdown:output_type -> sero.driver.v1.ShutdownResponse
-	68, // [68:90] is the sub-list for method output_type
-	46, // [46:68] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	47, // 40: sero.driver.v1.ExecRequest.cancel:type_name -> sero.driver.v1.ExecCancel
+	48, // 41: sero.driver.v1.ExecResponse.started:type_name -> sero.driver.v1.ExecStarted
+	49, // 42: sero.driver.v1.ExecResponse.exit:type_name -> sero.driver.v1.ExecExit
+	51, // 43: sero.driver.v1.CopyInRequest.start:type_name -> sero.driver.v1.CopyInStart
+	4,  // 44: sero.driver.v1.EventsResponse.type:type_name -> sero.driver.v1.EventType
+	76, // 45: sero.driver.v1.EventsResponse.time:type_name -> google.protobuf.Timestamp
+	62, // 46: sero.driver.v1.ListenersResponse.listeners:type_name -> sero.driver.v1.Listener
+	7,  // 47: sero.driver.v1.DriverService.Handshake:input_type -> sero.driver.v1.HandshakeRequest
+	9,  // 48: sero.driver.v1.DriverService.Configure:input_type -> sero.driver.v1.ConfigureRequest
+	11, // 49: sero.driver.v1.DriverService.Health:input_type -> sero.driver.v1.HealthRequest
+	14, // 50: sero.driver.v1.DriverService.StartSystem:input_type -> sero.driver.v1.StartSystemRequest
+	17, // 51: sero.driver.v1.DriverService.EnsureImage:input_type -> sero.driver.v1.EnsureImageRequest
+	19, // 52: sero.driver.v1.DriverService.BuildImage:input_type -> sero.driver.v1.BuildImageRequest
+	21, // 53: sero.driver.v1.DriverService.RemoveImage:input_type -> sero.driver.v1.RemoveImageRequest
+	23, // 54: sero.driver.v1.DriverService.ListImages:input_type -> sero.driver.v1.ListImagesRequest
+	31, // 55: sero.driver.v1.DriverService.CreateSandbox:input_type -> sero.driver.v1.CreateSandboxRequest
+	33, // 56: sero.driver.v1.DriverService.StartSandbox:input_type -> sero.driver.v1.StartSandboxRequest
+	35, // 57: sero.driver.v1.DriverService.StopSandbox:input_type -> sero.driver.v1.StopSandboxRequest
+	37, // 58: sero.driver.v1.DriverService.RemoveSandbox:input_type -> sero.driver.v1.RemoveSandboxRequest
+	39, // 59: sero.driver.v1.DriverService.GetSandbox:input_type -> sero.driver.v1.GetSandboxRequest
+	41, // 60: sero.driver.v1.DriverService.ListSandboxes:input_type -> sero.driver.v1.ListSandboxesRequest
+	45, // 61: sero.driver.v1.DriverService.Exec:input_type -> sero.driver.v1.ExecRequest
+	52, // 62: sero.driver.v1.DriverService.CopyIn:input_type -> sero.driver.v1.CopyInRequest
+	54, // 63: sero.driver.v1.DriverService.CopyOut:input_type -> sero.driver.v1.CopyOutRequest
+	56, // 64: sero.driver.v1.DriverService.Stats:input_type -> sero.driver.v1.StatsRequest
+	58, // 65: sero.driver.v1.DriverService.Logs:input_type -> sero.driver.v1.LogsRequest
+	60, // 66: sero.driver.v1.DriverService.Events:input_type -> sero.driver.v1.EventsRequest
+	63, // 67: sero.driver.v1.DriverService.Listeners:input_type -> sero.driver.v1.ListenersRequest
+	65, // 68: sero.driver.v1.DriverService.Shutdown:input_type -> sero.driver.v1.ShutdownRequest
+	8,  // 69: sero.driver.v1.DriverService.Handshake:output_type -> sero.driver.v1.HandshakeResponse
+	10, // 70: sero.driver.v1.DriverService.Configure:output_type -> sero.driver.v1.ConfigureResponse
+	12, // 71: sero.driver.v1.DriverService.Health:output_type -> sero.driver.v1.HealthResponse
+	15, // 72: sero.driver.v1.DriverService.StartSystem:output_type -> sero.driver.v1.StartSystemResponse
+	18, // 73: sero.driver.v1.DriverService.EnsureImage:output_type -> sero.driver.v1.EnsureImageResponse
+	20, // 74: sero.driver.v1.DriverService.BuildImage:output_type -> sero.driver.v1.BuildImageResponse
+	22, // 75: sero.driver.v1.DriverService.RemoveImage:output_type -> sero.driver.v1.RemoveImageResponse
+	24, // 76: sero.driver.v1.DriverService.ListImages:output_type -> sero.driver.v1.ListImagesResponse
+	32, // 77: sero.driver.v1.DriverService.CreateSandbox:output_type -> sero.driver.v1.CreateSandboxResponse
+	34, // 78: sero.driver.v1.DriverService.StartSandbox:output_type -> sero.driver.v1.StartSandboxResponse
+	36, // 79: sero.driver.v1.DriverService.StopSandbox:output_type -> sero.driver.v1.StopSandboxResponse
+	38, // 80: sero.driver.v1.DriverService.RemoveSandbox:output_type -> sero.driver.v1.RemoveSandboxResponse
+	40, // 81: sero.driver.v1.DriverService.GetSandbox:output_type -> sero.driver.v1.GetSandboxResponse
+	42, // 82: sero.driver.v1.DriverService.ListSandboxes:output_type -> sero.driver.v1.ListSandboxesResponse
+	50, // 83: sero.driver.v1.DriverService.Exec:output_type -> sero.driver.v1.ExecResponse
+	53, // 84: sero.driver.v1.DriverService.CopyIn:output_type -> sero.driver.v1.CopyInResponse
+	55, // 85: sero.driver.v1.DriverService.CopyOut:output_type -> sero.driver.v1.CopyOutResponse
+	57, // 86: sero.driver.v1.DriverService.Stats:output_type -> sero.driver.v1.StatsResponse
+	59, // 87: sero.driver.v1.DriverService.Logs:output_type -> sero.driver.v1.LogsResponse
+	61, // 88: sero.driver.v1.DriverService.Events:output_type -> sero.driver.v1.EventsResponse
+	64, // 89: sero.driver.v1.DriverService.Listeners:output_type -> sero.driver.v1.ListenersResponse
+	66, // 90: sero.driver.v1.DriverService.Shutdown:output_type -> sero.driver.v1.ShutdownResponse
+	69, // [69:91] is the sub-list for method output_type
+	47, // [47:69] is the sub-list for method input_type
+	47, // [47:47] is the sub-list for extension type_name
+	47, // [47:47] is the sub-list for extension extendee
+	0,  // [0:47] is the sub-list for field type_name
 }
 
 func init() { file_sero_driver_v1_driver_proto_init() }
@@ -4801,26 +4862,27 @@ func file_sero_driver_v1_driver_proto_init() {
 		(*ExecRequest_StdinClose)(nil),
 		(*ExecRequest_Resize)(nil),
 		(*ExecRequest_Signal)(nil),
+		(*ExecRequest_Cancel)(nil),
 	}
-	file_sero_driver_v1_driver_proto_msgTypes[44].OneofWrappers = []any{
+	file_sero_driver_v1_driver_proto_msgTypes[45].OneofWrappers = []any{
 		(*ExecResponse_Started)(nil),
 		(*ExecResponse_Stdout)(nil),
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_Exit)(nil),
 		(*ExecResponse_StdinConsumed)(nil),
 	}
-	file_sero_driver_v1_driver_proto_msgTypes[46].OneofWrappers = []any{
+	file_sero_driver_v1_driver_proto_msgTypes[47].OneofWrappers = []any{
 		(*CopyInRequest_Start)(nil),
 		(*CopyInRequest_Tar)(nil),
 	}
-	file_sero_driver_v1_driver_proto_msgTypes[51].OneofWrappers = []any{}
+	file_sero_driver_v1_driver_proto_msgTypes[52].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sero_driver_v1_driver_proto_rawDesc), len(file_sero_driver_v1_driver_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   70,
+			NumMessages:   71,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

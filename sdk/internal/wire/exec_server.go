@@ -1,0 +1,143 @@
+package wire
+
+import (
+	"context"
+	"io"
+	"sync"
+
+	"google.golang.org/grpc"
+
+	"github.com/sero-labs/sero-runtime/internal/window"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+	"github.com/sero-labs/sero-runtime/sdk/internal/driverpb"
+)
+
+type execServerStream = grpc.BidiStreamingServer[driverpb.ExecRequest, driverpb.ExecResponse]
+
+var errCancelFrame = driver.Errorf(driver.Canceled, "the caller ended the command")
+
+// Exec runs one command: frames in, driver.Exec, frames out.
+func (s *Server) Exec(stream execServerStream) error {
+	first, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	if first.GetStart() == nil {
+		return driver.Errorf(driver.InvalidArgument, "the first frame of Exec must be start")
+	}
+	spec := execFromProto(first.GetStart())
+	if len(spec.Argv) == 0 {
+		return &driver.Error{Reason: driver.InvalidArgument, Message: "no command was given", Field: "start.argv"}
+	}
+	if err := driver.NeedAll(s.d, spec.Needs()); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	out := &execSender{stream: stream}
+	call := &execCall{
+		stdin:   window.NewBuffer(driver.StdinWindow, out.consumed),
+		resize:  make(chan driver.TerminalSize, 1),
+		signals: make(chan string, 16),
+		cancel:  cancel,
+		signal:  driver.Need(s.d, driver.CapExecSignal),
+	}
+	defer call.stdin.Close(io.ErrClosedPipe)
+	go call.receive(stream) // ends with the stream, which ends when Exec returns
+
+	status, err := s.d.Exec(ctx, spec, driver.ExecIO{
+		Stdin:   call.stdin,
+		Stdout:  frameWriter(out.stdout),
+		Stderr:  frameWriter(out.stderr),
+		Resize:  call.resize,
+		Signals: call.signals,
+		Started: out.started,
+	})
+	if err != nil {
+		return err
+	}
+	return out.send(&driverpb.ExecResponse{Frame: &driverpb.ExecResponse_Exit{Exit: exitToProto(status)}})
+}
+
+// execCall takes the frames of the caller. It never blocks: input has a window,
+// of sizes only the last counts, and a command that takes no signals is not
+// sent more than a few.
+type execCall struct {
+	stdin   *window.Buffer
+	resize  chan driver.TerminalSize
+	signals chan string
+	cancel  context.CancelCauseFunc
+	signal  error // why signals are refused; nil: they are not
+}
+
+func (c *execCall) receive(stream execServerStream) {
+	for {
+		req, err := stream.Recv()
+		if err == io.EOF { // the caller sends no more; only input's own frame ends input
+			return
+		}
+		if err != nil {
+			c.cancel(driver.Errorf(driver.Canceled, "the caller is gone"))
+			return
+		}
+		if err := c.take(req); err != nil {
+			c.cancel(err)
+		}
+	}
+}
+
+func (c *execCall) take(req *driverpb.ExecRequest) error {
+	switch frame := req.GetFrame().(type) {
+	case *driverpb.ExecRequest_Stdin:
+		if !c.stdin.Push(frame.Stdin) {
+			return driver.Errorf(driver.InvalidArgument, "the caller sent more input than was acknowledged")
+		}
+	case *driverpb.ExecRequest_StdinClose:
+		c.stdin.Close(io.EOF)
+	case *driverpb.ExecRequest_Resize:
+		select { // replace a size that was not taken yet
+		case <-c.resize:
+		default:
+		}
+		c.resize <- sizeFromProto(frame.Resize)
+	case *driverpb.ExecRequest_Signal:
+		if c.signal != nil {
+			return c.signal
+		}
+		select {
+		case c.signals <- frame.Signal:
+		default:
+		}
+	case *driverpb.ExecRequest_Cancel:
+		return errCancelFrame
+	}
+	return nil
+}
+
+// execSender sends frames one at a time, for a stream takes only one sender.
+type execSender struct {
+	mu     sync.Mutex
+	stream execServerStream
+}
+
+func (o *execSender) send(resp *driverpb.ExecResponse) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.stream.Send(resp)
+}
+
+func (o *execSender) started(pid int64) {
+	_ = o.send(&driverpb.ExecResponse{Frame: &driverpb.ExecResponse_Started{Started: &driverpb.ExecStarted{Pid: pid}}})
+}
+
+func (o *execSender) stdout(p []byte) error {
+	return o.send(&driverpb.ExecResponse{Frame: &driverpb.ExecResponse_Stdout{Stdout: p}})
+}
+
+func (o *execSender) stderr(p []byte) error {
+	return o.send(&driverpb.ExecResponse{Frame: &driverpb.ExecResponse_Stderr{Stderr: p}})
+}
+
+func (o *execSender) consumed(n int) {
+	_ = o.send(&driverpb.ExecResponse{Frame: &driverpb.ExecResponse_StdinConsumed{StdinConsumed: int64(n)}})
+}
