@@ -96,8 +96,8 @@ func Start(ctx context.Context, c Config) (*Process, error) {
 			return r, nil
 		},
 		SkipHostEnv:      true,
-		StartTimeout:     c.StartTimeout,
-		Stderr:           nil, // read by run, never by go-plugin
+		StartTimeout:     c.StartTimeout + time.Minute, // connect has the deadline
+		Stderr:           nil,                          // read by run, never by go-plugin
 		SyncStdout:       r.noise("stdout"),
 		SyncStderr:       r.noise("stderr"),
 		Logger:           hclog.NewNullLogger(),

@@ -32,11 +32,11 @@ type Host struct {
 // it cannot); ungated leaves refusing undeclared calls to the driver.
 func NewClient(ctx context.Context, conn grpc.ClientConnInterface, host Host, lost func() error, ungated bool) (*Client, error) {
 	c := &Client{rpc: driverpb.NewDriverServiceClient(conn), lost: lost, ungated: ungated}
-	resp, err := c.rpc.Handshake(ctx, &driverpb.HandshakeRequest{
+	resp, err := c.rpc.Handshake(ctx, grease(&driverpb.HandshakeRequest{
 		HostName:         host.Name,
 		HostVersion:      host.Version,
-		HostCapabilities: host.Capabilities,
-	})
+		HostCapabilities: append([]string{greaseCapability()}, host.Capabilities...),
+	}))
 	if err != nil {
 		return nil, c.fail(ctx, err)
 	}

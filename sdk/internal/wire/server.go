@@ -91,7 +91,7 @@ func keepStatus(err error) error {
 
 // Handshake answers with what the driver is.
 func (s *Server) Handshake(context.Context, *driverpb.HandshakeRequest) (*driverpb.HandshakeResponse, error) {
-	return HandshakeToProto(s.handshake), nil
+	return grease(HandshakeToProto(s.handshake)), nil
 }
 
 // Configure hands settings to a driver that has some.
