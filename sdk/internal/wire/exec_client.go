@@ -127,37 +127,19 @@ func (x *execClient) abandon(sctx context.Context, cut context.CancelCauseFunc, 
 
 func (x *execClient) pumpStdin(sctx context.Context) {
 	if x.stdio.Stdin != nil {
-		if err := x.copyStdin(sctx); err != nil {
-			if sctx.Err() == nil {
+		var sendErr error
+		err := x.window.Copy(sctx, x.stdio.Stdin, func(p []byte) error {
+			sendErr = x.send(&driverpb.ExecRequest{Frame: &driverpb.ExecRequest_Stdin{Stdin: p}})
+			return sendErr
+		})
+		if err != nil {
+			if sctx.Err() == nil && sendErr == nil { // else the stream is over, and receive knows why
 				x.lose(driver.Errorf(driver.Canceled, "standard input failed: %w", err))
 			}
 			return
 		}
 	}
 	_ = x.send(&driverpb.ExecRequest{Frame: &driverpb.ExecRequest_StdinClose{StdinClose: &driverpb.ExecStdinClose{}}})
-}
-
-func (x *execClient) copyStdin(sctx context.Context) error {
-	buf := make([]byte, driver.MaxFrame)
-	for {
-		n, err := x.stdio.Stdin.Read(buf)
-		for sent := 0; sent < n; {
-			k, werr := x.window.Acquire(sctx, n-sent)
-			if werr != nil {
-				return werr
-			}
-			if werr := x.send(&driverpb.ExecRequest{Frame: &driverpb.ExecRequest_Stdin{Stdin: buf[sent : sent+k]}}); werr != nil {
-				return nil //nolint:nilerr // the stream is over; receive knows why
-			}
-			sent += k
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
 }
 
 func (x *execClient) pumpControl(sctx context.Context) {

@@ -35,39 +35,24 @@ func (s *Server) Exec(stream execServerStream) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	out := &execSender{stream: stream}
-	call := &execCall{
-		stdin:   window.NewBuffer(driver.StdinWindow, out.consumed),
-		resize:  make(chan driver.TerminalSize, 1),
-		signals: make(chan string, 16),
-		cancel:  cancel,
-		signal:  driver.Need(s.d, driver.CapExecSignal),
-	}
-	defer call.stdin.Close(io.ErrClosedPipe)
+	call := &execCall{Feed: window.NewFeed(out.consumed), cancel: cancel, signals: driver.Need(s.d, driver.CapExecSignal)}
+	defer call.Close()
 	go call.receive(stream) // ends with the stream, which ends when Exec returns
 
-	status, err := s.d.Exec(ctx, spec, driver.ExecIO{
-		Stdin:   call.stdin,
-		Stdout:  frameWriter(out.stdout),
-		Stderr:  frameWriter(out.stderr),
-		Resize:  call.resize,
-		Signals: call.signals,
-		Started: out.started,
-	})
+	stdio := call.IO()
+	stdio.Stdout, stdio.Stderr, stdio.Started = frameWriter(out.stdout), frameWriter(out.stderr), out.started
+	status, err := s.d.Exec(ctx, spec, stdio)
 	if err != nil {
 		return err
 	}
 	return out.send(&driverpb.ExecResponse{Frame: &driverpb.ExecResponse_Exit{Exit: exitToProto(status)}})
 }
 
-// execCall takes the frames of the caller. It never blocks: input has a window,
-// of sizes only the last counts, and a command that takes no signals is not
-// sent more than a few.
+// execCall takes the frames of the caller.
 type execCall struct {
-	stdin   *window.Buffer
-	resize  chan driver.TerminalSize
-	signals chan string
+	*window.Feed
 	cancel  context.CancelCauseFunc
-	signal  error // why signals are refused; nil: they are not
+	signals error // why signals are refused; nil: they are not
 }
 
 func (c *execCall) receive(stream execServerStream) {
@@ -89,25 +74,16 @@ func (c *execCall) receive(stream execServerStream) {
 func (c *execCall) take(req *driverpb.ExecRequest) error {
 	switch frame := req.GetFrame().(type) {
 	case *driverpb.ExecRequest_Stdin:
-		if !c.stdin.Push(frame.Stdin) {
-			return driver.Errorf(driver.InvalidArgument, "the caller sent more input than was acknowledged")
-		}
+		return c.Input(frame.Stdin)
 	case *driverpb.ExecRequest_StdinClose:
-		c.stdin.Close(io.EOF)
+		c.EndInput()
 	case *driverpb.ExecRequest_Resize:
-		select { // replace a size that was not taken yet
-		case <-c.resize:
-		default:
-		}
-		c.resize <- sizeFromProto(frame.Resize)
+		c.Resize(sizeFromProto(frame.Resize))
 	case *driverpb.ExecRequest_Signal:
-		if c.signal != nil {
-			return c.signal
+		if c.signals != nil {
+			return c.signals
 		}
-		select {
-		case c.signals <- frame.Signal:
-		default:
-		}
+		c.Signal(frame.Signal)
 	case *driverpb.ExecRequest_Cancel:
 		return errCancelFrame
 	}
