@@ -1,0 +1,253 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tailscale/hujson"
+)
+
+// decode fills the struct that out points to. Keys that the struct lacks are
+// warnings; values of another type, null, and keys given twice are errors.
+// encoding/json would accept all of these, and keys in another case too.
+func (d *document) decode(out any) error {
+	return d.value(&d.root, reflect.ValueOf(out).Elem(), "")
+}
+
+func (d *document) value(v *hujson.Value, out reflect.Value, path string) error {
+	d.positions[path] = v.StartOffset
+	if out.Type() == reflect.TypeFor[json.RawMessage]() {
+		return d.raw(v, out, path)
+	}
+	switch out.Kind() {
+	case reflect.Pointer:
+		out.Set(reflect.New(out.Type().Elem()))
+		return d.value(v, out.Elem(), path)
+	case reflect.Struct:
+		return d.structure(v, out, path)
+	case reflect.Map:
+		return d.mapping(v, out, path)
+	case reflect.Slice:
+		return d.list(v, out, path)
+	default:
+		return d.scalar(v, out, path)
+	}
+}
+
+func (d *document) structure(v *hujson.Value, out reflect.Value, path string) error {
+	members, err := d.members(v, path)
+	if err != nil {
+		return err
+	}
+	fields := fieldsOf(out.Type())
+	for i := range members {
+		member := &members[i]
+		key := keyOf(member)
+		index, known := fields[key]
+		if !known {
+			d.unknownKey(member, key, path, slices.Sorted(maps.Keys(fields)))
+			continue
+		}
+		if err := d.value(&member.Value, out.Field(index), join(path, key)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *document) mapping(v *hujson.Value, out reflect.Value, path string) error {
+	members, err := d.members(v, path)
+	if err != nil {
+		return err
+	}
+	out.Set(reflect.MakeMapWithSize(out.Type(), len(members)))
+	for i := range members {
+		key := keyOf(&members[i])
+		element := reflect.New(out.Type().Elem()).Elem()
+		if err := d.value(&members[i].Value, element, join(path, key)); err != nil {
+			return err
+		}
+		out.SetMapIndex(reflect.ValueOf(key), element)
+	}
+	return nil
+}
+
+func (d *document) list(v *hujson.Value, out reflect.Value, path string) error {
+	array, ok := v.Value.(*hujson.Array)
+	if !ok {
+		return d.wrongType(v, path, "an array")
+	}
+	out.Set(reflect.MakeSlice(out.Type(), len(array.Elements), len(array.Elements)))
+	for i := range array.Elements {
+		if err := d.value(&array.Elements[i], out.Index(i), fmt.Sprintf("%s[%d]", path, i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *document) scalar(v *hujson.Value, out reflect.Value, path string) error {
+	literal, isLiteral := v.Value.(hujson.Literal)
+	kind := v.Value.Kind()
+	switch out.Kind() {
+	case reflect.String:
+		if kind != '"' {
+			return d.wrongType(v, path, "a string")
+		}
+		text := literal.String()
+		if strings.ContainsRune(text, 0) {
+			return d.errorAt(path, "there is a NUL character in it").Remedy("remove it")
+		}
+		out.SetString(text)
+	case reflect.Bool:
+		if kind != 't' && kind != 'f' {
+			return d.wrongType(v, path, "true or false")
+		}
+		out.SetBool(literal.Bool())
+	case reflect.Float64:
+		n, err := strconv.ParseFloat(string(literal), 64)
+		if !isLiteral || kind != '0' || err != nil {
+			return d.wrongType(v, path, "a number")
+		}
+		out.SetFloat(n)
+	case reflect.Uint16:
+		n, err := strconv.ParseUint(string(literal), 10, 16)
+		if !isLiteral || kind != '0' || err != nil {
+			return d.wrongType(v, path, "a whole number from 0 to 65535")
+		}
+		out.SetUint(n)
+	default:
+		panic("config: no rule for the type " + out.Type().String())
+	}
+	return nil
+}
+
+// raw keeps an object as standard JSON, for someone else to decode.
+func (d *document) raw(v *hujson.Value, out reflect.Value, path string) error {
+	if _, err := d.members(v, path); err != nil {
+		return err
+	}
+	standard := v.Clone()
+	standard.Minimize()
+	out.SetBytes(standard.Pack())
+	return nil
+}
+
+// members are an object's, each name once.
+func (d *document) members(v *hujson.Value, path string) ([]hujson.ObjectMember, error) {
+	object, ok := v.Value.(*hujson.Object)
+	if !ok {
+		return nil, d.wrongType(v, path, "an object")
+	}
+	seen := make(map[string]bool, len(object.Members))
+	for i := range object.Members {
+		key := keyOf(&object.Members[i])
+		if seen[key] {
+			return nil, d.errorAtOffset(object.Members[i].Name.StartOffset, join(path, key),
+				fmt.Sprintf("%s is given twice", shown(key))).Remedy("keep one of them")
+		}
+		seen[key] = true
+	}
+	return object.Members, nil
+}
+
+func (d *document) wrongType(v *hujson.Value, path, want string) error {
+	got := map[hujson.Kind]string{
+		'n': "null", 't': "true", 'f': "false", '"': "a string", '0': "the number " + strings.TrimSpace(v.String()),
+		'{': "an object", '[': "an array",
+	}[v.Value.Kind()]
+	if path == "" {
+		path = "the file"
+	}
+	return d.errorAtOffset(v.StartOffset, path, fmt.Sprintf("%s must be %s, not %s", path, want, got)).
+		Remedy("make it " + want)
+}
+
+func (d *document) unknownKey(member *hujson.ObjectMember, key, path string, known []string) {
+	where := ""
+	if path != "" {
+		where = " in " + path
+	}
+	message := fmt.Sprintf("unknown key %s%s is ignored", shown(key), where)
+	if match := nearest(key, known); match != "" {
+		message += fmt.Sprintf(", did you mean %q?", match)
+	}
+	d.warn(member.Name.StartOffset, "%s", message)
+}
+
+func keyOf(member *hujson.ObjectMember) string {
+	literal, _ := member.Name.Value.(hujson.Literal)
+	return literal.String()
+}
+
+// fieldsOf maps a struct's JSON names to its field numbers.
+func fieldsOf(t reflect.Type) map[string]int {
+	fields := make(map[string]int, t.NumField())
+	for i := range t.NumField() {
+		if name := t.Field(i).Tag.Get("json"); name != "" {
+			fields[name] = i
+		}
+	}
+	return fields
+}
+
+func join(path, key string) string {
+	if path == "" {
+		return key
+	}
+	return path + "." + key
+}
+
+// shown is a name from a file as a message may carry it.
+func shown(s string) string {
+	const most = 60
+	if len(s) > most {
+		return strconv.QuoteToASCII(s[:most]) + "…"
+	}
+	return strconv.QuoteToASCII(s)
+}
+
+// nearest is the known word that a mistyped one most likely meant, or empty.
+func nearest(word string, known []string) string {
+	best, bestDistance := "", 1+max(1, len(word)/3)
+	if len(word) > 64 {
+		return ""
+	}
+	for _, candidate := range known {
+		distance := editDistance(strings.ToLower(word), strings.ToLower(candidate))
+		if distance < bestDistance {
+			best, bestDistance = candidate, distance
+		}
+	}
+	return best
+}
+
+// editDistance counts insertions, deletions, replacements and swaps of
+// neighbours.
+func editDistance(a, b string) int {
+	previous, row := make([]int, len(b)+1), make([]int, len(b)+1)
+	var beforePrevious []int
+	for j := range row {
+		row[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		beforePrevious, previous, row = previous, row, make([]int, len(b)+1)
+		row[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			row[j] = min(previous[j]+1, row[j-1]+1, previous[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				row[j] = min(row[j], beforePrevious[j-2]+1)
+			}
+		}
+	}
+	return row[len(b)]
+}

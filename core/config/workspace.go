@@ -1,0 +1,287 @@
+// Package config reads what people configure: sero.json in a workspace and
+// config.json in sero's home. Both are JSON with comments and trailing commas.
+// A key that is not known is a warning with its place and the nearest known
+// one; anything else that is wrong is a ConfigInvalid error with its place.
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// FileName is the name of a workspace's configuration file.
+const FileName = "sero.json"
+
+// The modes: which drivers may be chosen.
+const (
+	ModeAuto    = "auto"    // the strongest that works, the host if none does
+	ModeRequire = "require" // one that isolates, or an error
+	ModeHost    = "host"    // no isolation, on purpose
+)
+
+// FallbackHost as Workspace.Fallback accepts the host even where the file asks
+// for what only isolation gives.
+const FallbackHost = "host"
+
+// Workspace is what a sero.json says. The zero value is that of a workspace
+// without one. Its comments are short; the published schema describes each key.
+type Workspace struct {
+	Schema     string               `json:"$schema"`
+	ID         string               `json:"id"`
+	Driver     string               `json:"driver"`
+	Mode       string               `json:"mode"`     // empty, ModeAuto, ModeRequire or ModeHost
+	Fallback   string               `json:"fallback"` // empty or FallbackHost
+	Image      string               `json:"image"`
+	Env        map[string]string    `json:"env"` // values are taken as they are written
+	Mounts     []Mount              `json:"mounts"`
+	Roots      []string             `json:"roots"` // absolute, shown writable at the same path
+	Resources  Resources            `json:"resources"`
+	DevServers map[string]DevServer `json:"devServers"`
+	Egress     Egress               `json:"egress"`
+}
+
+// Mount is a directory of the host that the sandbox shows.
+type Mount struct {
+	Source   string `json:"source"` // absolute, on the host
+	Target   string `json:"target"` // absolute, in the sandbox; empty: Source
+	ReadOnly bool   `json:"readOnly"`
+}
+
+// Resources are limits; zero means the engine's default.
+type Resources struct {
+	CPUs   float64 `json:"cpus"`
+	Memory string  `json:"memory"` // "512MiB", "4GiB"; see MemoryBytes
+}
+
+// DevServer is a dev server that the workspace is known to have.
+type DevServer struct {
+	Command []string          `json:"command"`
+	Dir     string            `json:"dir"` // relative to the workspace
+	Port    uint16            `json:"port"`
+	Env     map[string]string `json:"env"`
+}
+
+// Egress is what the workspace may reach.
+type Egress struct {
+	Allow []string `json:"allow"` // hosts, *.domains and networks
+	Deny  []string `json:"deny"`
+}
+
+// LoadWorkspace reads the sero.json of a directory. A directory without one has
+// the zero Workspace. A file that is a symlink out of the directory is refused,
+// as is everything else that is wrong, with ConfigInvalid.
+func LoadWorkspace(dir string) (Workspace, []Warning, error) {
+	name := filepath.Join(dir, FileName)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return Workspace{}, nil, unreadable(name, err)
+	}
+	defer root.Close()
+	f, err := root.OpenFile(FileName, openFlags, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, linkErr := root.Lstat(FileName); linkErr != nil {
+			return Workspace{}, nil, nil
+		}
+	}
+	if err != nil {
+		return Workspace{}, nil, unreadable(name, err)
+	}
+	text, err := readFile(f, name)
+	if err != nil {
+		return Workspace{}, nil, err
+	}
+	return ParseWorkspace(name, text)
+}
+
+// ParseWorkspace reads the text of a sero.json; file is for messages.
+func ParseWorkspace(file string, text []byte) (Workspace, []Warning, error) {
+	d, err := parse(file, text)
+	if err != nil {
+		return Workspace{}, nil, err
+	}
+	var w Workspace
+	if err := d.decode(&w); err != nil {
+		return Workspace{}, nil, err
+	}
+	if err := w.check(d); err != nil {
+		return Workspace{}, nil, err
+	}
+	return w, d.warnings, nil
+}
+
+// NeedsIsolation lists the keys of the file that a sandbox without isolation
+// cannot honour, sorted.
+func (w Workspace) NeedsIsolation() []string {
+	var needs []string
+	if len(w.Egress.Allow)+len(w.Egress.Deny) > 0 {
+		needs = append(needs, "egress")
+	}
+	if w.Image != "" {
+		needs = append(needs, "image")
+	}
+	if w.Resources != (Resources{}) {
+		needs = append(needs, "resources")
+	}
+	return needs
+}
+
+// MemoryBytes is the memory limit in bytes, 0 for none.
+func (r Resources) MemoryBytes() int64 {
+	n, _ := parseMemory(r.Memory)
+	return n
+}
+
+var (
+	idPattern     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,56}[a-z0-9])?$`)
+	driverPattern = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+	envPattern    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	serverPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
+	memoryPattern = regexp.MustCompile(`^([0-9]{1,12})([KMGTkmgt]?)(?:[iI]?[bB])?$`)
+	imagePattern  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}$`)
+	domainPattern = regexp.MustCompile(`^(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
+	modes         = []string{ModeAuto, ModeRequire, ModeHost}
+	fallbacks     = []string{FallbackHost}
+)
+
+func (w Workspace) check(d *document) error {
+	err := cmp.Or(
+		matches(d, "id", w.ID, idPattern, "lower-case letters, digits and inner hyphens, at most 58"),
+		matches(d, "driver", w.Driver, driverPattern, "a driver's name, as in sero driver ls"),
+		oneOf(d, "mode", w.Mode, modes),
+		oneOf(d, "fallback", w.Fallback, fallbacks),
+		matches(d, "image", w.Image, imagePattern, `an image reference such as "node:22"`),
+		checkEnv(d, "env", w.Env),
+		checkRoots(d, w.Roots),
+		w.Resources.check(d),
+		w.Egress.check(d),
+	)
+	for i, m := range w.Mounts {
+		err = cmp.Or(err, m.check(d, fmt.Sprintf("mounts[%d]", i)))
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.DevServers)) {
+		err = cmp.Or(err, w.DevServers[name].check(d, name))
+	}
+	if err == nil && w.Mode == ModeHost && w.Driver != "" && w.Driver != ModeHost {
+		err = d.errorAt("driver", "the mode is host, so the driver cannot be %s", w.Driver).
+			Remedy("remove one of mode and driver")
+	}
+	return asError(err)
+}
+
+func matches(d *document, path, value string, pattern *regexp.Regexp, rule string) *driver.Error {
+	if value == "" && d.positions[path] == 0 || pattern.MatchString(value) {
+		return nil
+	}
+	return d.errorAt(path, "%s is not allowed: %s", shown(value), rule).Remedy("use " + rule)
+}
+
+func oneOf(d *document, path, value string, allowed []string) *driver.Error {
+	if value == "" && d.positions[path] == 0 || slices.Contains(allowed, value) {
+		return nil
+	}
+	rule := strings.Join(allowed, ", ")
+	return d.errorAt(path, "%s is not one of: %s", shown(value), rule).Remedy("use one of " + rule)
+}
+
+func checkEnv(d *document, path string, env map[string]string) *driver.Error {
+	for _, name := range slices.Sorted(maps.Keys(env)) {
+		if !envPattern.MatchString(name) {
+			return d.errorAtOffset(d.positions[join(path, name)], path,
+				fmt.Sprintf("%s: %s is not a variable's name", path, shown(name))).
+				Remedy("use letters, digits and underscores, not starting with a digit")
+		}
+	}
+	return nil
+}
+
+func checkRoots(d *document, roots []string) *driver.Error {
+	for i, root := range roots {
+		at := fmt.Sprintf("roots[%d]", i)
+		if !filepath.IsAbs(root) || filepath.Clean(root) == "/" {
+			return d.errorAt(at, "%s is not an absolute directory", shown(root)).Remedy("give an absolute path below /")
+		}
+	}
+	return nil
+}
+
+func (m Mount) check(d *document, at string) *driver.Error {
+	if !filepath.IsAbs(m.Source) {
+		return d.errorAt(at, "the source %s is not an absolute path", shown(m.Source)).Remedy("give an absolute path")
+	}
+	if m.Target != "" && (!path.IsAbs(m.Target) || path.Clean(m.Target) == "/") {
+		return d.errorAt(at, "the target %s is not an absolute path below /", shown(m.Target)).Remedy("give an absolute path")
+	}
+	return nil
+}
+
+func (r Resources) check(d *document) *driver.Error {
+	if r.CPUs < 0 || r.CPUs > 1024 || r.CPUs == 0 && d.positions["resources.cpus"] > 0 {
+		return d.errorAt("resources.cpus", "the number of CPUs must be above 0 and at most 1024").Remedy("give a number such as 2 or 0.5")
+	}
+	if n, ok := parseMemory(r.Memory); d.positions["resources.memory"] > 0 && (!ok || n == 0) {
+		return d.errorAt("resources.memory", "%s is not an amount of memory", shown(r.Memory)).Remedy(`give one such as "512MiB" or "4GiB"`)
+	}
+	return nil
+}
+
+// parseMemory reads "512MiB"; units are powers of 1024, whatever their spelling.
+func parseMemory(s string) (int64, bool) {
+	m := memoryPattern.FindStringSubmatch(s)
+	if m == nil {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(m[1], 10, 64)
+	shift := map[string]uint{"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[strings.ToUpper(m[2])]
+	if err != nil || n > (1<<50)>>shift {
+		return 0, false
+	}
+	return n << shift, true
+}
+
+func (s DevServer) check(d *document, name string) *driver.Error {
+	at := "devServers." + name
+	if !serverPattern.MatchString(name) {
+		return d.errorAtOffset(d.positions[at], "devServers",
+			fmt.Sprintf("devServers: %s is not allowed as a name", shown(name))).
+			Remedy("use lower-case letters, digits and inner hyphens, at most 40")
+	}
+	if len(s.Command) == 0 || s.Command[0] == "" {
+		return d.errorAt(at, "there is no command").Remedy(`give one such as "command": ["npm", "run", "dev"]`)
+	}
+	if s.Dir != "" && !filepath.IsLocal(s.Dir) {
+		return d.errorAt(at+".dir", "%s is not a path below the workspace", shown(s.Dir)).Remedy("give a relative path without ..")
+	}
+	return checkEnv(d, at+".env", s.Env)
+}
+
+func (e Egress) check(d *document) *driver.Error {
+	for key, rules := range map[string][]string{"allow": e.Allow, "deny": e.Deny} {
+		for i, rule := range rules {
+			if rule == "*" || domainPattern.MatchString(rule) && len(rule) < 254 {
+				continue
+			}
+			if _, err := netip.ParsePrefix(rule); err == nil {
+				continue
+			}
+			if _, err := netip.ParseAddr(rule); err == nil {
+				continue
+			}
+			return d.errorAt(fmt.Sprintf("egress.%s[%d]", key, i), "%s is not a host, a *.domain, an address or a network", shown(rule)).
+				Remedy(`give one such as "registry.npmjs.org", "*.github.com" or "10.0.0.0/8"`)
+		}
+	}
+	return nil
+}
