@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sero-labs/sero-runtime/internal/peer"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 	"github.com/sero-labs/sero-runtime/sdk/internal/plug"
 )
@@ -242,7 +243,7 @@ func (r *run) cleanUp() {
 }
 
 // ownPeer admits the driver itself to its own socket.
-func (r *run) ownPeer(p plug.Peer) error { return plug.OnlyGroup(r.pid())(p) }
+func (r *run) ownPeer(p peer.Process) error { return plug.OnlyGroup(r.pid())(p) }
 
 // crash explains a broken connection: it waits a moment for the end of the
 // process, which may follow its socket's by some milliseconds.

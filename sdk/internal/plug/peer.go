@@ -8,22 +8,18 @@ import (
 	"syscall"
 
 	"google.golang.org/grpc/credentials"
-)
 
-// Peer is who is at the other end of a unix socket.
-type Peer struct {
-	PID int
-	UID int
-}
+	"github.com/sero-labs/sero-runtime/internal/peer"
+)
 
 // PeerCredentials are gRPC transport credentials that encrypt nothing and admit
 // only the processes that allow accepts: the socket is private already, and
 // this keeps out other programs of the same user. TLS would cost 33 ms a start.
-func PeerCredentials(allow func(Peer) error) credentials.TransportCredentials {
+func PeerCredentials(allow func(peer.Process) error) credentials.TransportCredentials {
 	return peerCredentials{allow}
 }
 
-type peerCredentials struct{ allow func(Peer) error }
+type peerCredentials struct{ allow func(peer.Process) error }
 
 type peerInfo struct{ credentials.CommonAuthInfo }
 
@@ -38,9 +34,9 @@ func (c peerCredentials) ServerHandshake(conn net.Conn) (net.Conn, credentials.A
 }
 
 func (c peerCredentials) check(conn net.Conn) (net.Conn, credentials.AuthInfo, error) {
-	peer, err := peerOf(conn)
+	p, err := peer.Of(conn)
 	if err == nil {
-		err = c.allow(peer)
+		err = c.allow(p)
 	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("peer refused: %w", err)
@@ -56,27 +52,9 @@ func (c peerCredentials) Clone() credentials.TransportCredentials { return c }
 
 func (peerCredentials) OverrideServerName(string) error { return nil }
 
-// peerOf asks the kernel who connected, or who listens.
-func peerOf(conn net.Conn) (Peer, error) {
-	unix, ok := conn.(*net.UnixConn)
-	if !ok {
-		return Peer{}, fmt.Errorf("not a unix socket: %T", conn)
-	}
-	raw, err := unix.SyscallConn()
-	if err != nil {
-		return Peer{}, err
-	}
-	var peer Peer
-	var peerErr error
-	if err := raw.Control(func(fd uintptr) { peer, peerErr = peerOfFD(int(fd)) }); err != nil {
-		return Peer{}, err
-	}
-	return peer, peerErr
-}
-
 // OnlyHost admits the launching process of the same user.
-func OnlyHost(hostPID int) func(Peer) error {
-	return func(p Peer) error {
+func OnlyHost(hostPID int) func(peer.Process) error {
+	return func(p peer.Process) error {
 		if p.UID != os.Getuid() || p.PID != hostPID {
 			return fmt.Errorf("process %d of user %d is not the host (process %d)", p.PID, p.UID, hostPID)
 		}
@@ -86,8 +64,8 @@ func OnlyHost(hostPID int) func(Peer) error {
 
 // OnlyGroup admits a process of the given process group and the same user: the
 // driver itself, or the binary behind a wrapper script.
-func OnlyGroup(pgid int) func(Peer) error {
-	return func(p Peer) error {
+func OnlyGroup(pgid int) func(peer.Process) error {
+	return func(p peer.Process) error {
 		group, err := syscall.Getpgid(p.PID)
 		if err != nil {
 			return err

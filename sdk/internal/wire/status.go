@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -90,10 +91,12 @@ func FromStatus(ctx context.Context, err error, lost func() error) error {
 	}
 	for _, d := range st.Details() {
 		if d, ok := d.(*driverpb.ErrorDetail); ok {
-			return fromDetail(d)
+			if e := fromDetail(d); e.Reason != driver.Timeout && e.Reason != driver.Canceled || !ended(ctx) {
+				return e
+			}
 		}
 	}
-	if ctx.Err() != nil {
+	if ended(ctx) {
 		return contextError(ctx)
 	}
 	return withoutDetail(st, lost)
@@ -112,6 +115,15 @@ func fromDetail(d *driverpb.ErrorDetail) *driver.Error {
 		e.Reason = driver.Internal
 	}
 	return e
+}
+
+// ended tells whether the caller ended the call. The driver knows the deadline
+// too and may answer a moment before it passes here.
+func ended(ctx context.Context) bool {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < 50*time.Millisecond {
+		<-ctx.Done()
+	}
+	return ctx.Err() != nil
 }
 
 // contextError is the error for a call that its caller ended: with the cause

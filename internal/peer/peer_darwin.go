@@ -1,15 +1,15 @@
-package plug
+package peer
 
 import "golang.org/x/sys/unix"
 
-func peerOfFD(fd int) (Peer, error) {
+func credentials(fd int) (Process, error) {
 	cred, err := unix.GetsockoptXucred(fd, unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
 	if err != nil {
-		return Peer{}, err
+		return Process{}, err
 	}
 	pid, err := unix.GetsockoptInt(fd, unix.SOL_LOCAL, unix.LOCAL_PEERPID)
 	if err != nil {
-		return Peer{}, err
+		return Process{}, err
 	}
-	return Peer{PID: pid, UID: int(cred.Uid)}, nil
+	return Process{PID: pid, UID: int(cred.Uid)}, nil
 }

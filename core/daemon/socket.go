@@ -1,0 +1,68 @@
+package daemon
+
+import (
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/gofrs/flock"
+
+	"github.com/sero-labs/sero-runtime/internal/paths"
+	"github.com/sero-labs/sero-runtime/internal/peer"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// ErrRunning tells that another daemon holds the lock of the run directory.
+var ErrRunning = errors.New("another daemon is running")
+
+// lock takes the run directory for this daemon. The file stays when the daemon
+// ends: removing it would let two daemons lock two files of one name.
+func lock(run string) (*flock.Flock, error) {
+	l := flock.New(paths.Lock(run), flock.SetPermissions(0o600))
+	ok, err := l.TryLock()
+	if err != nil {
+		return nil, driver.Errorf(driver.Internal, "the lock cannot be taken: %w", err).About(paths.Lock(run))
+	}
+	if !ok {
+		return nil, ErrRunning
+	}
+	return l, nil
+}
+
+// sweep removes what a daemon that was killed left in the run directory. Only
+// the holder of the lock may.
+func sweep(run string) error {
+	return errors.Join(os.RemoveAll(filepath.Join(run, "d")), os.RemoveAll(paths.Socket(run)))
+}
+
+// listen opens the socket. It is private twice: by its mode and directory, and
+// by refusing every other user's process.
+func listen(run string) (net.Listener, error) {
+	path := paths.Socket(run)
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		return nil, driver.Errorf(driver.Internal, "the socket cannot be opened: %w", err).About(path)
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return &ownListener{l}, nil
+}
+
+// ownListener accepts connections of this user only.
+type ownListener struct{ *net.UnixListener }
+
+// Accept waits for the next connection of this user or root.
+func (l *ownListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.AcceptUnix()
+		if err != nil {
+			return nil, err
+		}
+		if p, err := peer.Of(conn); err == nil && (p.UID == os.Getuid() || p.UID == 0) {
+			return conn, nil
+		}
+		_ = conn.Close()
+	}
+}
