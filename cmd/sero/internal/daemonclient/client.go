@@ -8,9 +8,9 @@ package daemonclient
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"connectrpc.com/connect"
@@ -18,6 +18,7 @@ import (
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
 	"github.com/sero-labs/sero-runtime/core/api/apipb/apipbconnect"
 	"github.com/sero-labs/sero-runtime/internal/paths"
+	"github.com/sero-labs/sero-runtime/internal/peer"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -79,6 +80,7 @@ func dial(ctx context.Context, socket string) (*Client, error) {
 		e.Err = err
 		return nil, e
 	}
+	server, _ := peer.Of(conn)
 	c := newClient(socket, conn)
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errSilent)
 	defer cancel()
@@ -88,7 +90,7 @@ func dial(ctx context.Context, socket string) (*Client, error) {
 	}
 	c.Close()
 	if errors.Is(context.Cause(ctx), errSilent) {
-		return nil, unresponsive(socket, conn)
+		return nil, unresponsive(socket, server.PID)
 	}
 	if e := Error(err); e.Reason != DaemonLost {
 		return nil, e
@@ -99,10 +101,10 @@ func dial(ctx context.Context, socket string) (*Client, error) {
 
 var errSilent = errors.New("the daemon does not answer")
 
-func unresponsive(socket string, conn net.Conn) error {
+func unresponsive(socket string, pid int) error {
 	e := driver.Errorf(DaemonUnresponsive, "the daemon does not answer within %v", answerTimeout).About(socket)
-	if pid := peerPID(conn); pid > 0 {
-		return e.Remedy("end it; what it runs in host mode ends with it", "kill", fmt.Sprint(pid))
+	if pid > 0 {
+		return e.Remedy("end it; what it runs in host mode ends with it", "kill", strconv.Itoa(pid))
 	}
 	return e.Remedy("end the process that serves " + socket)
 }

@@ -222,46 +222,37 @@ func (s *session) sendStdin() {
 		s.closeStdin()
 		return
 	}
-	buf := make([]byte, driver.MaxFrame)
-	for {
-		if s.tty.awaitForeground(s.ctx) != nil {
-			return
+	err := s.window.Copy(s.ctx, foreground{s}, func(p []byte) error {
+		if err := s.send(&apipb.ExecRequest{Frame: &apipb.ExecRequest_Stdin{Stdin: p}}); err != nil {
+			return errStream
 		}
-		n, err := s.cfg.Stdin.Read(buf)
-		if !s.sendInput(buf[:n]) {
-			return
-		}
-		switch {
-		case err == nil:
-		case errors.Is(err, io.EOF):
-			s.closeStdin()
-			return
-		default:
-			s.cancel(driver.Errorf(driver.InvalidArgument, "standard input cannot be read: %w", err))
-			return
-		}
+		return nil
+	})
+	switch {
+	case err == nil:
+		s.closeStdin()
+	case errors.Is(err, errStream) || s.ctx.Err() != nil: // receive sees it too
+	default:
+		s.cancel(driver.Errorf(driver.InvalidArgument, "standard input cannot be read: %w", err))
 	}
+}
+
+var errStream = errors.New("the stream is broken")
+
+// foreground reads standard input when that cannot stop this process.
+type foreground struct{ *session }
+
+// Read waits until this process may read from its terminal, and reads.
+func (f foreground) Read(p []byte) (int, error) {
+	if err := f.tty.awaitForeground(f.ctx); err != nil {
+		return 0, err
+	}
+	return f.cfg.Stdin.Read(p)
 }
 
 func (s *session) closeStdin() {
 	// An error here is seen by receive too.
 	_ = s.send(&apipb.ExecRequest{Frame: &apipb.ExecRequest_StdinClose{StdinClose: &apipb.ExecStdinClose{}}})
-}
-
-// sendInput sends what the window allows as it allows it; false at the end of
-// the session.
-func (s *session) sendInput(p []byte) bool {
-	for len(p) > 0 {
-		n, err := s.window.Acquire(s.ctx, len(p))
-		if err != nil {
-			return false
-		}
-		if err := s.send(&apipb.ExecRequest{Frame: &apipb.ExecRequest_Stdin{Stdin: p[:n]}}); err != nil {
-			return false
-		}
-		p = p[n:]
-	}
-	return true
 }
 
 // sendSignal passes a signal on; one that comes before the command runs has

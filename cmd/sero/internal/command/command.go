@@ -1,0 +1,179 @@
+// Package command is sero's command line: one file for each verb or noun. A
+// command reads its flags, calls the daemon and hands the answer to a view. It
+// makes no decisions about workspaces; those are the core's.
+package command
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/sero-labs/sero-runtime/cmd/sero/internal/daemonclient"
+	"github.com/sero-labs/sero-runtime/cmd/sero/internal/session"
+	"github.com/sero-labs/sero-runtime/cmd/sero/internal/view"
+	"github.com/sero-labs/sero-runtime/core/api/apipb"
+	"github.com/sero-labs/sero-runtime/internal/version"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// callTimeout bounds a call that only reads or changes the daemon's memory.
+const callTimeout = time.Minute
+
+// readyTimeout bounds a call that may make a workspace ready first, with an
+// image to build or pull.
+const readyTimeout = time.Hour
+
+// Program is what the command line is made of besides its own commands.
+type Program struct {
+	// Drivers are the bundled drivers by name, each made when it is to be served.
+	Drivers map[string]func() driver.Driver
+}
+
+// Main runs the command line and returns the process's exit code.
+func (p Program) Main(args []string) int {
+	if name, ok := servedDriver(args); ok {
+		return p.serveDriver(name)
+	}
+	a := &app{
+		program: p,
+		stdin:   os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		view: &view.View{Out: os.Stdout, Err: os.Stderr},
+	}
+	a.view.Terminal = term.IsTerminal(int(os.Stderr.Fd()))
+	a.view.Plain = os.Getenv("TERM") == "dumb"
+	ctx, stop := interruptible()
+	defer stop()
+	return a.run(ctx, args)
+}
+
+// interruptible is a context that a signal ends, with the signal as its cause.
+// The second signal kills, as it does any program.
+func interruptible() (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	ch := make(chan os.Signal, 1)
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
+		if !signal.Ignored(sig) {
+			signal.Notify(ch, sig)
+		}
+	}
+	go func() {
+		select {
+		case sig := <-ch:
+			signal.Stop(ch)
+			number, _ := sig.(syscall.Signal)
+			cancel(&session.Interrupted{Signal: number})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(ch)
+		cancel(nil)
+	}
+}
+
+// app is one invocation.
+type app struct {
+	program        Program
+	stdin          *os.File
+	stdout, stderr io.Writer
+	view           *view.View
+
+	args         []string // the command line
+	workspace    string   // --workspace
+	workspaceSet bool
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
+	a.args = args
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	cmd, err := root.ExecuteContextC(ctx)
+	if cause, ok := context.Cause(ctx).(*session.Interrupted); ok && err != nil { //nolint:errorlint // it is set unwrapped, just above
+		err = cause
+	}
+	if wantsJSON(cmd, args) {
+		a.view.JSON = true
+	}
+	return a.report(cmd, err)
+}
+
+// connect meets the daemon, starting it if need be, and says once if it is of
+// another version.
+func (a *app) connect(ctx context.Context) (*daemonclient.Client, error) {
+	c, err := daemonclient.Ensure(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a.warnVersion(c)
+	return c, nil
+}
+
+// connectQuietly is connect for a command whose standard error is another's: the
+// warning is for a person at a terminal only.
+func (a *app) connectQuietly(ctx context.Context) (*daemonclient.Client, error) {
+	if a.view.Terminal {
+		return a.connect(ctx)
+	}
+	return daemonclient.Ensure(ctx)
+}
+
+func (a *app) warnVersion(c *daemonclient.Client) {
+	if v := c.Status.GetVersion(); v != version.Version {
+		a.view.Notice("warning: the daemon that runs is " + v + ", this is " + version.Version +
+			"; to change over: sero daemon stop")
+	}
+}
+
+// reference is the workspace that the command is about: the one named by an
+// argument or by --workspace, else the one of the current directory.
+func (a *app) reference(args ...string) (*apipb.WorkspaceRef, error) {
+	switch {
+	case len(args) > 0 && a.workspaceSet:
+		return nil, usagef("the workspace is given twice, as %q and by --workspace", args[0])
+	case len(args) > 0:
+		return workspaceID(args[0])
+	case a.workspaceSet:
+		return workspaceID(a.workspace)
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		e := driver.Errorf(driver.NotFound, "the current directory cannot be found: %w", err)
+		return nil, e.Remedy("change to a directory that exists, or name the workspace with --workspace")
+	}
+	return &apipb.WorkspaceRef{Directory: dir}, nil
+}
+
+// workspaceID refuses the empty id, which on the wire would mean the directory;
+// the core knows the rule for the rest.
+func workspaceID(id string) (*apipb.WorkspaceRef, error) {
+	if id == "" {
+		e := driver.Errorf(driver.NameInvalid, "the workspace id is empty")
+		return nil, e.Remedy("see the workspaces there are", "sero", "ls")
+	}
+	return &apipb.WorkspaceRef{Id: id}, nil
+}
+
+// workspaceFlag gives a command -w.
+func (a *app) workspaceFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVarP(&a.workspace, "workspace", "w", "", "id of the workspace [that of the current directory]")
+	_ = cmd.RegisterFlagCompletionFunc("workspace", a.completeWorkspaces)
+}
+
+// jsonFlag gives a command --json.
+func (a *app) jsonFlag(cmd *cobra.Command) {
+	cmd.Flags().BoolVar(&a.view.JSON, "json", false, "answer in JSON")
+}
+
+// call bounds an API call in time.
+func call(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, d, driver.Errorf(driver.Timeout, "the daemon did not answer within %v", d))
+}

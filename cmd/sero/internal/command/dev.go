@@ -1,0 +1,295 @@
+package command
+
+import (
+	"math"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sero-labs/sero-runtime/core/api/apipb"
+)
+
+// defaultWait is how long the start of a dev server waits for it to listen.
+const defaultWait = time.Minute
+
+func (a *app) runCommand() *cobra.Command {
+	return a.startCommand("run", "start a dev server in the background (short for dev start)",
+		`  sero run -- python3 -m http.server 0
+  sero run --name site --port 8765 -- python3 -m http.server 8765`)
+}
+
+func (a *app) devCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "start, watch and stop dev servers",
+		Long: `A dev server is a command that listens on a port. It runs in the background, its output
+is kept, and it is known by its id, its name or its port.`,
+		Example: `  sero dev ls
+  sero dev logs --tail 20 web`,
+	}
+	return a.group(cmd,
+		a.startCommand("start", "start a dev server in the background",
+			`  sero dev start -- python3 -m http.server 0
+  sero dev start --name api -e MODE=dev -- python3 -m http.server 0`),
+		a.devListCommand(), a.devStopCommand(), a.devRestartCommand(), a.devLogsCommand())
+}
+
+type startFlags struct {
+	env                                []string
+	name, scope, card, dir, driverName string
+	port                               int
+	wait                               time.Duration
+}
+
+func (a *app) startCommand(verb, short, example string) *cobra.Command {
+	var flags startFlags
+	cmd := &cobra.Command{
+		Use:   verb + " [flags] [--] <command> [<argument>...]",
+		Short: short,
+		Long: `Runs the command in the background, finds the port that it listens on and prints its URL.
+The same command is not started twice: the one that runs is shown.`,
+		Example:     example,
+		Annotations: map[string]string{runnerKey: "yes", exitKey: "0, 1 when the server failed, 125 when sero itself failed"},
+		Args:        arguments(1, -1, "the command"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.startServer(cmd, &flags, args)
+		},
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false)
+	f.StringVar(&flags.name, "name", "", "`name` of the server [guessed from the command]")
+	f.IntVar(&flags.port, "port", 0, "`port` that it will listen on, given to it as PORT [found]")
+	f.StringVar(&flags.scope, "scope", "", "`scope` of the server in its id [workspace]")
+	f.StringVar(&flags.card, "card", "", "`card` of the server in its id [root]")
+	f.StringVar(&flags.dir, "dir", "", "run in this `directory`, relative to the workspace [its root]")
+	f.StringArrayVarP(&flags.env, "env", "e", nil, "set a variable, `NAME=VALUE`; with NAME alone pass on this environment's")
+	f.DurationVar(&flags.wait, "wait", defaultWait, "wait this `time` for it to listen [1m]")
+	a.driverFlag(cmd, &flags.driverName)
+	a.jsonFlag(cmd)
+	a.workspaceFlag(cmd)
+	return cmd
+}
+
+func (a *app) startServer(cmd *cobra.Command, flags *startFlags, command []string) error {
+	if flags.port < 0 || flags.port > math.MaxUint16 {
+		return usagef("--port %d is not between 1 and 65535", flags.port)
+	}
+	if flags.wait <= 0 {
+		return usagef("--wait must be more than nothing")
+	}
+	env, err := environment(flags.env)
+	if err != nil {
+		return err
+	}
+	ref, err := a.reference()
+	if err != nil {
+		return err
+	}
+	c, err := a.connect(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	ctx, cancel := call(cmd.Context(), readyTimeout+flags.wait)
+	defer cancel()
+	progress := a.view.NewProgress()
+	defer progress.Done()
+	progress.Step(&apipb.Progress{Message: "waiting for the server to listen"})
+	r, err := c.DevServers.StartDevServer(ctx, &apipb.StartDevServerRequest{
+		Workspace: ref, Command: command, Name: flags.name, Scope: flags.scope, CardId: flags.card,
+		Port: uint32(flags.port), Dir: flags.dir, Env: env, WaitMs: flags.wait.Milliseconds(), Driver: flags.driverName,
+	})
+	progress.Done()
+	if err != nil {
+		return err
+	}
+	return orFailed(r.GetDevServer(), a.view.DevServerStarted(r))
+}
+
+// orFailed makes a dev server that failed this command's failure, after it was
+// shown.
+func orFailed(s *apipb.DevServer, err error) error {
+	if err == nil && s.GetStatus() == apipb.DevServerStatus_DEV_SERVER_STATUS_FAILED {
+		return &statusError{exitFailure}
+	}
+	return err
+}
+
+func (a *app) devListCommand() *cobra.Command {
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "ls [flags]",
+		Short: "list dev servers",
+		Long: `Lists the dev servers of the workspace with their status and URL.
+With --all it lists those of every workspace.`,
+		Example: `  sero dev ls
+  sero dev ls --all --json`,
+		Args: arguments(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			request := &apipb.ListDevServersRequest{}
+			if !all {
+				ref, err := a.reference()
+				if err != nil {
+					return err
+				}
+				request.Workspace = ref
+			}
+			c, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			ctx, cancel := call(cmd.Context(), callTimeout)
+			defer cancel()
+			r, err := c.DevServers.ListDevServers(ctx, request)
+			if err != nil {
+				return err
+			}
+			return a.view.DevServers(r.GetDevServers())
+		},
+	}
+	cmd.Flags().BoolVarP(&all, "all", "a", false, "of every workspace")
+	a.jsonFlag(cmd)
+	a.workspaceFlag(cmd)
+	return cmd
+}
+
+// server names a dev server by id, or by name or port in the workspace.
+func (a *app) server(target string) (*apipb.DevServerRef, error) {
+	if target == "" {
+		return nil, usagef("the dev server's id, name or port is empty")
+	}
+	ref, err := a.reference()
+	return &apipb.DevServerRef{Id: target, Workspace: ref}, err
+}
+
+func (a *app) devStopCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "stop [flags] <server>",
+		Short: "stop a dev server",
+		Long: `Ends the server's process group and keeps its record and its output. The server is named
+by id, name or port; stopping a stopped one succeeds.`,
+		Example: `  sero dev stop web
+  sero dev stop --json web`,
+		Args:              arguments(1, 1, "the server's id, name or port"),
+		ValidArgsFunction: a.completeServers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ref, err := a.server(args[0])
+			if err != nil {
+				return err
+			}
+			c, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			ctx, cancel := call(cmd.Context(), callTimeout)
+			defer cancel()
+			r, err := c.DevServers.StopDevServer(ctx, &apipb.StopDevServerRequest{DevServer: ref})
+			if err != nil {
+				return err
+			}
+			return a.view.DevServer(r.GetDevServer())
+		},
+	}
+	a.jsonFlag(cmd)
+	a.workspaceFlag(cmd)
+	return cmd
+}
+
+func (a *app) devRestartCommand() *cobra.Command {
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use:   "restart [flags] <server>",
+		Short: "stop a dev server and run its command again",
+		Long: `Stops the server, waits for its port to be free and runs the original command again, in
+its directory and with its environment.`,
+		Example: `  sero dev restart web
+  sero dev restart --wait 30s --json web`,
+		Annotations:       map[string]string{exitKey: "0, 1 when the server failed, 2 for a mistake in the command line"},
+		Args:              arguments(1, 1, "the server's id, name or port"),
+		ValidArgsFunction: a.completeServers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if wait <= 0 {
+				return usagef("--wait must be more than nothing")
+			}
+			ref, err := a.server(args[0])
+			if err != nil {
+				return err
+			}
+			c, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			ctx, cancel := call(cmd.Context(), wait+callTimeout)
+			defer cancel()
+			progress := a.view.NewProgress()
+			defer progress.Done()
+			progress.Step(&apipb.Progress{Message: "waiting for the server to listen again"})
+			r, err := c.DevServers.RestartDevServer(ctx, &apipb.RestartDevServerRequest{DevServer: ref, WaitMs: wait.Milliseconds()})
+			progress.Done()
+			if err != nil {
+				return err
+			}
+			return orFailed(r.GetDevServer(), a.view.DevServer(r.GetDevServer()))
+		},
+	}
+	cmd.Flags().DurationVar(&wait, "wait", defaultWait, "wait this `time` for it to listen [1m]")
+	a.jsonFlag(cmd)
+	a.workspaceFlag(cmd)
+	return cmd
+}
+
+func (a *app) devLogsCommand() *cobra.Command {
+	var follow bool
+	var tail int64
+	cmd := &cobra.Command{
+		Use:   "logs [flags] <server>",
+		Short: "show what a dev server wrote",
+		Long: `Shows the server's output, both streams in the order they came. With -f it goes on with
+new output until it is interrupted.`,
+		Example: `  sero dev logs web
+  sero dev logs --tail 5 --json web`,
+		Args:              arguments(1, 1, "the server's id, name or port"),
+		ValidArgsFunction: a.completeServers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if tail < 0 {
+				return usagef("--tail %d is less than nothing", tail)
+			}
+			ref, err := a.server(args[0])
+			if err != nil {
+				return err
+			}
+			return a.devLogs(cmd, &apipb.DevServerLogsRequest{DevServer: ref, Follow: follow, TailLines: tail})
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new output")
+	cmd.Flags().Int64Var(&tail, "tail", 0, "only the last `lines` [all that is kept]")
+	a.jsonFlag(cmd)
+	a.workspaceFlag(cmd)
+	return cmd
+}
+
+func (a *app) devLogs(cmd *cobra.Command, request *apipb.DevServerLogsRequest) error {
+	c, err := a.connect(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	stream, err := c.DevServers.DevServerLogs(cmd.Context(), request)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = stream.Close() }()
+	out := a.view.Log()
+	for stream.Receive() {
+		if err := out.Write(stream.Msg().GetData()); err != nil {
+			return err
+		}
+	}
+	if err := out.Close(); err != nil {
+		return err
+	}
+	return stream.Err()
+}

@@ -1,0 +1,172 @@
+package command
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// runnerKey marks in a command's annotations that it runs another command, and
+// exitKey holds what its help says about exit codes.
+const (
+	runnerKey = "sero.runner"
+	exitKey   = "sero.exit"
+)
+
+const (
+	groupWorkspace = "workspace"
+	groupDevServer = "devserver"
+	groupDriver    = "driver"
+	groupDaemon    = "daemon"
+)
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sero",
+		Short: "development workspaces, in containers where there are some and on the host where not",
+		Long: `A workspace is a directory, and what runs for it: commands, terminals, dev servers.
+It runs in the best runtime that works on this machine; sero says which, and why.`,
+		Example: `  sero up
+  sero exec -- go test ./...
+  sero run -- npm run dev`,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		PersistentPreRun: func(cmd *cobra.Command, _ []string) {
+			a.workspaceSet = cmd.Flags().Changed("workspace")
+		},
+		Args: a.verbs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.AddGroup(
+		&cobra.Group{ID: groupWorkspace, Title: "Workspaces"},
+		&cobra.Group{ID: groupDevServer, Title: "Dev servers"},
+		&cobra.Group{ID: groupDriver, Title: "Drivers"},
+		&cobra.Group{ID: groupDaemon, Title: "Daemon and machine"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add(groupWorkspace, a.upCommand(), a.execCommand(), a.shellCommand(), a.listCommand(),
+		a.inspectCommand(), a.stopCommand(), a.removeCommand())
+	add(groupDevServer, a.runCommand(), a.devCommand())
+	add(groupDriver, a.driverCommand())
+	add(groupDaemon, a.doctorCommand(), a.eventsCommand(), a.daemonCommand(), a.serveCommand(),
+		a.versionCommand(), a.completionCommand())
+	root.SetFlagErrorFunc(a.flagError)
+	root.SetHelpFunc(a.help)
+	root.SetHelpCommand(a.helpCommand())
+	root.InitDefaultHelpFlag()
+	return root
+}
+
+// group is a noun with verbs below it.
+func (a *app) group(cmd *cobra.Command, verbs ...*cobra.Command) *cobra.Command {
+	cmd.AddCommand(verbs...)
+	cmd.Args = a.verbs
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return usagef("%s needs a verb: %s", cmd.CommandPath(), strings.Join(verbNames(cmd), ", "))
+	}
+	return cmd
+}
+
+// verbs refuses what is not one of the command's verbs, with the nearest one.
+func (a *app) verbs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	message := fmt.Sprintf("there is no command %q", strings.TrimPrefix(cmd.CommandPath()+" "+args[0], "sero "))
+	if near := nearest(args[0], verbNames(cmd)); near != "" {
+		message += fmt.Sprintf("; did you mean %q?", near)
+	}
+	return &usageError{message: message}
+}
+
+func verbNames(cmd *cobra.Command) []string {
+	var names []string
+	for _, c := range cmd.Commands() {
+		if c.IsAvailableCommand() {
+			names = append(names, c.Name())
+		}
+	}
+	return names
+}
+
+// arguments checks the number of arguments; names are for the message.
+func arguments(low, high int, names string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) < low:
+			return usagef("%s is missing", names)
+		case high >= 0 && len(args) > high && high == 0:
+			return usagef("there is no argument to give, and %q was given", args[0])
+		case high >= 0 && len(args) > high:
+			return usagef("%q is one argument too many", args[high])
+		}
+		return nil
+	}
+}
+
+// flagError is a mistake in a flag, with the nearest one that there is. After an
+// unknown verb it is the verb that is wrong.
+func (a *app) flagError(cmd *cobra.Command, err error) error {
+	if cmd.HasSubCommands() {
+		for _, word := range a.args {
+			if !strings.HasPrefix(word, "-") && !slices.Contains(strings.Fields(cmd.CommandPath()), word) {
+				return a.verbs(cmd, []string{word})
+			}
+		}
+	}
+	unknown, ok := errors.AsType[*pflag.NotExistError](err)
+	if !ok {
+		return usagef("%s", err.Error())
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	if near := nearest(unknown.GetSpecifiedName(), names); near != "" {
+		return usagef("%s; did you mean --%s?", err.Error(), near)
+	}
+	return usagef("%s", err.Error())
+}
+
+// nearest is the name that a person who typed word most likely meant, empty if
+// none is near.
+func nearest(word string, names []string) string {
+	best, found := 3, ""
+	if len(word) > 64 {
+		return ""
+	}
+	for _, name := range slices.Sorted(slices.Values(names)) {
+		if d := distance(word, name); d < best && d < len(name) {
+			best, found = d, name
+		}
+	}
+	return found
+}
+
+// distance is the number of letters to add, drop or change between two words.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j]+1, row[j+1]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}
