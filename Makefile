@@ -31,7 +31,7 @@ help: ## Show what there is
 .PHONY: build
 build: ## Build bin/sero
 	@mkdir -p bin
-	$(GO) build -trimpath -o bin/sero ./cmd/sero
+	$(GO) build -o bin/sero ./cmd/sero
 
 .PHONY: demo
 demo: ## Show the main job on a small web server, with the host driver
