@@ -225,7 +225,7 @@ func listed(t *testing.T, goos string) []listedPackage {
 		return packages
 	}
 	const fields = "-json=ImportPath,Dir,Name,Doc,GoFiles,Imports,TestImports,XTestImports,Deps"
-	cmd := exec.CommandContext(t.Context(), "go", "list", fields, "./...")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-e", fields, "./...") // what does not build is not our business
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH=arm64", "CGO_ENABLED=0")
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

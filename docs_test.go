@@ -34,20 +34,23 @@ func TestErrorsDocument(t *testing.T) {
 	}
 }
 
-// constants are the string values of the constants of a type in sdk/driver.
+// constants are the string values of the constants of a type of package driver,
+// wherever they are declared.
 func constants(t *testing.T, typeName string) []string {
 	t.Helper()
 	var values []string
 	for _, f := range sources(t) {
-		if !strings.HasPrefix(f.path, "sdk/driver/") || f.test {
+		if f.test {
 			continue
 		}
+		vocabulary := strings.HasPrefix(f.path, "sdk/driver/")
 		ast.Inspect(f.syntax, func(node ast.Node) bool {
 			spec, ok := node.(*ast.ValueSpec)
-			if !ok {
+			if !ok || len(spec.Values) != 1 {
 				return true
 			}
-			if name, ok := spec.Type.(*ast.Ident); !ok || name.Name != typeName || len(spec.Values) != 1 {
+			name, inside := spec.Type.(*ast.Ident)
+			if inside = inside && vocabulary && name.Name == typeName; !inside && selector(spec.Type) != "driver."+typeName {
 				return true
 			}
 			if literal, ok := spec.Values[0].(*ast.BasicLit); ok && literal.Kind == token.STRING {
