@@ -22,6 +22,7 @@ TOOLS := .tmp/bin
 BUF := $(TOOLS)/buf-$(BUF_VERSION)
 GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
+EXAMPLES := examples/driver-hello examples/hello-web
 GENERATED := sdk/internal/driverpb core/api/apipb
 
 .PHONY: help
@@ -60,6 +61,7 @@ arch: ## Check the rules of the house: imports, sizes, docs
 lint: $(GOLANGCI_LINT) ## Run the linters and check the formatting
 	$(GOLANGCI_LINT) fmt --diff
 	$(GOLANGCI_LINT) run
+	@for module in $(EXAMPLES); do echo "$$module"; (cd $$module && "$(CURDIR)/$(GOLANGCI_LINT)" run); done
 
 .PHONY: fmt
 fmt: $(GOLANGCI_LINT) $(BUF) ## Format Go and proto files
