@@ -164,7 +164,7 @@ func workspaceID(id string) (*apipb.WorkspaceRef, error) {
 
 // workspaceFlag gives a command -w.
 func (a *app) workspaceFlag(cmd *cobra.Command) {
-	cmd.Flags().StringVarP(&a.workspace, "workspace", "w", "", "id of the workspace [that of the current directory]")
+	cmd.Flags().StringVarP(&a.workspace, "workspace", "w", "", "`id` of the workspace [that of the current directory]")
 	_ = cmd.RegisterFlagCompletionFunc("workspace", a.completeWorkspaces)
 }
 

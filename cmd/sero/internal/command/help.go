@@ -11,6 +11,7 @@ import (
 
 // help writes a command's page to standard output.
 func (a *app) help(cmd *cobra.Command, _ []string) {
+	cmd.InitDefaultHelpFlag()
 	var b strings.Builder
 	fmt.Fprintf(&b, "usage: %s\n\n%s\n\n%s\n", usageLine(cmd), cmd.Short, cmd.Long)
 	writeVerbs(&b, cmd)

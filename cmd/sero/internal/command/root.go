@@ -25,6 +25,7 @@ const (
 )
 
 func (a *app) root() *cobra.Command {
+	cobra.EnableCommandSorting = false // the help's order is what a person meets first
 	root := &cobra.Command{
 		Use:   "sero",
 		Short: "development workspaces, in containers where there are some and on the host where not",

@@ -83,6 +83,8 @@ func Run(ctx context.Context, exec apipbconnect.ExecServiceClient, cfg Config) (
 		return Exit{}, s.failure(err)
 	}
 	s.stream = stream
+	// Only an end of the request lets the transport see that ctx has ended.
+	defer func() { _ = stream.CloseRequest() }()
 	if cfg.Terminal {
 		cfg.Start.Terminal = s.tty.size()
 	}
