@@ -2,6 +2,7 @@ package window
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -80,7 +81,7 @@ func (w *Window) Copy(ctx context.Context, r io.Reader, send func([]byte) error)
 			}
 			sent += k
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -3,7 +3,6 @@ package driver
 import (
 	"fmt"
 	"slices"
-	"sort"
 )
 
 // Capability is something that a driver can do, named area.feature@N; vendors
@@ -34,8 +33,10 @@ const (
 	CapLogs         Capability = "logs@1"
 	CapEvents       Capability = "events@1"
 	CapSSHAgent     Capability = "ssh.agent@1"
+)
 
-	// The five of the product's specification, which host mode lacks.
+// The five capabilities of the product's specification, which host mode lacks.
+const (
 	CapBrowser      Capability = "browser.automation@1"    // browsers can be driven inside
 	CapTooling      Capability = "tooling.containerized@1" // language servers and tools run inside
 	CapLinuxParity  Capability = "linux.parity@1"          // the same Linux everywhere
@@ -87,7 +88,7 @@ func Capabilities(d Driver) []Capability {
 			caps = append(caps, part.capability)
 		}
 	}
-	sort.Slice(caps, func(i, j int) bool { return caps[i] < caps[j] })
+	slices.Sort(caps)
 	return slices.Compact(caps)
 }
 

@@ -29,9 +29,9 @@ type Remedy struct {
 // Internal and shows it.
 type Reason string
 
-// The reasons. docs/errors.md tells for each who gives it and what to do.
+// The reasons about the engine. docs/errors.md tells for every reason who gives
+// it and what to do.
 const (
-	// Of the engine.
 	EngineNotInstalled Reason = "ENGINE_NOT_INSTALLED" // not on this machine
 	EngineNotRunning   Reason = "ENGINE_NOT_RUNNING"   // installed, stopped
 	EngineWedged       Reason = "ENGINE_WEDGED"        // does not answer
@@ -39,13 +39,17 @@ const (
 	PermissionDenied   Reason = "PERMISSION_DENIED"    // the engine or system refuses this user
 	OutOfDisk          Reason = "OUT_OF_DISK"
 	OutOfMemory        Reason = "OUT_OF_MEMORY"
+)
 
-	// Of images.
+// The reasons about images.
+const (
 	ImageNotFound    Reason = "IMAGE_NOT_FOUND"
 	ImageBuildFailed Reason = "IMAGE_BUILD_FAILED"
 	ImageInUse       Reason = "IMAGE_IN_USE"
+)
 
-	// Of sandboxes and what is in them.
+// The reasons about sandboxes and what is in them.
+const (
 	NotFound             Reason = "NOT_FOUND"
 	NotRunning           Reason = "NOT_RUNNING"
 	NotStopped           Reason = "NOT_STOPPED"
@@ -57,16 +61,20 @@ const (
 	PortInUse            Reason = "PORT_IN_USE"
 	CommandNotFound      Reason = "COMMAND_NOT_FOUND"      // a shell's 127
 	CommandNotExecutable Reason = "COMMAND_NOT_EXECUTABLE" // a shell's 126
+)
 
-	// Of any call.
+// The reasons that any call may give.
+const (
 	InvalidArgument Reason = "INVALID_ARGUMENT"
 	ConfigInvalid   Reason = "CONFIG_INVALID"
 	Unsupported     Reason = "UNSUPPORTED" // a capability is missing
 	Timeout         Reason = "TIMEOUT"
 	Canceled        Reason = "CANCELED"
 	Internal        Reason = "INTERNAL"
+)
 
-	// Given by the core, about drivers.
+// The reasons that the core gives about drivers.
+const (
 	DriverNotFound     Reason = "DRIVER_NOT_FOUND"    // no driver of that name
 	DriverIncompatible Reason = "DRIVER_INCOMPATIBLE" // versions or protocol
 	DriverCrashed      Reason = "DRIVER_CRASHED"      // with its last words

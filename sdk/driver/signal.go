@@ -1,6 +1,6 @@
 package driver
 
-// SignalNames are the signals that can be sent to a command, with the numbers
+// signalNumbers are the signals that can be sent to a command, with the numbers
 // that shells on Linux and macOS use for exit codes. Signals whose numbers
 // differ between the two (SIGUSR1, SIGCHLD and others) carry Linux's, for a
 // driver's commands mostly run there; the host driver translates by name.

@@ -32,19 +32,19 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, `{"@message":"x","@level":7,"@timestamp":[]}`)
 		serve.Main(toy{})
 	case "garbage":
-		fmt.Println("hello, I am a chatty driver")
+		fmt.Fprintln(os.Stdout, "hello, I am a chatty driver")
 		serve.Main(toy{})
 	case "wire-2":
-		fmt.Println("1|2|unix|/nowhere|grpc|")
+		fmt.Fprintln(os.Stdout, "1|2|unix|/nowhere|grpc|")
 		time.Sleep(time.Minute)
 	case "netrpc":
-		fmt.Println("1|1|unix|/nowhere|netrpc|")
+		fmt.Fprintln(os.Stdout, "1|1|unix|/nowhere|netrpc|")
 		time.Sleep(time.Minute)
 	case "hang":
 		time.Sleep(time.Minute)
 	case "exit":
 		fmt.Fprintln(os.Stderr, "no engine in sight")
-		os.Exit(3)
+		os.Exit(3) //nolint:forbidigo // this is a driver process
 	case "no-newline":
 		_, _ = os.Stdout.Write(bytes.Repeat([]byte("x"), 1<<20))
 		time.Sleep(time.Minute)
@@ -89,7 +89,7 @@ func (toy) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.ExecIO) 
 		return driver.ExitStatus{Code: 3}, err
 	case "flood":
 		for range 2000 {
-			fmt.Println(strings.Repeat("noise ", 100))
+			fmt.Fprintln(os.Stdout, strings.Repeat("noise ", 100))
 		}
 		return driver.ExitStatus{}, nil
 	case "panic":
@@ -111,7 +111,7 @@ func start(t *testing.T, mode string) (*launch.Process, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "sl") // short: sockets live below it
+	dir, err := os.MkdirTemp("", "sl") //nolint:usetesting // short: sockets live below it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -121,7 +121,7 @@ func start(t *testing.T, mode string) (*launch.Process, error) {
 	})
 	t.Cleanup(func() {
 		if p != nil {
-			_ = p.Close(context.Background())
+			_ = p.Close(context.WithoutCancel(t.Context()))
 		}
 		if left, _ := filepath.Glob(filepath.Join(dir, "d", "*")); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
@@ -267,7 +267,7 @@ func TestHundredStarts(t *testing.T) {
 	}
 	for range 100 {
 		p := mustStart(t, "good")
-		if err := p.Close(context.Background()); err != nil {
+		if err := p.Close(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		select {

@@ -116,7 +116,7 @@ func (l *lineLog) emit() {
 		return
 	}
 	if r, ok := parseRecord(l.line); ok {
-		l.log.LogAttrs(context.Background(), r.level, r.message, r.attrs...)
+		l.log.LogAttrs(context.Background(), r.level, r.message, r.attrs...) //nolint:sloglint // the driver's own message
 		return
 	}
 	if text := strings.TrimSpace(strings.ToValidUTF8(string(l.line), "?")); text != "" {

@@ -284,7 +284,7 @@ func (r *run) explain(ctx context.Context, timeout time.Duration, cause error) e
 	switch {
 	case spawnErr != nil:
 		return explainSpawn(r.config.Path, spawnErr)
-	case context.Cause(ctx) == errStartTimeout:
+	case errors.Is(context.Cause(ctx), errStartTimeout):
 		return driver.Errorf(driver.DriverFailed, "the driver did not start within %s%s", timeout, r.tail.quote()).
 			Remedy("run it by hand to see what it waits for", r.config.Path)
 	case ctx.Err() != nil:

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 
@@ -58,7 +59,7 @@ type execCall struct {
 func (c *execCall) receive(stream execServerStream) {
 	for {
 		req, err := stream.Recv()
-		if err == io.EOF { // the caller sends no more; only input's own frame ends input
+		if errors.Is(err, io.EOF) { // the caller sends no more; only input's own frame ends input
 			return
 		}
 		if err != nil {
