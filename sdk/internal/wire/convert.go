@@ -313,6 +313,7 @@ func execToProto(s driver.ExecSpec) *driverpb.ExecStart {
 		Env:         envToProto(s.Env),
 		WorkingDir:  s.Dir,
 		User:        s.User,
+		Terminal:    nil,
 		Detach:      s.Detach,
 		KillGraceMs: s.KillGrace.Milliseconds(),
 	}
@@ -330,6 +331,7 @@ func execFromProto(p *driverpb.ExecStart) driver.ExecSpec {
 		Env:       envFromProto(p.GetEnv()),
 		Dir:       p.GetWorkingDir(),
 		User:      p.GetUser(),
+		Terminal:  nil,
 		Detach:    p.GetDetach(),
 		KillGrace: time.Duration(p.GetKillGraceMs()) * time.Millisecond,
 	}
@@ -390,7 +392,7 @@ func eventFromProto(p *driverpb.EventsResponse) driver.Event {
 }
 
 func listenersToProto(ls []driver.Listener) *driverpb.ListenersResponse {
-	out := &driverpb.ListenersResponse{}
+	out := &driverpb.ListenersResponse{Listeners: nil}
 	for _, l := range ls {
 		out.Listeners = append(out.Listeners, &driverpb.Listener{
 			Address: l.Address, Port: uint32(l.Port), Pid: l.PID, Command: clip(l.Command), ExecId: l.ExecID,

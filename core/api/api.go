@@ -1,0 +1,48 @@
+// Package api serves sero.api.v1 with Connect: it translates between messages
+// and the core's parts, and maps errors. It decides nothing.
+package api
+
+import (
+	"log/slog"
+	"net/http"
+
+	"connectrpc.com/connect"
+
+	"github.com/sero-labs/sero-runtime/core/api/apipb/apipbconnect"
+	"github.com/sero-labs/sero-runtime/core/devserver"
+	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/registry"
+	"github.com/sero-labs/sero-runtime/core/workspace"
+)
+
+// maxRequest is the largest message that a client may send, in bytes.
+const maxRequest = 4 << 20
+
+// Parts are what the API is an interface to.
+type Parts struct {
+	Workspaces *workspace.Manager
+	DevServers *devserver.Supervisor
+	Drivers    *registry.Registry
+	Events     *event.Bus
+	Daemon     Daemon
+	Log        *slog.Logger
+	// Active is told of each call's begin (1) and end (-1).
+	Active func(delta int)
+}
+
+// Handler serves all services.
+func Handler(p Parts) http.Handler {
+	mux := http.NewServeMux()
+	options := []connect.HandlerOption{
+		connect.WithInterceptors(guard{active: p.Active, log: p.Log}),
+		connect.WithReadMaxBytes(maxRequest),
+		// Both ends are on one machine: compressing would only cost time.
+		connect.WithCompression("gzip", nil, nil),
+	}
+	mux.Handle(apipbconnect.NewWorkspaceServiceHandler(workspaceHandler{p.Workspaces, p.DevServers}, options...))
+	mux.Handle(apipbconnect.NewExecServiceHandler(execHandler{p.Workspaces}, options...))
+	mux.Handle(apipbconnect.NewDevServerServiceHandler(devServerHandler{p.DevServers, p.Workspaces}, options...))
+	mux.Handle(apipbconnect.NewDriverServiceHandler(driverHandler{p.Drivers}, options...))
+	mux.Handle(apipbconnect.NewDaemonServiceHandler(daemonHandler{p}, options...))
+	return mux
+}

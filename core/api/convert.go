@@ -1,0 +1,95 @@
+package api
+
+import (
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/sero-labs/sero-runtime/core/api/apipb"
+	"github.com/sero-labs/sero-runtime/core/negotiate"
+	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+func ref(p *apipb.WorkspaceRef) workspace.Ref {
+	return workspace.Ref{ID: p.GetId(), Dir: p.GetDirectory()}
+}
+
+func envVars(ps []*apipb.EnvVar) []driver.EnvVar {
+	var out []driver.EnvVar
+	for _, p := range ps {
+		out = append(out, driver.EnvVar{Name: p.GetName(), Value: p.GetValue()})
+	}
+	return out
+}
+
+func timestamp(t time.Time) *timestamppb.Timestamp {
+	if t.IsZero() {
+		return nil
+	}
+	return timestamppb.New(t)
+}
+
+func progress(p driver.Progress) *apipb.Progress {
+	return &apipb.Progress{
+		Phase: valid(p.Phase), Message: valid(p.Message), Current: p.Current, Total: p.Total, Unit: valid(p.Unit),
+	}
+}
+
+func remedies(rs []driver.Remedy) []*apipb.Remedy {
+	var out []*apipb.Remedy
+	for _, r := range rs {
+		remedy := &apipb.Remedy{Text: valid(r.Text)}
+		for _, word := range r.Command {
+			remedy.Command = append(remedy.Command, valid(word))
+		}
+		out = append(out, remedy)
+	}
+	return out
+}
+
+func capabilities(cs []driver.Capability) []string {
+	var out []string
+	for _, c := range cs {
+		out = append(out, valid(string(c)))
+	}
+	return out
+}
+
+func choice(c negotiate.Choice) *apipb.DriverChoice {
+	out := &apipb.DriverChoice{
+		Desired: c.Desired, Actual: c.Actual, Reason: valid(c.Reason), HostMode: c.HostMode,
+		Reduced: capabilities(c.Reduced), Remedies: remedies(c.Remedies),
+	}
+	if c.Actual != "" && c.Isolation != 0 {
+		out.Isolation = c.Isolation.String()
+	}
+	for _, r := range c.Rejected {
+		out.Rejected = append(out.Rejected, &apipb.DriverRejection{
+			Driver: r.Driver, Reason: string(r.Reason), Message: valid(r.Message), Remedies: remedies(r.Remedies),
+		})
+	}
+	return out
+}
+
+// workspaceStates pairs the two spellings.
+var workspaceStates = map[workspace.State]apipb.WorkspaceState{
+	workspace.StateStopped:          apipb.WorkspaceState_WORKSPACE_STATE_STOPPED,
+	workspace.StateStarting:         apipb.WorkspaceState_WORKSPACE_STATE_STARTING,
+	workspace.StateRunning:          apipb.WorkspaceState_WORKSPACE_STATE_RUNNING,
+	workspace.StateStopping:         apipb.WorkspaceState_WORKSPACE_STATE_STOPPING,
+	workspace.StateBroken:           apipb.WorkspaceState_WORKSPACE_STATE_BROKEN,
+	workspace.StateDirectoryMissing: apipb.WorkspaceState_WORKSPACE_STATE_DIRECTORY_MISSING,
+}
+
+func workspaceMessage(w workspace.Workspace) *apipb.Workspace {
+	out := &apipb.Workspace{
+		Id: w.ID, Directory: valid(w.Directory), State: workspaceStates[w.State], StateMessage: valid(w.StateMessage),
+		Driver: choice(w.Choice), SandboxId: w.SandboxID, SandboxDirectory: valid(w.SandboxDir), Image: valid(w.Image),
+		Created: timestamp(w.Created), Capabilities: capabilities(w.Capabilities),
+	}
+	for _, warning := range w.Warnings {
+		out.Warnings = append(out.Warnings, valid(warning))
+	}
+	return out
+}

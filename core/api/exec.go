@@ -1,0 +1,152 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/sero-labs/sero-runtime/core/api/apipb"
+	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/internal/window"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+type execStream = connect.BidiStream[apipb.ExecRequest, apipb.ExecResponse]
+
+// execHandler serves ExecService.
+type execHandler struct{ workspaces *workspace.Manager }
+
+// Exec runs one command: frames in, the workspace's Exec, frames out. The
+// command ends with the stream.
+func (h execHandler) Exec(ctx context.Context, stream *execStream) error {
+	first, err := stream.Receive()
+	if err != nil {
+		return driver.Errorf(driver.Canceled, "the caller is gone: %w", err)
+	}
+	start := first.GetStart()
+	if start == nil {
+		return driver.Errorf(driver.InvalidArgument, "the first frame of Exec must be start")
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	out := &execSender{stream: stream}
+	in := &execReceiver{Feed: window.NewFeed(out.consumed), cancel: cancel}
+	defer in.Close()
+	go in.run(stream) // ends with the stream, which ends when Exec returns
+
+	stdio := in.IO()
+	stdio.Stdout, stdio.Stderr = outWriter(out.stdout), outWriter(out.stderr)
+	result, err := h.workspaces.Exec(ctx, execOptions(start), stdio, out.started, out.progress)
+	if err != nil {
+		return err
+	}
+	return out.send(&apipb.ExecResponse{Frame: &apipb.ExecResponse_Exit{Exit: &apipb.ExecExit{
+		Code: int32(result.Code), Signal: result.Signal, TimedOut: result.TimedOut, OutOfMemory: result.OutOfMemory,
+	}}})
+}
+
+func execOptions(s *apipb.ExecStart) workspace.ExecOptions {
+	o := workspace.ExecOptions{
+		Ref:        ref(s.GetWorkspace()),
+		Argv:       s.GetArgv(),
+		Env:        envVars(s.GetEnv()),
+		Dir:        s.GetDir(),
+		User:       s.GetUser(),
+		Timeout:    time.Duration(s.GetTimeoutMs()) * time.Millisecond,
+		LoginShell: s.GetLoginShell(),
+		Driver:     s.GetDriver(),
+	}
+	if size := s.GetTerminal(); size != nil {
+		o.Terminal = new(terminalSize(size))
+	}
+	return o
+}
+
+func terminalSize(p *apipb.TerminalSize) driver.TerminalSize {
+	return driver.TerminalSize{Rows: uint16(min(p.GetRows(), 0xffff)), Cols: uint16(min(p.GetCols(), 0xffff))}
+}
+
+// execReceiver takes the frames of the caller, until the stream ends.
+type execReceiver struct {
+	*window.Feed
+	cancel context.CancelCauseFunc
+}
+
+func (r *execReceiver) run(stream *execStream) {
+	for {
+		req, err := stream.Receive()
+		if errors.Is(err, io.EOF) { // it sends no more; only stdin_close ends input
+			return
+		}
+		if err != nil {
+			r.cancel(driver.Errorf(driver.Canceled, "the caller is gone"))
+			return
+		}
+		if err := r.take(req); err != nil {
+			r.cancel(err)
+		}
+	}
+}
+
+func (r *execReceiver) take(req *apipb.ExecRequest) error {
+	switch frame := req.GetFrame().(type) {
+	case *apipb.ExecRequest_Stdin:
+		return r.Input(frame.Stdin)
+	case *apipb.ExecRequest_StdinClose:
+		r.EndInput()
+	case *apipb.ExecRequest_Resize:
+		r.Resize(terminalSize(frame.Resize))
+	case *apipb.ExecRequest_Signal:
+		r.Signal(frame.Signal)
+	}
+	return nil
+}
+
+// execSender sends frames one at a time, for a stream takes only one sender.
+type execSender struct {
+	mu     sync.Mutex
+	stream *execStream
+}
+
+func (o *execSender) send(resp *apipb.ExecResponse) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.stream.Send(resp)
+}
+
+func (o *execSender) progress(p driver.Progress) {
+	_ = o.send(&apipb.ExecResponse{Frame: &apipb.ExecResponse_Progress{Progress: progress(p)}})
+}
+
+func (o *execSender) started(w workspace.Workspace, dir string, pid int64) {
+	_ = o.send(&apipb.ExecResponse{Frame: &apipb.ExecResponse_Started{Started: &apipb.ExecStarted{
+		WorkspaceId: w.ID, Driver: choice(w.Choice), Pid: pid, Dir: valid(dir),
+	}}})
+}
+
+func (o *execSender) stdout(p []byte) error {
+	return o.send(&apipb.ExecResponse{Frame: &apipb.ExecResponse_Stdout{Stdout: p}})
+}
+
+func (o *execSender) stderr(p []byte) error {
+	return o.send(&apipb.ExecResponse{Frame: &apipb.ExecResponse_Stderr{Stderr: p}})
+}
+
+func (o *execSender) consumed(n int) {
+	_ = o.send(&apipb.ExecResponse{Frame: &apipb.ExecResponse_StdinConsumed{StdinConsumed: int64(n)}})
+}
+
+// outWriter sends what is written; the driver's frames are small enough already.
+type outWriter func([]byte) error
+
+// Write sends p as one frame.
+func (w outWriter) Write(p []byte) (int, error) {
+	if err := w(p); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}

@@ -1,0 +1,126 @@
+// Package daemon is the composition root of sero's core: it builds the parts,
+// plugs them together, serves the API on a private socket, and ends everything
+// in order. Nobody but a command imports it.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sero-labs/sero-runtime/core/api"
+	"github.com/sero-labs/sero-runtime/core/registry"
+	"github.com/sero-labs/sero-runtime/internal/paths"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// DefaultIdleExit is how long a daemon with nothing to do stays.
+const DefaultIdleExit = 30 * time.Minute
+
+// shutdownTimeout bounds the orderly end: dev servers get their grace, drivers
+// their Shutdown call.
+const shutdownTimeout = 15 * time.Second
+
+// Config is what a daemon runs with. All but Log and IdleExit are required.
+type Config struct {
+	Home     string             // what lasts: configuration, drivers, state
+	RunDir   string             // private directory of the socket and the lock
+	Version  string             // semantic version of this build
+	Bundled  []registry.Bundled // drivers that this binary can serve itself
+	LogFile  string             // where Log goes, to be shown; may be empty
+	IdleExit time.Duration      // 0: the configuration's or DefaultIdleExit; negative: never
+	Log      *slog.Logger       // nil: slog.Default
+}
+
+// Reasons for a daemon's end, seen in its log and in the errors of calls that it
+// cuts off.
+var (
+	errAsked    = errors.New("the daemon was asked to end")
+	errIdle     = errors.New("the daemon had nothing to do")
+	errVanished = errors.New("the run directory is gone")
+	errServe    = errors.New("the socket failed")
+	errSlowEnd  = errors.New("the daemon took too long to end")
+)
+
+// Run serves until ctx ends, until it is asked to end, or until it has been idle
+// for long enough. It returns ErrRunning at once when another daemon holds the
+// run directory, and nil after an orderly end.
+func Run(ctx context.Context, c Config) error {
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	held, err := lock(c.RunDir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = held.Close() }() // the file stays
+	if err := sweep(c.RunDir); err != nil {
+		return driver.Errorf(driver.Internal, "the run directory cannot be cleaned: %w", err).About(c.RunDir)
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	p, err := build(c)
+	if err != nil {
+		return err
+	}
+	return errors.Join(p.serve(ctx, end), p.closeDrivers())
+}
+
+// serve answers calls until ctx ends.
+func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc) error {
+	listener, err := listen(p.config.RunDir)
+	if err != nil {
+		return err
+	}
+	activity := newActivity(p.config.IdleExit, func() bool { return p.busy() })
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	calls, cutCalls := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cutCalls(errAsked)
+	server := &http.Server{
+		Protocols:         protocols,
+		ReadHeaderTimeout: 10 * time.Second,
+		BaseContext:       func(net.Listener) context.Context { return calls },
+		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+		Handler: api.Handler(api.Parts{
+			Workspaces: p.workspaces, DevServers: p.servers, Drivers: p.drivers, Events: p.events,
+			Log: p.log, Active: activity.add,
+			Daemon: api.Daemon{
+				PID: os.Getpid(), Version: p.config.Version, Started: time.Now(), Socket: paths.Socket(p.config.RunDir),
+				LogFile: p.config.LogFile, Home: p.config.Home, IdleExit: max(0, p.config.IdleExit),
+				Shutdown: func() { end(errAsked) },
+			},
+		}),
+	}
+	var group errgroup.Group
+	group.Go(func() error {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			end(errServe)
+			return err
+		}
+		return nil
+	})
+	group.Go(func() error { activity.watch(ctx, end); return nil })
+	group.Go(func() error { watchRunDir(ctx, p.config.RunDir, end); return nil })
+	p.log.Info("the daemon serves", "socket", paths.Socket(p.config.RunDir), "version", p.config.Version)
+	<-ctx.Done()
+	p.log.Info("the daemon ends", "why", fmt.Sprint(context.Cause(ctx)))
+	// Work ends first, with an answer for who waits for it; then the connections.
+	err = p.endWork()
+	followers := time.AfterFunc(200*time.Millisecond, func() { cutCalls(context.Cause(ctx)) })
+	defer followers.Stop()
+	sctx, cancel := context.WithTimeoutCause(context.Background(), 2*time.Second, errors.New("calls did not end"))
+	defer cancel()
+	if server.Shutdown(sctx) != nil {
+		_ = server.Close()
+	}
+	return errors.Join(err, group.Wait())
+}

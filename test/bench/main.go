@@ -1,0 +1,247 @@
+// Bench measures the built sero beside what it is compared with, in one run:
+// the cases take turns, and medians and ratios are printed. It judges nothing.
+//
+//	go run ./test/bench [-rounds 30] [-size 1G] bin/sero
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/api/apipb"
+	"github.com/sero-labs/sero-runtime/core/api/apipb/apipbconnect"
+)
+
+func main() {
+	rounds := flag.Int("rounds", 30, "how often each case runs")
+	size := flag.String("size", "1G", "how much the throughput cases move, as head -c takes it")
+	flag.Parse()
+	if flag.NArg() != 1 {
+		fmt.Fprintln(os.Stderr, "usage: bench [-rounds N] [-size 1G] PATH-OF-SERO")
+		os.Exit(2)
+	}
+	if err := run(flag.Arg(0), *rounds, *size); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(sero string, rounds int, size string) error {
+	sero, err := filepath.Abs(sero)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "sb")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	b := &bench{sero: sero, dir: dir, out: tabwriter.NewWriter(os.Stdout, 2, 8, 2, ' ', 0)}
+	if err := os.Mkdir(filepath.Join(dir, "shop"), 0o700); err != nil {
+		return err
+	}
+	defer func() { _ = b.cli("daemon", "stop")() }()
+	return errors.Join(b.starts(min(rounds, 10)), b.commands(rounds), b.throughput(5, size), b.memory(), b.out.Flush())
+}
+
+type bench struct {
+	sero, dir string
+	out       *tabwriter.Writer
+}
+
+// a timed case.
+type timed struct {
+	name string
+	do   func() error
+}
+
+// compare runs the cases in turns and prints each median beside the first's.
+func (b *bench) compare(title string, rounds int, cases []timed) error {
+	taken := make([][]time.Duration, len(cases))
+	for range rounds {
+		for i, c := range cases {
+			began := time.Now()
+			if err := c.do(); err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+			taken[i] = append(taken[i], time.Since(began))
+		}
+	}
+	fmt.Fprintf(b.out, "\n%s\tmin\tmedian\tratio\t(%d rounds)\n", title, rounds)
+	first := median(taken[0])
+	for i, c := range cases {
+		fmt.Fprintf(b.out, "%s\t%s\t%s\t%.2f\n", c.name, round(slices.Min(taken[i])), round(median(taken[i])), float64(median(taken[i]))/float64(first))
+	}
+	return nil
+}
+
+func (b *bench) starts(rounds int) error {
+	return b.compare("first answer", rounds, []timed{
+		{"sero version, no daemon", b.cli("version")},
+		{"sero ls, cold: the daemon starts", func() error {
+			if err := b.cli("daemon", "stop")(); err != nil {
+				return err
+			}
+			began := time.Now()
+			defer func() { fmt.Fprintf(b.out, "  cold start alone\t\t%s\n", round(time.Since(began))) }()
+			return b.cli("ls")()
+		}},
+		{"sero ls, warm", b.cli("ls")},
+	})
+}
+
+func (b *bench) commands(rounds int) error {
+	if err := b.cli("up", filepath.Join(b.dir, "shop"))(); err != nil {
+		return err
+	}
+	client, closeClient := b.client()
+	defer closeClient()
+	return b.compare("run true", rounds, []timed{
+		{"direct fork and exec", func() error { return exec.Command("true").Run() }},
+		{"API on a kept connection", func() error { return apiExec(client, "true") }},
+		{"sero exec -- true, whole process", b.cli("exec", "-w", "shop", "--", "true")},
+	})
+}
+
+func (b *bench) throughput(rounds int, size string) error {
+	return b.compare("move "+size, rounds, []timed{
+		{"a pipe: head | drain", func() error { return drain(exec.Command("head", "-c", size, "/dev/zero")) }},
+		{"sero exec -- head | drain", func() error { return drain(b.command("exec", "-w", "shop", "--", "head", "-c", size, "/dev/zero")) }},
+	})
+}
+
+// memory prints what the daemon and its drivers occupy, shared pages divided.
+func (b *bench) memory() error {
+	out, err := b.command("daemon", "status", "--json").Output()
+	if err != nil {
+		return err
+	}
+	_, after, _ := strings.Cut(string(out), `"pid":`)
+	pid := strings.TrimSpace(strings.FieldsFunc(after, func(r rune) bool { return r == ',' || r == '}' })[0])
+	fmt.Fprintf(b.out, "\nmemory, idle\tRSS MiB\tPSS MiB\n")
+	for _, p := range append([]string{pid}, children(pid)...) {
+		rss, pss, err := resident(p)
+		if err != nil {
+			continue // no smaps on this system, or it has ended
+		}
+		cmdline, _ := os.ReadFile("/proc/" + p + "/cmdline")
+		args := strings.Split(strings.TrimRight(string(cmdline), "\x00"), "\x00")
+		fmt.Fprintf(b.out, "%s %s\t%.1f\t%.1f\n", filepath.Base(args[0]), strings.Join(args[1:], " "), rss, pss)
+	}
+	return nil
+}
+
+func (b *bench) command(args ...string) *exec.Cmd {
+	cmd := exec.Command(b.sero, args...)
+	cmd.Env = append(os.Environ(), "SERO_HOME="+filepath.Join(b.dir, "h"), "SERO_RUNTIME_DIR="+filepath.Join(b.dir, "r"))
+	cmd.Dir = filepath.Join(b.dir, "shop")
+	return cmd
+}
+
+func (b *bench) cli(args ...string) func() error {
+	return func() error {
+		if out, err := b.command(args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("sero %s: %w: %s", strings.Join(args, " "), err, out)
+		}
+		return nil
+	}
+}
+
+func (b *bench) client() (apipbconnect.ExecServiceClient, func()) {
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: protocols, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(b.dir, "r", "sero.sock"))
+	}}
+	return apipbconnect.NewExecServiceClient(&http.Client{Transport: transport}, "http://sero"), transport.CloseIdleConnections
+}
+
+func apiExec(client apipbconnect.ExecServiceClient, argv ...string) error {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), 30*time.Second, errors.New("no answer"))
+	defer cancel()
+	stream, err := client.Exec(ctx)
+	if err != nil {
+		return err
+	}
+	start := &apipb.ExecStart{Workspace: &apipb.WorkspaceRef{Id: "shop"}, Argv: argv}
+	if err := stream.Send(&apipb.ExecRequest{Frame: &apipb.ExecRequest_Start{Start: start}}); err != nil {
+		return err
+	}
+	for {
+		resp, err := stream.Receive()
+		if err != nil {
+			return err
+		}
+		if exit := resp.GetExit(); exit != nil {
+			return errors.Join(stream.CloseRequest(), stream.CloseResponse())
+		}
+	}
+}
+
+func drain(cmd *exec.Cmd) error {
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{out}, make([]byte, 64<<10))
+	return errors.Join(err, cmd.Wait())
+}
+
+func children(pid string) []string {
+	out, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
+	if err != nil {
+		return nil
+	}
+	all := strings.Fields(string(out))
+	tasks, _ := filepath.Glob("/proc/" + pid + "/task/*/children")
+	for _, task := range tasks {
+		more, _ := os.ReadFile(task)
+		all = append(all, strings.Fields(string(more))...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func resident(pid string) (rss, pss float64, err error) {
+	b, err := os.ReadFile("/proc/" + pid + "/smaps_rollup")
+	if err != nil {
+		return 0, 0, err
+	}
+	for line := range strings.Lines(string(b)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		kib, _ := strconv.ParseFloat(fields[1], 64)
+		switch fields[0] {
+		case "Rss:":
+			rss = kib / 1024
+		case "Pss:":
+			pss = kib / 1024
+		}
+	}
+	return rss, pss, nil
+}
+
+func median(ds []time.Duration) time.Duration {
+	sorted := slices.Sorted(slices.Values(ds))
+	return sorted[len(sorted)/2]
+}
+
+func round(d time.Duration) time.Duration { return d.Round(10 * time.Microsecond) }
