@@ -1,0 +1,95 @@
+package workspace
+
+import (
+	"context"
+
+	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/core/negotiate"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// Wishes for a driver that are not a driver's name.
+const (
+	wishAuto = "auto"
+	wishHost = "host"
+)
+
+// Chooser decides which driver a workspace gets.
+type Chooser interface {
+	Choose(ctx context.Context, request negotiate.Request) (negotiate.Choice, error)
+}
+
+// Drivers hands out drivers by name.
+type Drivers interface {
+	// Driver is a driver that runs, started if need be.
+	Driver(ctx context.Context, name string) (driver.Driver, error)
+	// Started is the driver if it runs already. It never waits.
+	Started(name string) (driver.Driver, bool)
+}
+
+// requestFor makes the request for a choice. What a person says now (wish) wins
+// over the workspace's file, which wins over the machine's; but a file that came
+// with the workspace never weakens the machine's demand for isolation.
+func requestFor(wish string, file config.Workspace, machine config.Machine) (request negotiate.Request, warnings []string) {
+	request = negotiate.Request{
+		Mode:           file.Mode,
+		Driver:         file.Driver,
+		NeedsIsolation: file.NeedsIsolation(),
+		FallbackHost:   file.Fallback == config.FallbackHost,
+	}
+	if request.Driver == wishHost {
+		request.Mode, request.Driver = config.ModeHost, ""
+	}
+	if request.Mode == "" && request.Driver == "" {
+		request.Mode, request.Driver = machine.Mode, machine.Driver
+	}
+	if machine.Mode == config.ModeRequire && (request.Mode == config.ModeHost || request.FallbackHost) {
+		request.Mode, request.FallbackHost = config.ModeRequire, false
+		warnings = append(warnings, "sero.json may not choose the host: this machine's config.json requires isolation")
+	}
+	if machine.Mode == config.ModeRequire && request.Mode != config.ModeHost {
+		request.Mode = config.ModeRequire
+	}
+	switch wish {
+	case "":
+	case wishAuto:
+		request.Mode, request.Driver = config.ModeAuto, ""
+	case wishHost:
+		request.Mode, request.Driver, request.FallbackHost = config.ModeHost, "", true
+	default:
+		request.Mode, request.Driver, request.FallbackHost = config.ModeRequire, wish, false
+	}
+	if request.Mode == "" {
+		request.Mode = config.ModeAuto
+	}
+	return request, warnings
+}
+
+// conflicts tells whether a wish asks for something else than what is in use.
+func conflicts(wish string, choice negotiate.Choice) bool {
+	switch wish {
+	case "", wishAuto:
+		return false
+	case wishHost:
+		return !choice.HostMode
+	default:
+		return wish != choice.Actual
+	}
+}
+
+// errOtherDriver refuses a wish while the workspace runs in another driver:
+// ending what runs there is for a person to decide.
+func errOtherDriver(id, wish, actual string) error {
+	return driver.Errorf(driver.NotStopped, "workspace %s runs in driver %s; stop it before it can use %s", id, actual, wish).
+		About(id).Remedy("stop the workspace", "sero", "stop", "-w", id)
+}
+
+func checkWish(wish string) error {
+	if wish == "" || driverName.MatchString(wish) {
+		return nil
+	}
+	err := driver.Errorf(driver.InvalidArgument, "%s is not a driver's name", shown(wish)).
+		Remedy("see the drivers there are", "sero", "driver", "ls")
+	err.Field = "driver"
+	return err
+}

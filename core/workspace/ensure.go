@@ -1,0 +1,328 @@
+package workspace
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/negotiate"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// attempt makes one workspace ready once. The caller holds its turn.
+type attempt struct {
+	m        *Manager
+	e        *entry
+	wish     string
+	keepWish bool // it is the workspace's from now on
+	report   func(driver.Progress)
+
+	driver    driver.Driver
+	spec      driver.SandboxSpec
+	choice    negotiate.Choice
+	warnings  []string
+	announced bool // the workspace.starting event is out
+	recreated bool // once is enough
+}
+
+// run gives the sandbox, running. before is what was ready when last looked at:
+// its driver is kept while it runs.
+func (a *attempt) run(ctx context.Context, before *sandbox) (*sandbox, error) {
+	if _, err := checkDirectory(a.e.directory); err != nil {
+		return nil, errDirectoryGone(a.e, err)
+	}
+	file, warnings, err := config.LoadWorkspace(a.e.directory)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range warnings {
+		a.warnings = append(a.warnings, w.String())
+	}
+	if file.ID != "" && file.ID != a.e.id {
+		a.warnings = append(a.warnings, fmt.Sprintf("sero.json names the id %s, but the workspace was opened as %s", file.ID, a.e.id))
+	}
+	if before != nil {
+		if again := a.reuse(ctx, file, before); again != nil {
+			return again, a.remember()
+		}
+	}
+	a.announce()
+	if err := a.choose(ctx, file); err != nil {
+		return nil, err
+	}
+	if a.choice.WillStart {
+		if err := a.startSystem(ctx); err != nil {
+			return nil, err
+		}
+	}
+	state, err := a.bringUp(ctx)
+	if driver.ReasonOf(err) == driver.EngineNotRunning && !a.choice.WillStart && driver.Has(a.driver, driver.CapSystemStart) {
+		if err = a.startSystem(ctx); err == nil {
+			state, err = a.bringUp(ctx)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &sandbox{choice: a.choice, state: state, caps: driver.Capabilities(a.driver)}, a.remember()
+}
+
+// remember keeps what has to outlast the daemon.
+func (a *attempt) remember() error {
+	a.e.mu.Lock()
+	wish := a.e.wish
+	a.e.mu.Unlock()
+	switch {
+	case a.wish == "" || !a.keepWish:
+	case a.wish == wishAuto:
+		wish = ""
+	default:
+		wish = a.wish
+	}
+	return a.m.keep(a.e, wish, lastUse{Driver: a.choice.Actual, HostMode: a.choice.HostMode})
+}
+
+func errDirectoryGone(e *entry, cause error) error {
+	err := driver.AsError(cause)
+	return driver.Errorf(err.Reason, "the directory of workspace %s cannot be used: %s", e.id, err.Message).About(e.directory).
+		Remedy("put the directory back").
+		Remedy("forget the workspace", "sero", "rm", "-w", e.id)
+}
+
+func (a *attempt) announce() {
+	if !a.announced {
+		a.announced = true
+		a.m.publish(event.WorkspaceStarting, a.e.id, "being made ready")
+	}
+}
+
+// reuse looks whether the sandbox of before still runs. It gives nil when it
+// does not; then the workspace is to be made ready anew.
+func (a *attempt) reuse(ctx context.Context, file config.Workspace, before *sandbox) *sandbox {
+	d, err := a.m.options.Drivers.Driver(ctx, before.choice.Actual)
+	if err != nil {
+		a.m.log.Info("the driver of a ready workspace is gone", "workspace", a.e.id, "error", err)
+		return nil
+	}
+	a.driver, a.choice = d, before.choice
+	state, err := a.get(ctx)
+	if err != nil || state.State != driver.SandboxRunning || !a.m.owns(a.e, state) {
+		return nil // whatever is wrong with it, making it ready will find it
+	}
+	if spec, warnings, err := a.m.buildSpec(a.e, file, before.choice, d); err == nil {
+		a.spec = spec
+		a.warnings = append(a.warnings, warnings...)
+		a.warnDrift(state)
+	}
+	return &sandbox{choice: before.choice, state: state, caps: driver.Capabilities(d)}
+}
+
+// choose picks the driver and makes the spec.
+func (a *attempt) choose(ctx context.Context, file config.Workspace) error {
+	wish := a.wish
+	if wish == "" {
+		a.e.mu.Lock()
+		wish = a.e.wish
+		a.e.mu.Unlock()
+	}
+	request, warnings := requestFor(wish, file, a.m.options.Machine)
+	a.warnings = append(a.warnings, warnings...)
+	choice, err := a.m.options.Chooser.Choose(ctx, request)
+	if err != nil {
+		return err
+	}
+	a.choice = choice
+	if a.driver, err = a.m.options.Drivers.Driver(ctx, choice.Actual); err != nil {
+		return err
+	}
+	spec, warnings, err := a.m.buildSpec(a.e, file, choice, a.driver)
+	a.warnings = append(a.warnings, warnings...)
+	a.spec = spec
+	return err
+}
+
+func (a *attempt) startSystem(ctx context.Context) error {
+	starter, err := driver.SystemStarterOf(a.driver)
+	if err != nil {
+		return err
+	}
+	a.report(driver.Progress{Phase: "start", Message: "starting the engine of driver " + a.choice.Actual})
+	return starter.StartSystem(ctx, a.report)
+}
+
+// bringUp uses a running sandbox, starts a stopped one, makes an absent one.
+func (a *attempt) bringUp(ctx context.Context) (driver.Sandbox, error) {
+	state, err := a.get(ctx)
+	switch driver.ReasonOf(err) {
+	case "":
+	case driver.NotFound:
+		return a.create(ctx)
+	case driver.Corrupt:
+		return a.recreateUnreadable(ctx, err)
+	default:
+		return state, err
+	}
+	if !a.m.owns(a.e, state) {
+		return state, errForeign(a.spec.ID)
+	}
+	switch state.State {
+	case driver.SandboxRunning:
+		a.warnDrift(state)
+		return a.checked(state)
+	case driver.SandboxCorrupt:
+		return a.recreate(ctx, "it is broken")
+	default:
+	}
+	if a.choice.HostMode && state.Labels[driver.LabelSpecHash] != a.spec.Labels[driver.LabelSpecHash] {
+		return a.recreate(ctx, "its configuration has changed") // nothing is in it that could be lost
+	}
+	a.warnDrift(state)
+	return a.start(ctx)
+}
+
+func errForeign(id string) error {
+	return driver.Errorf(driver.ForeignResource, "a sandbox named %s exists and is not this sero's; it is left alone", id).About(id).
+		Remedy("give the workspace another id", "sero", "up", "--id", "another-id").
+		Remedy("remove that sandbox with the tool that made it")
+}
+
+func (a *attempt) create(ctx context.Context) (driver.Sandbox, error) {
+	if a.spec.Image != "" {
+		if err := a.ensureImage(ctx); err != nil {
+			return driver.Sandbox{}, err
+		}
+	}
+	a.report(driver.Progress{Phase: "create", Message: "making the sandbox in driver " + a.choice.Actual})
+	var state driver.Sandbox
+	err := a.call(ctx, func(ctx context.Context) (err error) {
+		state, err = a.driver.Create(ctx, a.spec)
+		return err
+	})
+	switch driver.ReasonOf(err) {
+	case "":
+	case driver.AlreadyExists, driver.Corrupt: // a leftover, or another's
+		left, getErr := a.get(ctx)
+		if getErr == nil && !a.m.owns(a.e, left) {
+			return state, errForeign(a.spec.ID)
+		}
+		if driver.ReasonOf(getErr) == driver.Corrupt {
+			return a.recreateUnreadable(ctx, err)
+		}
+		if a.recreated {
+			return state, err
+		}
+		return a.recreate(ctx, "a leftover has its name")
+	default:
+		return state, err
+	}
+	if state.ID != a.spec.ID {
+		return state, a.nonsense("it made %s instead of %s", shown(state.ID), a.spec.ID)
+	}
+	if !a.m.owns(a.e, state) { // the driver gave us what was there
+		return state, errForeign(a.spec.ID)
+	}
+	return a.start(ctx)
+}
+
+func (a *attempt) ensureImage(ctx context.Context) error {
+	images, err := driver.ImageEnsurerOf(a.driver)
+	if err != nil {
+		return err
+	}
+	_, err = images.EnsureImage(ctx, a.spec.Image, driver.PullMissing, a.report)
+	return err
+}
+
+func (a *attempt) start(ctx context.Context) (driver.Sandbox, error) {
+	a.report(driver.Progress{Phase: "start", Message: "starting the sandbox"})
+	var state driver.Sandbox
+	err := a.call(ctx, func(ctx context.Context) (err error) {
+		state, err = a.driver.Start(ctx, a.spec.ID)
+		return err
+	})
+	if err == nil {
+		return a.checked(state)
+	}
+	if ctx.Err() != nil || !startsAnew[driver.ReasonOf(err)] || a.recreated {
+		return state, err
+	}
+	return a.recreate(ctx, "it does not start: "+driver.AsError(err).Message)
+}
+
+// startsAnew are the failures of a start that lie in the sandbox itself. Others
+// lie in the engine or the request, and a new sandbox would meet them too.
+var startsAnew = map[driver.Reason]bool{
+	driver.Corrupt: true, driver.NotFound: true, driver.NotRunning: true, driver.Internal: true,
+}
+
+// recreate removes a sandbox that is known to be ours and makes it again, once.
+func (a *attempt) recreate(ctx context.Context, why string) (driver.Sandbox, error) {
+	a.recreated = true
+	a.m.log.Warn("a sandbox is made anew", "workspace", a.e.id, "why", why)
+	a.report(driver.Progress{Phase: "recreate", Message: "making the sandbox anew: " + why})
+	err := a.call(ctx, func(ctx context.Context) error { return a.driver.Remove(ctx, a.spec.ID, true) })
+	if err != nil {
+		return driver.Sandbox{}, err
+	}
+	return a.create(ctx)
+}
+
+// recreateUnreadable is for a sandbox that cannot be described. It is ours only
+// if the driver lists it under our labels.
+func (a *attempt) recreateUnreadable(ctx context.Context, cause error) (driver.Sandbox, error) {
+	var ours []driver.Sandbox
+	err := a.call(ctx, func(ctx context.Context) (err error) {
+		ours, err = a.driver.List(ctx, map[string]string{
+			driver.LabelManaged: "true", driver.LabelWorkspaceID: a.e.id, driver.LabelInstallation: a.m.options.Installation,
+		})
+		return err
+	})
+	if err != nil {
+		return driver.Sandbox{}, err
+	}
+	found := slices.ContainsFunc(ours, func(s driver.Sandbox) bool { return s.ID == a.spec.ID && a.m.owns(a.e, s) })
+	if !found {
+		return driver.Sandbox{}, errForeign(a.spec.ID)
+	}
+	if a.recreated {
+		return driver.Sandbox{}, cause
+	}
+	return a.recreate(ctx, "it is broken")
+}
+
+func (a *attempt) get(ctx context.Context) (driver.Sandbox, error) {
+	return a.m.get(ctx, a.driver, a.choice.Actual, SandboxID(a.e.id))
+}
+
+// checked refuses a reply that cannot be true.
+func (a *attempt) checked(state driver.Sandbox) (driver.Sandbox, error) {
+	switch {
+	case state.ID != a.spec.ID:
+		return state, a.nonsense("it started %s instead of %s", shown(state.ID), a.spec.ID)
+	case state.State != driver.SandboxRunning:
+		return state, a.nonsense("%s is %s after it was started", a.spec.ID, state.State)
+	case !filepath.IsAbs(state.WorkspaceDir) || strings.ContainsRune(state.WorkspaceDir, 0):
+		return state, a.nonsense("the workspace's directory in %s is %s", a.spec.ID, shown(state.WorkspaceDir))
+	}
+	return state, nil
+}
+
+func (a *attempt) nonsense(format string, args ...any) error {
+	return errNonsense(a.choice.Actual, a.spec.ID, format, args...)
+}
+
+func (a *attempt) warnDrift(state driver.Sandbox) {
+	have, want := state.Labels[driver.LabelSpecHash], a.spec.Labels[driver.LabelSpecHash]
+	if !a.choice.HostMode && have != want {
+		a.warnings = append(a.warnings, "the configuration has changed since the sandbox was made; it takes effect once the sandbox is removed and made anew")
+	}
+}
+
+// call makes one call to the driver.
+func (a *attempt) call(ctx context.Context, f func(ctx context.Context) error) error {
+	return a.m.call(ctx, a.choice.Actual, f)
+}

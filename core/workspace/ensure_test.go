@@ -1,0 +1,336 @@
+package workspace_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+	"github.com/sero-labs/sero-runtime/sdk/fake"
+)
+
+func TestB14ConcurrentUpsMakeOneSandbox(t *testing.T) {
+	w := newWorld(t, fake.Script{Rules: []fake.Rule{{Call: "CreateSandbox", Delay: fake.Duration(20 * time.Millisecond)}}})
+	dir := w.dir("shop", "")
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			if got, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil); err != nil || got.ID != "shop" {
+				t.Error(got.ID, err)
+			}
+		})
+	}
+	wg.Wait()
+	if creates, starts := w.box.Calls("CreateSandbox"), w.box.Calls("StartSandbox"); creates != 1 || starts != 1 {
+		t.Errorf("%d creates, %d starts", creates, starts)
+	}
+}
+
+func TestB14OneErrorIsShared(t *testing.T) {
+	w := newWorld(t, fake.Script{Rules: []fake.Rule{{Call: "CreateSandbox", Delay: fake.Duration(100 * time.Millisecond), Error: &fake.Failure{Reason: driver.OutOfDisk}}}})
+	dir := w.dir("shop", "")
+	var wg sync.WaitGroup
+	for range 50 {
+		wg.Go(func() {
+			if _, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil); driver.ReasonOf(err) != driver.OutOfDisk {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := w.box.Calls("CreateSandbox"); n > 5 {
+		t.Errorf("%d creates for 50 callers", n)
+	}
+	got, err := w.Get(t.Context(), workspace.Ref{Dir: dir})
+	if err != nil || got.State != workspace.StateStopped || !strings.Contains(got.StateMessage, "box") && got.StateMessage == "" {
+		t.Errorf("%+v %v", got, err)
+	}
+	if !slices.Contains(w.eventTypes(), event.WorkspaceFailed) {
+		t.Error(w.eventTypes())
+	}
+}
+
+func TestB14WorkspacesDoNotWaitForEachOther(t *testing.T) {
+	w := newWorld(t, fake.Script{Rules: []fake.Rule{{Call: "CreateSandbox", Sandbox: "sero-slow", Hang: true}}})
+	slow, quick := w.dir("slow", ""), w.dir("quick", "")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, err := w.Up(ctx, workspace.UpOptions{Ref: workspace.Ref{Dir: slow}}, nil)
+		if driver.ReasonOf(err) != driver.Canceled {
+			t.Error(err)
+		}
+	})
+	eventually(t, "slow is being created", func() bool { return w.box.Calls("CreateSandbox") == 1 })
+	w.upDir(quick)
+	if got := states(w.List(t.Context())); got != "quick:running slow:starting" {
+		t.Error(got)
+	}
+	cancel(context.Canceled)
+	wg.Wait()
+}
+
+func states(list []workspace.Workspace) string {
+	var out []string
+	for _, w := range list {
+		out = append(out, w.ID+":"+w.State.String())
+	}
+	return strings.Join(out, " ")
+}
+
+func TestB14CancellationIsNotFelt(t *testing.T) {
+	w := newWorld(t, fake.Script{Rules: []fake.Rule{{Call: "CreateSandbox", Delay: fake.Duration(300 * time.Millisecond)}}})
+	dir := w.dir("shop", "")
+	first, cancel := context.WithCancelCause(t.Context())
+	var wg sync.WaitGroup
+	up := func(ctx context.Context, want driver.Reason) {
+		wg.Go(func() {
+			if _, err := w.Up(ctx, workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil); driver.ReasonOf(err) != want {
+				t.Errorf("want %q: %v", want, err)
+			}
+		})
+	}
+	up(first, driver.Canceled)
+	eventually(t, "the first has begun", func() bool { return w.box.Calls("CreateSandbox") == 1 })
+	for range 10 {
+		up(t.Context(), "")
+	}
+	time.Sleep(20 * time.Millisecond) // so that most have joined; it must hold for those that have not, too
+	cancel(context.Canceled)
+	wg.Wait()
+	if n := w.box.Calls("CreateSandbox"); n != 1 {
+		t.Errorf("%d creates", n)
+	}
+}
+
+func TestB14TheLastOneToLeaveEndsIt(t *testing.T) {
+	w := newWorld(t, fake.Script{Rules: []fake.Rule{{Call: "CreateSandbox", Times: 1, Hang: true}}})
+	dir := w.dir("shop", "")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	var wg sync.WaitGroup
+	for range 5 {
+		wg.Go(func() { _, _ = w.Up(ctx, workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil) })
+	}
+	eventually(t, "it hangs", func() bool { return w.box.Calls("CreateSandbox") == 1 })
+	cancel(errors.New("enough"))
+	wg.Wait()
+	w.upDir(dir) // a new one is not caught by the old one's end
+}
+
+func TestB14ProgressGoesToEveryWaiter(t *testing.T) {
+	steps := []driver.Progress{{Phase: "pull", Message: "layer 1"}, {Phase: "pull", Message: "layer 2"}}
+	w := newWorld(t, fake.Script{Images: []string{}, Remote: []string{"sero-node:latest"}, Rules: []fake.Rule{
+		{Call: "EnsureImage", Progress: steps}, {Call: "CreateSandbox", Delay: fake.Duration(200 * time.Millisecond)},
+	}})
+	dir := w.dir("shop", "")
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			var phases []string
+			_, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, func(p driver.Progress) { phases = append(phases, p.Phase) })
+			if err != nil || !slices.Contains(phases, "start") {
+				t.Error(phases, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestB15RunningUsedStoppedStarted(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	dir := w.dir("shop", "")
+	first := w.upDir(dir)
+	if first.State != workspace.StateRunning || first.SandboxID != "sero-shop" || first.SandboxDir == "" || first.Choice.Actual != "box" {
+		t.Errorf("%+v", first)
+	}
+	w.upDir(dir)
+	if w.box.Calls("CreateSandbox") != 1 || w.box.Calls("StartSandbox") != 1 {
+		t.Error("a running one was not used")
+	}
+	if _, lines, err := w.Stop(t.Context(), workspace.Ref{ID: "shop"}, time.Second); err != nil || len(lines) != 1 {
+		t.Fatal(lines, err)
+	}
+	w.upDir(dir)
+	if w.box.Calls("CreateSandbox") != 1 || w.box.Calls("StartSandbox") != 2 {
+		t.Error("a stopped one was not started")
+	}
+	again := w.manager() // a new daemon finds it running
+	if got := states(again.List(t.Context())); got != "shop:running" {
+		t.Error(got)
+	}
+	if _, err := again.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil); err != nil || w.box.Calls("CreateSandbox") != 1 {
+		t.Error(err, w.box.Calls("CreateSandbox"))
+	}
+}
+
+func TestB17BrokenSandboxesAreMadeAnew(t *testing.T) {
+	corrupt := int(driver.SandboxCorrupt)
+	for name, rule := range map[string]fake.Rule{
+		"corrupt":          {Call: "GetSandbox", Times: 1, State: &corrupt},
+		"not inspectable":  {Call: "GetSandbox", Times: 1, Error: &fake.Failure{Reason: driver.Corrupt}},
+		"does not start":   {Call: "StartSandbox", Times: 1, Error: &fake.Failure{Reason: driver.Internal}},
+		"vanishes":         {Call: "StartSandbox", Times: 1, Error: &fake.Failure{Reason: driver.NotFound}},
+		"leftover by name": {Call: "GetSandbox", Times: 1, Error: &fake.Failure{Reason: driver.NotFound}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, fake.Script{})
+			dir := w.dir("shop", "")
+			w.upDir(dir)
+			if _, _, err := w.Stop(t.Context(), workspace.Ref{ID: "shop"}, time.Second); err != nil {
+				t.Fatal(err)
+			}
+			w.script(fake.Script{Rules: []fake.Rule{rule}})
+			if name == "leftover by name" {
+				w.write(filepath.Join(dir, config.FileName), `{"env": {"A": "b"}}`) // so that Create meets another spec
+			}
+			if got := w.upDir(dir); got.State != workspace.StateRunning {
+				t.Errorf("%+v", got)
+			}
+			if n := w.box.Calls("RemoveSandbox"); n != 1 {
+				t.Errorf("%d removals", n)
+			}
+		})
+	}
+	t.Run("only once", func(t *testing.T) {
+		w := newWorld(t, fake.Script{Rules: []fake.Rule{{Call: "StartSandbox", Error: &fake.Failure{Reason: driver.Internal, Message: "no"}}}})
+		_, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: w.dir("shop", "")}}, nil)
+		wantReason(t, err, driver.Internal)
+		if n := w.box.Calls("CreateSandbox"); n != 2 {
+			t.Errorf("%d creates", n)
+		}
+	})
+	t.Run("not for the engine's failures", func(t *testing.T) {
+		w := newWorld(t, fake.Script{Rules: []fake.Rule{{Call: "StartSandbox", Error: &fake.Failure{Reason: driver.OutOfMemory}}}})
+		_, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: w.dir("shop", "")}}, nil)
+		wantReason(t, err, driver.OutOfMemory)
+		if n := w.box.Calls("RemoveSandbox"); n != 0 {
+			t.Errorf("%d removals", n)
+		}
+	})
+}
+
+// script changes the box's behaviour; its sandboxes stay.
+func (w *world) script(s fake.Script) {
+	w.t.Helper()
+	text, err := marshal(s)
+	if err == nil {
+		err = w.box.Configure(w.t.Context(), text, false)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func TestB18AnothersSandboxIsNeverTouched(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	dir := w.dir("shop", "")
+	for name, labels := range map[string]map[string]string{
+		"no labels":            {},
+		"another installation": {driver.LabelManaged: "true", driver.LabelWorkspaceID: "shop", driver.LabelInstallation: "there"},
+		"another workspace":    {driver.LabelManaged: "true", driver.LabelWorkspaceID: "other", driver.LabelInstallation: "here"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			if _, err := w.box.Create(ctx, driver.SandboxSpec{ID: "sero-shop", WorkspaceDir: dir, Image: "sero-node:latest", Labels: labels}); err != nil {
+				t.Fatal(err)
+			}
+			before := w.box.Calls("StartSandbox") + w.box.Calls("StopSandbox") + w.box.Calls("RemoveSandbox")
+			_, err := w.Up(ctx, workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil)
+			if e := wantReason(t, err, driver.ForeignResource); len(e.Remedies) == 0 {
+				t.Error("no remedy")
+			}
+			if after := w.box.Calls("StartSandbox") + w.box.Calls("StopSandbox") + w.box.Calls("RemoveSandbox"); after != before {
+				t.Errorf("%d calls touched it", after-before)
+			}
+			if err := w.box.Remove(ctx, "sero-shop", true); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	t.Run("stop and remove", func(t *testing.T) {
+		ctx := t.Context()
+		w.upDir(dir)
+		if err := w.box.Remove(ctx, "sero-shop", true); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.box.Create(ctx, driver.SandboxSpec{ID: "sero-shop", WorkspaceDir: dir, Image: "sero-node:latest"}); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := w.Stop(ctx, workspace.Ref{ID: "shop"}, time.Second)
+		wantReason(t, err, driver.ForeignResource)
+		_, _, err = w.Remove(ctx, workspace.Ref{ID: "shop"})
+		wantReason(t, err, driver.ForeignResource)
+		if _, err := w.box.Get(ctx, "sero-shop"); err != nil {
+			t.Error("it is gone:", err)
+		}
+	})
+}
+
+func TestRepliesAreDistrusted(t *testing.T) {
+	stopped := int(driver.SandboxStopped)
+	for name, rule := range map[string]fake.Rule{
+		"wrong id":    {Call: "StartSandbox", ID: "sero-other"},
+		"not running": {Call: "StartSandbox", State: &stopped},
+		"get":         {Call: "GetSandbox", ID: "sero-other"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, fake.Script{Rules: []fake.Rule{rule}})
+			dir := w.dir("shop", "")
+			_, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil)
+			if name == "get" && err == nil { // it was NotFound before it could lie
+				_, err = w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil)
+			}
+			if e := wantReason(t, err, driver.Internal); e.Driver != "box" || !strings.Contains(e.Message, "makes no sense") {
+				t.Error(e)
+			}
+		})
+	}
+}
+
+func TestStoppedEngineIsStarted(t *testing.T) {
+	t.Run("known to the choice", func(t *testing.T) {
+		w := newWorld(t, fake.Script{})
+		w.willStart = true
+		w.upDir(w.dir("shop", ""))
+		if w.box.Calls("StartSystem") != 1 {
+			t.Error("the engine was not started")
+		}
+	})
+	t.Run("found out by a call", func(t *testing.T) {
+		w := newWorld(t, fake.Script{Rules: []fake.Rule{{Call: "GetSandbox", Times: 1, Error: &fake.Failure{Reason: driver.EngineNotRunning}}}})
+		w.upDir(w.dir("shop", ""))
+		if w.box.Calls("StartSystem") != 1 {
+			t.Error("the engine was not started")
+		}
+	})
+}
+
+func TestManyWorkspaces(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	var wg sync.WaitGroup
+	for i := range 200 {
+		dir := w.dir(fmt.Sprintf("ws-%03d", i), "")
+		wg.Go(func() {
+			if _, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	list := w.List(t.Context())
+	if len(list) != 200 || list[0].ID != "ws-000" || list[199].State != workspace.StateRunning {
+		t.Error(len(list))
+	}
+	if running, _ := w.Running(); running != 200 {
+		t.Error(running)
+	}
+}

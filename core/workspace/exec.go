@@ -1,0 +1,270 @@
+package workspace
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// ExecOptions describe one command.
+type ExecOptions struct {
+	Ref        Ref // its Dir, if in the workspace, is where the command runs when Dir is empty
+	Argv       []string
+	Env        []driver.EnvVar // on top of the workspace's
+	Dir        string          // relative to the workspace, or absolute in the sandbox
+	User       string          // exec.user@1
+	Terminal   *driver.TerminalSize
+	Timeout    time.Duration // of the command, not of making the workspace ready; 0: none
+	LoginShell bool          // the user's shell instead of Argv, which must be empty
+	Driver     string        // as in UpOptions, for this once
+
+	ExecID    string        // unique in the workspace; empty: one is made
+	KillGrace time.Duration // 0: driver.DefaultKillGrace
+}
+
+// ExecResult is how a command ended.
+type ExecResult struct {
+	driver.ExitStatus
+	TimedOut bool // Timeout ended it; the exit status says nothing then
+}
+
+var (
+	errTimedOut = errors.New("the command's timeout is over")
+	errStopped  = driver.Errorf(driver.Canceled, "the workspace was stopped")
+)
+
+// Exec makes a workspace ready, runs one command in it and returns when it has
+// ended; driver.ExecIO has the rules. onStarted, which may be nil, is called
+// once before any output, with the workspace and the directory as the sandbox
+// sees it. When ctx ends, the command's process group does.
+//
+// Errors: those of Up, InvalidArgument for a bad command, directory or
+// environment, Unsupported for what the driver lacks, CommandNotFound,
+// CommandNotExecutable, and those of the driver.
+func (m *Manager) Exec(ctx context.Context, options ExecOptions, stdio driver.ExecIO,
+	onStarted func(w Workspace, dir string, pid int64), progress func(driver.Progress),
+) (ExecResult, error) {
+	if err := options.check(); err != nil {
+		return ExecResult{}, err
+	}
+	for again := false; ; {
+		e, at, err := m.open(options.Ref, "")
+		if err != nil {
+			return ExecResult{}, err
+		}
+		ready, err := m.ensure(ctx, e, wish{driver: options.Driver}, again, progress)
+		if errors.Is(err, errRemoved) {
+			continue
+		}
+		if err != nil {
+			return ExecResult{}, err
+		}
+		c := &command{m: m, e: e, sandbox: ready, at: at, options: options, onStarted: onStarted}
+		result, err := c.run(ctx, stdio)
+		gone := driver.ReasonOf(err) == driver.NotFound || driver.ReasonOf(err) == driver.NotRunning
+		if again || !gone || c.started.Load() {
+			return result, err
+		}
+		again = true // the sandbox ended behind our back; nothing has run yet
+	}
+}
+
+func (o ExecOptions) check() error {
+	if err := checkWish(o.Driver); err != nil {
+		return err
+	}
+	switch {
+	case o.LoginShell && len(o.Argv) > 0:
+		return argument("argv", "a login shell takes no command").Remedy("leave one of the two out")
+	case !o.LoginShell && (len(o.Argv) == 0 || o.Argv[0] == ""):
+		return argument("argv", "there is no command to run").Remedy("name a command", "sero", "exec", "--", "ls")
+	case o.Timeout < 0:
+		return argument("timeout", "the timeout is negative").Remedy("give a positive one, or none")
+	case o.Dir != "" && !path.IsAbs(o.Dir) && !filepath.IsLocal(o.Dir):
+		return argument("dir", "%s leads out of the workspace", shown(o.Dir)).Remedy("give a path below the workspace, or an absolute one")
+	case strings.ContainsRune(o.Dir, 0), slices.ContainsFunc(o.Argv, func(a string) bool { return strings.ContainsRune(a, 0) }):
+		return argument("argv", "there is a NUL byte in the command or its directory").Remedy("remove it")
+	}
+	if t := o.Terminal; t != nil && (t.Rows == 0 || t.Cols == 0) {
+		return argument("terminal", "a terminal needs at least one row and one column").Remedy("give its size")
+	}
+	return checkEnv(o.Env)
+}
+
+// command is one command in a sandbox that was ready.
+type command struct {
+	m         *Manager
+	e         *entry
+	sandbox   *sandbox
+	at        place
+	options   ExecOptions
+	onStarted func(w Workspace, dir string, pid int64)
+	started   atomic.Bool
+}
+
+func (c *command) run(ctx context.Context, stdio driver.ExecIO) (ExecResult, error) {
+	name := c.sandbox.choice.Actual
+	d, err := c.m.options.Drivers.Driver(ctx, name)
+	if err != nil {
+		return ExecResult{}, err
+	}
+	file, _, err := config.LoadWorkspace(c.e.directory)
+	if err != nil {
+		return ExecResult{}, err
+	}
+	spec := c.spec(file)
+	if err := driver.NeedAll(d, spec.Needs()); err != nil {
+		return ExecResult{}, err
+	}
+	if stdio.Signals != nil && !driver.Has(d, driver.CapExecSignal) {
+		stdio.Signals = nil
+	}
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	defer c.track(spec.ExecID, end)()
+	if c.options.Timeout > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeoutCause(ctx, c.options.Timeout, errTimedOut)
+		defer stop()
+	}
+	running := make(chan struct{})
+	gate := &gatedReader{source: stdio.Stdin, open: running, over: ctx.Done()}
+	if stdio.Stdin != nil {
+		stdio.Stdin = gate
+	}
+	caller := stdio.Started
+	stdio.Started = func(pid int64) {
+		if c.started.Swap(true) {
+			return
+		}
+		if c.onStarted != nil {
+			c.onStarted(c.e.ready(c.sandbox), spec.Dir, pid)
+		}
+		if caller != nil {
+			caller(pid)
+		}
+		close(running)
+	}
+	status, err := d.Exec(ctx, spec, stdio)
+	switch cause := context.Cause(ctx); {
+	case err == nil:
+		return ExecResult{ExitStatus: status}, nil
+	case errors.Is(cause, errTimedOut):
+		return ExecResult{ExitStatus: status, TimedOut: true}, nil
+	case cause != nil:
+		return ExecResult{}, driver.AsError(cause)
+	default:
+		return ExecResult{}, err
+	}
+}
+
+// track makes the command one of the workspace's until the returned function is
+// called.
+func (c *command) track(id string, end context.CancelCauseFunc) func() {
+	c.e.mu.Lock()
+	defer c.e.mu.Unlock()
+	c.e.commands[id] = end
+	return func() {
+		c.e.mu.Lock()
+		defer c.e.mu.Unlock()
+		delete(c.e.commands, id)
+	}
+}
+
+func (c *command) spec(file config.Workspace) driver.ExecSpec {
+	o := c.options
+	spec := driver.ExecSpec{
+		SandboxID: SandboxID(c.e.id),
+		ExecID:    cmp.Or(o.ExecID, c.m.newExecID()),
+		Argv:      o.Argv,
+		Env:       c.env(file),
+		Dir:       c.directory(),
+		User:      o.User,
+		Terminal:  o.Terminal,
+		KillGrace: o.KillGrace,
+	}
+	if o.LoginShell {
+		spec.Argv = c.loginShell()
+	}
+	return spec
+}
+
+// newExecID is unique also among those of an earlier daemon.
+func (m *Manager) newExecID() string {
+	return fmt.Sprintf("exec-%x-%d", m.born, m.execs.Add(1))
+}
+
+func (c *command) env(file config.Workspace) []driver.EnvVar {
+	var given []driver.EnvVar
+	if c.options.Terminal != nil || !c.sandbox.choice.HostMode {
+		given = append(given, terminalEnv)
+	}
+	if !c.sandbox.choice.HostMode {
+		given = append(given, networkEnv...)
+	}
+	return mergeEnv(given, fileEnv(file), c.options.Env)
+}
+
+// directory is where the command runs, as the sandbox sees it.
+func (c *command) directory() string {
+	top := c.sandbox.state.WorkspaceDir
+	switch dir := c.options.Dir; {
+	case path.IsAbs(dir):
+		return path.Clean(dir)
+	case dir != "":
+		return path.Join(top, filepath.ToSlash(dir))
+	}
+	below, err := filepath.Rel(c.at.root, c.at.dir)
+	if err != nil {
+		return top
+	}
+	return path.Join(top, filepath.ToSlash(below))
+}
+
+// loginShell is the user's shell on the host, and in a container the one that
+// its SHELL names, else bash or sh.
+func (c *command) loginShell() []string {
+	if !c.sandbox.choice.HostMode {
+		return []string{"/bin/sh", "-c", `exec "${SHELL:-$(command -v bash || echo /bin/sh)}" -l`}
+	}
+	shell := cmp.Or(c.m.options.Shell, os.Getenv("SHELL"))
+	for _, v := range c.options.Env {
+		if v.Name == "SHELL" {
+			shell = v.Value
+		}
+	}
+	if info, err := os.Stat(shell); !filepath.IsAbs(shell) || err != nil || !info.Mode().IsRegular() || info.Mode()&0o111 == 0 {
+		shell = "/bin/sh"
+	}
+	return []string{shell, "-l"}
+}
+
+// gatedReader gives no input before the command runs, so that a second attempt
+// finds all of it.
+type gatedReader struct {
+	source io.Reader
+	open   <-chan struct{}
+	over   <-chan struct{}
+}
+
+// Read waits until the command runs.
+func (g *gatedReader) Read(p []byte) (int, error) {
+	select {
+	case <-g.open:
+		return g.source.Read(p)
+	case <-g.over:
+		return 0, io.EOF
+	}
+}

@@ -1,0 +1,158 @@
+package workspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// List describes every known workspace, ordered by id. It asks only drivers
+// that run already and waits a second at most for each; a workspace of one that
+// does not answer is unknown, with the reason.
+func (m *Manager) List(ctx context.Context) []Workspace {
+	return m.observe(ctx, m.entries())
+}
+
+// Get describes one workspace, as List does. For one that was not used yet it
+// also tells which driver would be chosen.
+func (m *Manager) Get(ctx context.Context, ref Ref) (Workspace, error) {
+	e, _, err := m.find(ref)
+	if err != nil {
+		return Workspace{}, err
+	}
+	w := m.observe(ctx, []*entry{e})[0]
+	if w.Choice.Reason == "" {
+		m.foresee(ctx, e, &w)
+	}
+	return w, nil
+}
+
+// foresee fills in the choice that the next action would make.
+func (m *Manager) foresee(ctx context.Context, e *entry, w *Workspace) {
+	file, warnings, err := config.LoadWorkspace(e.directory)
+	if err != nil {
+		if w.State != StateDirectoryMissing {
+			w.Warnings = append(w.Warnings, driver.AsError(err).Message)
+		}
+		return
+	}
+	if w.Warnings == nil {
+		for _, warning := range warnings {
+			w.Warnings = append(w.Warnings, warning.String())
+		}
+	}
+	e.mu.Lock()
+	request, _ := requestFor(e.wish, file, m.options.Machine)
+	e.mu.Unlock()
+	ctx, cancel := context.WithTimeoutCause(ctx, m.options.ListTimeout, errors.New("the choice of a driver takes too long"))
+	defer cancel()
+	choice, err := m.options.Chooser.Choose(ctx, request)
+	if err != nil {
+		w.Warnings = append(w.Warnings, "no driver could be chosen now: "+driver.AsError(err).Message)
+		return
+	}
+	w.Choice = choice
+}
+
+// report is what one driver says of our sandboxes.
+type report struct {
+	driver    string
+	sandboxes map[string]driver.Sandbox
+	caps      []driver.Capability
+	err       error
+}
+
+func (m *Manager) observe(ctx context.Context, entries []*entry) []Workspace {
+	workspaces := make([]Workspace, len(entries))
+	asked := map[string]bool{}
+	for i, e := range entries {
+		workspaces[i] = e.snapshot()
+		if name := workspaces[i].Choice.Actual; name != "" {
+			asked[name] = true
+		}
+	}
+	reports := m.ask(ctx, asked)
+	for i, e := range entries {
+		m.settle(e, &workspaces[i], reports)
+	}
+	return workspaces
+}
+
+// ask lists our sandboxes in every given driver that runs, all at the same time.
+func (m *Manager) ask(ctx context.Context, names map[string]bool) map[string]report {
+	ctx, cancel := context.WithTimeoutCause(ctx, m.options.ListTimeout, errors.New("drivers had their second"))
+	defer cancel()
+	answers := make(chan report, len(names))
+	waiting := 0
+	reports := map[string]report{}
+	for name := range names {
+		d, ok := m.options.Drivers.Started(name)
+		if !ok {
+			continue
+		}
+		late := driver.Errorf(driver.Timeout, "driver %s did not answer in %s", name, m.options.ListTimeout)
+		reports[name] = report{driver: name, err: late}
+		waiting++
+		m.work.Go(func() { answers <- m.askOne(ctx, name, d) })
+	}
+	for ; waiting > 0; waiting-- {
+		select {
+		case r := <-answers:
+			if ctx.Err() == nil || r.err == nil {
+				reports[r.driver] = r
+			}
+		case <-ctx.Done():
+			return reports
+		}
+	}
+	return reports
+}
+
+func (m *Manager) askOne(ctx context.Context, name string, d driver.Driver) report {
+	r := report{driver: name, sandboxes: map[string]driver.Sandbox{}, caps: driver.Capabilities(d)}
+	list, err := d.List(ctx, map[string]string{
+		driver.LabelManaged: "true", driver.LabelInstallation: m.options.Installation,
+	})
+	r.err = err
+	for _, s := range list {
+		r.sandboxes[s.ID] = s
+	}
+	return r
+}
+
+// settle works out a workspace's state from what its driver says.
+func (m *Manager) settle(e *entry, w *Workspace, reports map[string]report) {
+	if w.State == StateStarting || w.State == StateStopping {
+		return
+	}
+	if info, err := os.Stat(e.directory); errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		w.State, w.StateMessage = StateDirectoryMissing, "the directory is gone"
+		return
+	}
+	name := w.Choice.Actual
+	r, asked := reports[name]
+	switch {
+	case name == "", !asked && w.Choice.HostMode: // with its driver all of it ended
+		w.State = StateStopped
+	case !asked:
+		w.State, w.StateMessage = StateUnknown, fmt.Sprintf("driver %s does not run now", name)
+	case r.err != nil:
+		w.State, w.StateMessage = StateUnknown, driver.AsError(r.err).Message
+	default:
+		s, exists := r.sandboxes[w.SandboxID]
+		if !exists || !m.owns(e, s) {
+			w.State = StateStopped
+			return
+		}
+		w.State, w.Capabilities = stateOf(s.State), r.caps
+		w.describe(s)
+		if w.State == StateRunning {
+			w.StateMessage = ""
+		}
+	}
+}

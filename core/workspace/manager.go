@@ -1,0 +1,292 @@
+// Package workspace opens directories as workspaces: it gives them ids, makes
+// their sandboxes when something first needs them, runs commands in them, and
+// takes the sandboxes away. Files in a workspace are never touched.
+//
+// What runs is known by asking drivers; all that is kept is which directories
+// were opened, under which ids.
+package workspace
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/negotiate"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// Defaults of Options.
+const (
+	DefaultEnsureTimeout = 15 * time.Minute // an image may have to be pulled
+	DefaultCallTimeout   = time.Minute      // of one call to a driver
+	DefaultListTimeout   = time.Second      // of asking a driver what runs
+	DefaultStopGrace     = 10 * time.Second // before processes are killed
+)
+
+// Options are what a Manager works with. The zero value of the others has a
+// default; Drivers and Chooser are required.
+type Options struct {
+	StateDir     string // records are kept in workspaces below it
+	Installation string // whose sandboxes are ours: the label's value
+	Drivers      Drivers
+	Chooser      Chooser
+	Machine      config.Machine
+	Events       *event.Bus   // may be nil
+	Log          *slog.Logger // nil: slog.Default
+
+	UserHome      string // refused as a workspace; empty: the user's home directory
+	Shell         string // login shell in host mode; empty: $SHELL, else /bin/sh
+	EnsureTimeout time.Duration
+	CallTimeout   time.Duration
+	ListTimeout   time.Duration
+}
+
+// DevServers is who runs dev servers in workspaces. They are ended before a
+// sandbox is.
+type DevServers interface {
+	// StopWorkspace ends those of a workspace and says what it ended.
+	StopWorkspace(ctx context.Context, id string) ([]string, error)
+	// ForgetWorkspace drops what is known of them.
+	ForgetWorkspace(id string)
+}
+
+// Manager knows the workspaces. It is safe for concurrent use.
+type Manager struct {
+	options  Options
+	log      *slog.Logger
+	userHome string
+	notices  []string
+	born     int64 // keeps exec ids of different daemons apart
+	execs    atomic.Uint64
+
+	life context.Context // ends with Close
+	end  context.CancelCauseFunc
+	work sync.WaitGroup
+
+	mu         sync.Mutex // guards what follows, and the store
+	store      *store
+	byID       map[string]*entry
+	byDir      map[string]*entry
+	devServers DevServers
+}
+
+// entry is one known workspace.
+type entry struct {
+	id        string
+	directory string
+	created   time.Time
+	turn      chan struct{} // holds one token; whoever takes it may change the sandbox
+
+	mu       sync.Mutex // guards what follows
+	wish     string     // the driver asked for with up, kept
+	last     lastUse
+	current  *sandbox // nil: not known to be ready
+	choice   negotiate.Choice
+	phase    State // StateStarting or StateStopping while that goes on
+	failure  error // of the last attempt to make it ready
+	flight   *flight
+	commands map[string]context.CancelCauseFunc // running, by exec id
+	removed  bool
+	warnings []string
+}
+
+// sandbox is one that was ready when last looked at.
+type sandbox struct {
+	choice negotiate.Choice
+	state  driver.Sandbox
+	caps   []driver.Capability
+}
+
+// errClosed ends everything when the Manager closes.
+var errClosed = driver.Errorf(driver.Canceled, "sero is shutting down")
+
+// NewManager reads the known workspaces. Broken records are put aside; see
+// Notices. It fails when the state directory cannot be used.
+func NewManager(options Options) (*Manager, error) {
+	options.EnsureTimeout = cmp.Or(options.EnsureTimeout, DefaultEnsureTimeout)
+	options.CallTimeout = cmp.Or(options.CallTimeout, DefaultCallTimeout)
+	options.ListTimeout = cmp.Or(options.ListTimeout, DefaultListTimeout)
+	m := &Manager{
+		options:  options,
+		log:      cmp.Or(options.Log, slog.Default()),
+		userHome: homeDirectory(options.UserHome),
+		born:     time.Now().UnixNano(),
+		byID:     map[string]*entry{},
+		byDir:    map[string]*entry{},
+	}
+	st, records, err := openStore(filepath.Join(options.StateDir, "workspaces"))
+	if err != nil {
+		return nil, err
+	}
+	m.store, m.notices = st, st.notices
+	for _, notice := range m.notices {
+		m.log.Warn("a workspace record was left out", "notice", notice)
+	}
+	for _, r := range records {
+		m.know(r)
+	}
+	m.life, m.end = context.WithCancelCause(context.Background())
+	return m, nil
+}
+
+// homeDirectory is the directory that is refused as a workspace, with symlinks
+// resolved as they are in workspaces' directories.
+func homeDirectory(dir string) string {
+	if dir == "" {
+		dir, _ = os.UserHomeDir()
+	}
+	if resolved, err := filepath.EvalSymlinks(dir); err == nil {
+		return resolved
+	}
+	return filepath.Clean(dir)
+}
+
+// Notices are lines about records that were left out when the Manager started.
+func (m *Manager) Notices() []string { return slices.Clone(m.notices) }
+
+// SetDevServers says who runs dev servers. It is called once, before use.
+func (m *Manager) SetDevServers(d DevServers) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.devServers = d
+}
+
+// Close ends what the Manager does and waits for it. Sandboxes are left as they
+// are: those of the host end with their driver, containers go on.
+func (m *Manager) Close() {
+	m.end(errClosed)
+	for _, e := range m.entries() {
+		e.endCommands(errClosed)
+	}
+	m.work.Wait()
+}
+
+// Running counts the workspaces that were made ready and not stopped, and the
+// commands that run in workspaces.
+func (m *Manager) Running() (workspaces, commands int) {
+	for _, e := range m.entries() {
+		e.mu.Lock()
+		if e.current != nil || e.phase != StateUnknown {
+			workspaces++
+		}
+		commands += len(e.commands)
+		e.mu.Unlock()
+	}
+	return workspaces, commands
+}
+
+// ID is the id of the known workspace that a Ref leads to, or NotFound.
+func (m *Manager) ID(ref Ref) (string, error) {
+	e, _, err := m.find(ref)
+	if err != nil {
+		return "", err
+	}
+	return e.id, nil
+}
+
+// entries are the known workspaces, ordered by id.
+func (m *Manager) entries() []*entry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	entries := make([]*entry, 0, len(m.byID))
+	for _, e := range m.byID {
+		entries = append(entries, e)
+	}
+	slices.SortFunc(entries, func(a, b *entry) int { return cmp.Compare(a.id, b.id) })
+	return entries
+}
+
+// know adds a record's workspace. mu must be held, or the Manager be new.
+func (m *Manager) know(r record) *entry {
+	e := &entry{
+		id: r.ID, directory: r.Directory, created: r.Created, wish: r.Driver, last: r.Last,
+		turn: make(chan struct{}, 1), commands: map[string]context.CancelCauseFunc{},
+	}
+	m.byID[e.id], m.byDir[e.directory] = e, e
+	return e
+}
+
+// add makes a directory a known workspace. mu must be held.
+func (m *Manager) add(root, newID string) (*entry, error) {
+	file, _, err := config.LoadWorkspace(root)
+	if err != nil {
+		return nil, err
+	}
+	id := cmp.Or(newID, file.ID)
+	if id != "" {
+		if taken := m.byID[id]; taken != nil {
+			return nil, driver.Errorf(driver.AlreadyExists, "the id %s belongs to the workspace in %s", id, shown(taken.directory)).About(id).
+				Remedy("choose another id", "sero", "up", "--id", idFromPath(id, root)).
+				Remedy("remove the other workspace, which keeps its files", "sero", "rm", "-w", id)
+		}
+	} else if id = IDFromName(filepath.Base(root)); m.byID[id] != nil || m.store.newer[id] {
+		id = idFromPath(id, root)
+	}
+	if taken := m.byID[id]; taken != nil { // two paths with one hash
+		return nil, driver.Errorf(driver.AlreadyExists, "the id %s belongs to the workspace in %s", id, shown(taken.directory)).About(id).
+			Remedy("give the workspace an id", "sero", "up", "--id", "another-id")
+	}
+	r := record{ID: id, Directory: root, Created: time.Now().UTC().Truncate(time.Millisecond)}
+	if err := m.store.save(r); err != nil {
+		return nil, err
+	}
+	return m.know(r), nil
+}
+
+// keep writes an entry's record when what lasts has changed.
+func (m *Manager) keep(e *entry, wish string, last lastUse) error {
+	e.mu.Lock()
+	same := e.wish == wish && e.last == last
+	r := record{ID: e.id, Directory: e.directory, Created: e.created, Driver: wish, Last: last}
+	e.mu.Unlock()
+	if same {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.byID[e.id] != e {
+		return nil // removed meanwhile
+	}
+	if err := m.store.save(r); err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.wish, e.last = wish, last
+	e.mu.Unlock()
+	return nil
+}
+
+func (m *Manager) publish(t event.Type, id, format string, args ...any) {
+	m.options.Events.Publish(event.Event{Type: t, WorkspaceID: id, Message: fmt.Sprintf(format, args...)})
+}
+
+// take waits for the right to change a workspace's sandbox. The caller gives it
+// back with leave.
+func (e *entry) take(ctx context.Context) error {
+	select {
+	case e.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return driver.AsError(context.Cause(ctx))
+	}
+}
+
+func (e *entry) leave() { <-e.turn }
+
+func (e *entry) endCommands(cause error) int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, end := range e.commands {
+		end(cause)
+	}
+	return len(e.commands)
+}

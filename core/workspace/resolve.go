@@ -1,0 +1,216 @@
+package workspace
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// Ref names a workspace: by id, else by a directory in it.
+type Ref struct {
+	ID  string // wins over Dir
+	Dir string // absolute, on the host
+}
+
+// place is what a Ref leads to: the workspace's directory, and the directory
+// below it that was named.
+type place struct {
+	root string // symlinks resolved
+	dir  string // symlinks resolved; root or below
+}
+
+// checkDirectory resolves a directory that must exist, with the error that says
+// what it is instead.
+func checkDirectory(dir string) (string, error) {
+	switch {
+	case dir == "":
+		return "", argument("workspace", "no workspace is named").Remedy("give an id or a directory")
+	case strings.ContainsRune(dir, 0) || len(dir) > 4096:
+		return "", argument("workspace.directory", "%s is not a path", shown(dir)).Remedy("give an absolute path")
+	case !filepath.IsAbs(dir):
+		return "", argument("workspace.directory", "%s is not an absolute path", shown(dir)).Remedy("give an absolute path")
+	}
+	resolved, err := filepath.EvalSymlinks(dir)
+	var info fs.FileInfo
+	if err == nil {
+		info, err = os.Stat(resolved)
+	}
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", driver.Errorf(driver.NotFound, "there is no directory %s", shown(dir)).About(dir).
+			Remedy("make the directory first", "mkdir", "-p", dir)
+	case errors.Is(err, syscall.ENOTDIR):
+		return "", argument("workspace.directory", "a part of %s is not a directory", shown(dir)).About(dir).Remedy("name a directory")
+	case errors.Is(err, fs.ErrPermission):
+		return "", driver.Errorf(driver.PermissionDenied, "the directory %s cannot be entered", shown(dir)).About(dir).
+			Remedy("change its mode or owner")
+	case err != nil:
+		return "", argument("workspace.directory", "%s cannot be used: %w", shown(dir), err).About(dir).Remedy("name a directory")
+	case !info.IsDir():
+		return "", argument("workspace.directory", "%s is %s, not a directory", shown(dir), kindOf(info.Mode())).About(dir).
+			Remedy("name the directory that it is in", "sero", "up", filepath.Dir(resolved))
+	}
+	return resolved, nil
+}
+
+func kindOf(mode fs.FileMode) string {
+	switch {
+	case mode.IsRegular():
+		return "a file"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a pipe"
+	default:
+		return "a device"
+	}
+}
+
+func argument(field, format string, args ...any) *driver.Error {
+	err := driver.Errorf(driver.InvalidArgument, format, args...)
+	err.Field = field
+	return err
+}
+
+// tooBroad refuses directories that hold everything that a person has.
+func (m *Manager) tooBroad(dir string) error {
+	what := ""
+	switch dir {
+	case "/":
+		what = "the root of the file system"
+	case m.userHome:
+		what = "your home directory"
+	case filepath.Dir(m.userHome):
+		what = "the directory of everybody's home"
+	}
+	if what == "" || m.userHome == "/" && dir != "/" {
+		return nil
+	}
+	return argument("workspace.directory", "%s is %s, which is too broad for a workspace", shown(dir), what).About(dir).
+		Remedy("make a directory for the project and open that", "sero", "up", filepath.Join(dir, "project"))
+}
+
+// locate finds which workspace a directory is in, going up from it: the nearest
+// that is known or that has a sero.json, else the directory itself is a new
+// one. The known id is empty for a new one. mu must be held.
+func (m *Manager) locate(dir string) (root string, known *entry) {
+	for at := dir; ; at = filepath.Dir(at) {
+		if e := m.byDir[at]; e != nil {
+			return at, e
+		}
+		if m.tooBroad(at) == nil {
+			if _, err := os.Lstat(filepath.Join(at, config.FileName)); err == nil {
+				return at, nil
+			}
+		}
+		if at == filepath.Dir(at) {
+			return dir, nil
+		}
+	}
+}
+
+// find gives a known workspace and where in it the Ref points, or NotFound.
+func (m *Manager) find(ref Ref) (*entry, place, error) {
+	if ref.ID != "" {
+		if err := ValidateID(ref.ID); err != nil {
+			return nil, place{}, err
+		}
+		m.mu.Lock()
+		e := m.byID[ref.ID]
+		m.mu.Unlock()
+		if e == nil {
+			return nil, place{}, errUnknown(ref.ID)
+		}
+		return e, placeIn(e.directory, ref.Dir), nil
+	}
+	dir, err := checkDirectory(ref.Dir)
+	if err != nil {
+		// A workspace whose directory is gone is still known by its path.
+		m.mu.Lock()
+		e := m.byDir[filepath.Clean(ref.Dir)]
+		m.mu.Unlock()
+		if e != nil {
+			return e, place{e.directory, e.directory}, nil
+		}
+		return nil, place{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	root, e := m.locate(dir)
+	if e == nil {
+		return nil, place{}, driver.Errorf(driver.NotFound, "%s is not a workspace yet", shown(root)).About(root).
+			Remedy("open it", "sero", "up", root)
+	}
+	return e, place{root, dir}, nil
+}
+
+func errUnknown(id string) error {
+	return driver.Errorf(driver.NotFound, "there is no workspace %s", id).About(id).
+		Remedy("see the workspaces there are", "sero", "ls").
+		Remedy("open a directory under that id", "sero", "up", "--id", id)
+}
+
+// placeIn is a named directory in a workspace, the workspace's own if it is
+// elsewhere.
+func placeIn(root, dir string) place {
+	if dir == "" || !filepath.IsAbs(dir) {
+		return place{root, root}
+	}
+	resolved, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return place{root, root}
+	}
+	if rel, err := filepath.Rel(root, resolved); err != nil || !filepath.IsLocal(rel) {
+		return place{root, root}
+	}
+	return place{root, resolved}
+}
+
+// open gives the workspace of a Ref, and makes one known if there is none.
+func (m *Manager) open(ref Ref, newID string) (*entry, place, error) {
+	if newID != "" {
+		if err := ValidateID(newID); err != nil {
+			return nil, place{}, err
+		}
+	}
+	if ref.ID != "" {
+		e, p, err := m.find(ref)
+		if err == nil && newID != "" && newID != ref.ID {
+			err = errOtherID(e, newID)
+		}
+		return e, p, err
+	}
+	dir, err := checkDirectory(ref.Dir)
+	if err != nil {
+		return nil, place{}, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	root, e := m.locate(dir)
+	if e != nil && newID != "" && newID != e.id {
+		if root == dir {
+			return nil, place{}, errOtherID(e, newID)
+		}
+		root, e = dir, nil // a new workspace inside a known one, on purpose
+	}
+	if e != nil {
+		return e, place{root, dir}, nil
+	}
+	if err := m.tooBroad(root); err != nil {
+		return nil, place{}, err
+	}
+	e, err = m.add(root, newID)
+	return e, place{root, dir}, err
+}
+
+func errOtherID(e *entry, newID string) error {
+	return driver.Errorf(driver.AlreadyExists, "%s is workspace %s already", shown(e.directory), e.id).About(e.id).
+		Remedy("use its id", "sero", "up", "-w", e.id).
+		Remedy("remove it to give it the id "+newID, "sero", "rm", "-w", e.id)
+}

@@ -1,0 +1,182 @@
+package workspace
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// errStopWins ends an attempt to make a workspace ready that is to be stopped.
+var errStopWins = driver.Errorf(driver.Canceled, "the workspace was stopped while it was being made ready")
+
+// Stop ends a workspace's dev servers, then everything in its sandbox, killing
+// what is left once grace has passed (0: DefaultStopGrace). It says in one line
+// each what it ended. Stopping a stopped workspace succeeds. NotFound for an
+// unknown one, ForeignResource when the sandbox is not ours.
+func (m *Manager) Stop(ctx context.Context, ref Ref, grace time.Duration) (Workspace, []string, error) {
+	e, _, err := m.find(ref)
+	if err != nil {
+		return Workspace{}, nil, err
+	}
+	lines, err := m.bringDown(ctx, e, grace, false)
+	if err != nil {
+		return Workspace{}, lines, err
+	}
+	return m.observe(ctx, []*entry{e})[0], lines, nil
+}
+
+// Remove stops a workspace, removes its sandbox and forgets it; its files are
+// never touched. It says in one line each what it took away. Without such a
+// workspace it succeeds with an empty id.
+func (m *Manager) Remove(ctx context.Context, ref Ref) (id string, removed []string, err error) {
+	e, _, err := m.find(ref)
+	if driver.ReasonOf(err) == driver.NotFound {
+		return "", nil, nil
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	lines, err := m.bringDown(ctx, e, DefaultStopGrace, true)
+	return e.id, lines, err
+}
+
+// bringDown stops a workspace and, with remove, takes it away.
+func (m *Manager) bringDown(ctx context.Context, e *entry, grace time.Duration, remove bool) ([]string, error) {
+	if grace <= 0 {
+		grace = DefaultStopGrace
+	}
+	e.mu.Lock()
+	if e.flight != nil {
+		e.flight.end(errStopWins)
+	}
+	e.mu.Unlock()
+	lines, err := m.stopDevServers(ctx, e)
+	if err != nil {
+		return lines, err
+	}
+	if err := e.take(ctx); err != nil {
+		return lines, err
+	}
+	defer e.leave()
+	e.mu.Lock()
+	if e.removed {
+		e.mu.Unlock()
+		return lines, nil
+	}
+	name, hostMode := e.last.Driver, e.last.HostMode
+	if e.current != nil {
+		name, hostMode = e.current.choice.Actual, e.current.choice.HostMode
+	}
+	e.current, e.phase = nil, StateStopping
+	e.mu.Unlock()
+
+	more, err := m.endSandbox(ctx, e, name, hostMode, grace, remove)
+	lines = append(lines, more...)
+	if err == nil && remove {
+		err = m.forget(e, &lines)
+	}
+	e.mu.Lock()
+	e.phase = StateUnknown
+	if err == nil {
+		e.failure = nil
+	}
+	e.mu.Unlock()
+	return lines, err
+}
+
+func (m *Manager) stopDevServers(ctx context.Context, e *entry) ([]string, error) {
+	m.mu.Lock()
+	servers := m.devServers
+	m.mu.Unlock()
+	if servers == nil {
+		return nil, nil
+	}
+	return servers.StopWorkspace(ctx, e.id)
+}
+
+// endSandbox stops or removes the sandbox, if there is one and it is ours.
+func (m *Manager) endSandbox(ctx context.Context, e *entry, name string, hostMode bool, grace time.Duration, remove bool) ([]string, error) {
+	if name == "" {
+		return nil, nil
+	}
+	d, running := m.options.Drivers.Started(name)
+	if !running {
+		if hostMode {
+			return nil, nil // with its driver all of it ended
+		}
+		var err error
+		if d, err = m.options.Drivers.Driver(ctx, name); err != nil {
+			if remove && driver.ReasonOf(err) == driver.DriverNotFound {
+				return []string{fmt.Sprintf("driver %s is not there any more; a sandbox %s in it is left", name, SandboxID(e.id))}, nil
+			}
+			return nil, err
+		}
+	}
+	state, err := m.get(ctx, d, name, SandboxID(e.id))
+	switch {
+	case driver.ReasonOf(err) == driver.NotFound:
+		return nil, nil
+	case err != nil:
+		return nil, err
+	case !m.owns(e, state):
+		return nil, errForeign(state.ID)
+	}
+	var lines []string
+	if state.State != driver.SandboxStopped && state.State != driver.SandboxCorrupt {
+		if err := m.stopSandbox(ctx, e, d, name, grace); err != nil {
+			return nil, err
+		}
+		lines = append(lines, fmt.Sprintf("sandbox %s in driver %s", state.ID, name))
+	}
+	if remove {
+		if err := m.call(ctx, name, func(ctx context.Context) error { return d.Remove(ctx, state.ID, true) }); err != nil {
+			return lines, err
+		}
+		lines = []string{fmt.Sprintf("sandbox %s in driver %s", state.ID, name)}
+	}
+	return lines, nil
+}
+
+func (m *Manager) stopSandbox(ctx context.Context, e *entry, d driver.Driver, name string, grace time.Duration) error {
+	m.publish(event.WorkspaceStopping, e.id, "being stopped")
+	late := driver.Errorf(driver.Timeout, "driver %s did not stop workspace %s", name, e.id).About(e.id)
+	bounded, cancel := context.WithTimeoutCause(ctx, grace+m.options.CallTimeout, late)
+	defer cancel()
+	if err := d.Stop(bounded, SandboxID(e.id), grace); err != nil && driver.ReasonOf(err) != driver.NotFound {
+		if bounded.Err() != nil {
+			err = driver.AsError(context.Cause(bounded))
+		}
+		m.publish(event.WorkspaceFailed, e.id, "cannot be stopped: %s", driver.AsError(err).Message)
+		return err
+	}
+	e.endCommands(errStopped)
+	m.publish(event.WorkspaceStopped, e.id, "stopped")
+	return nil
+}
+
+// forget drops a workspace from what is known. The caller has its turn.
+func (m *Manager) forget(e *entry, lines *[]string) error {
+	m.mu.Lock()
+	err := m.store.remove(e.id)
+	if err == nil {
+		delete(m.byID, e.id)
+		delete(m.byDir, e.directory)
+	}
+	servers := m.devServers
+	m.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	e.removed = true
+	e.mu.Unlock()
+	if servers != nil {
+		servers.ForgetWorkspace(e.id)
+	}
+	*lines = append(*lines, "the record of workspace "+e.id)
+	m.publish(event.WorkspaceRemoved, e.id, "forgotten; its files are untouched")
+	return nil
+}

@@ -1,0 +1,83 @@
+package workspace
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// UpOptions say which workspace to make ready, and how.
+type UpOptions struct {
+	Ref Ref
+	// NewID is the id for a workspace that is not known yet; empty: the one in
+	// its sero.json, else one made from the directory's name.
+	NewID string
+	// Driver is "" for the workspace's own choice, "auto", "host", or the name
+	// of a driver, which is then required. It is kept for later.
+	Driver string
+}
+
+// Up makes a workspace ready to run commands: it chooses a driver, and makes or
+// starts the sandbox. It is idempotent; concurrent calls for one workspace
+// share one result, and one that is cancelled is not felt by the others.
+// report, which may be nil, gets progress from the caller's goroutine.
+//
+// Errors: NameInvalid, InvalidArgument, NotFound and AlreadyExists for a bad
+// id, directory or pair of them; ConfigInvalid for sero.json; NotStopped when
+// it runs in another driver; ForeignResource for a sandbox that is not ours;
+// and those of the choice and of the driver.
+func (m *Manager) Up(ctx context.Context, options UpOptions, report func(driver.Progress)) (Workspace, error) {
+	if err := checkWish(options.Driver); err != nil {
+		return Workspace{}, err
+	}
+	for {
+		e, _, err := m.open(options.Ref, options.NewID)
+		if err != nil {
+			return Workspace{}, err
+		}
+		ready, err := m.ensure(ctx, e, wish{driver: options.Driver, keep: true}, true, report)
+		if errors.Is(err, errRemoved) {
+			continue // it is opened anew, or not known any more
+		}
+		if err != nil {
+			return Workspace{}, err
+		}
+		return e.ready(ready), nil
+	}
+}
+
+// ready is the workspace with a sandbox that was ready.
+func (e *entry) ready(s *sandbox) Workspace {
+	w := e.snapshot()
+	w.State, w.StateMessage = StateRunning, ""
+	w.Choice, w.Capabilities = s.choice, s.caps
+	w.describe(s.state)
+	return w
+}
+
+// Listeners watches the listening sockets of a workspace that is ready, as
+// driver.ListenerWatcher does. NotRunning when it is not ready, Unsupported when
+// its driver cannot tell.
+func (m *Manager) Listeners(ctx context.Context, id string, report func([]driver.Listener) error) error {
+	e, _, err := m.find(Ref{ID: id})
+	if err != nil {
+		return err
+	}
+	e.mu.Lock()
+	current := e.current
+	e.mu.Unlock()
+	if current == nil {
+		return driver.Errorf(driver.NotRunning, "workspace %s is not running", id).About(id).
+			Remedy("make it ready", "sero", "up", "-w", id)
+	}
+	d, err := m.options.Drivers.Driver(ctx, current.choice.Actual)
+	if err != nil {
+		return err
+	}
+	watcher, err := driver.ListenerWatcherOf(d)
+	if err != nil {
+		return err
+	}
+	return watcher.Listeners(ctx, SandboxID(id), report)
+}
