@@ -1,0 +1,207 @@
+package host
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/plugins/host/internal/proc"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// driverProcessEnv makes the test binary a driver process that runs a script.
+const driverProcessEnv = "SERO_TEST_HOST_DRIVER"
+
+// driverProcess is a process with a driver and no server: what is killed in the
+// tests of a driver's death. It says the marker prefix, runs the script and
+// stays.
+func driverProcess(script string) int {
+	d := New()
+	dir, err := os.Getwd()
+	if err != nil {
+		return 3
+	}
+	ctx := context.Background()
+	if _, err := d.Create(ctx, driver.SandboxSpec{ID: "crash", WorkspaceDir: dir}); err != nil {
+		return 4
+	}
+	if _, err := d.Start(ctx, "crash"); err != nil {
+		return 5
+	}
+	go func() {
+		_, _ = d.Exec(ctx, driver.ExecSpec{SandboxID: "crash", Argv: []string{"bash", "-c", script}}, driver.ExecIO{Stdout: os.Stdout})
+	}()
+	for d.processes.keeper.PID() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := fmt.Println(d.processes.prefix, d.processes.keeper.PID()); err != nil { //nolint:forbidigo // the test reads it
+		return 6
+	}
+	select {}
+}
+
+// victim is a driver process to be killed.
+type victim struct {
+	cmd    *exec.Cmd
+	prefix string
+	keeper int
+	dir    string
+}
+
+func newVictim(t *testing.T, script string) *victim {
+	t.Helper()
+	v := &victim{dir: t.TempDir()}
+	v.cmd = exec.CommandContext(t.Context(), os.Args[0])
+	v.cmd.Env = append(os.Environ(), driverProcessEnv+"="+script)
+	v.cmd.Dir = v.dir
+	v.cmd.Stderr = os.Stderr
+	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := v.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := v.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = v.cmd.Process.Kill(); _ = v.cmd.Wait() })
+	line := bufio.NewReader(out)
+	for v.prefix == "" {
+		text, err := line.ReadString('\n')
+		if err != nil {
+			t.Fatalf("the driver process ended: %v", err)
+		}
+		if _, err := fmt.Sscan(text, &v.prefix, &v.keeper); err != nil {
+			v.prefix = "" // a line of the script
+		}
+	}
+	made.Lock()
+	made.prefixes = append(made.prefixes, v.prefix)
+	made.Unlock()
+	return v
+}
+
+func (v *victim) pids(t *testing.T, n int) []int {
+	t.Helper()
+	var pids []int
+	eventually(t, "the commands", func() bool {
+		pids = nil
+		data, _ := os.ReadFile(v.dir + "/pids")
+		for _, f := range strings.Fields(string(data)) {
+			var pid int
+			_, _ = fmt.Sscan(f, &pid)
+			pids = append(pids, pid)
+		}
+		return len(pids) == n
+	})
+	return pids
+}
+
+func TestB43KilledDriverLeavesNothing(t *testing.T) {
+	var script []string
+	n := 1
+	for name, spread := range families {
+		if name == "own group" { // set -m would change the others
+			spread = "bash -c '" + spread + "; wait' &"
+		}
+		if name == "bare daemon" {
+			// Without the marker, in a session of its own and an orphan: the
+			// driver has to see it before it can tell the keeper.
+			continue
+		}
+		script = append(script, spread)
+		n += strings.Count(spread, ">> pids")
+	}
+	v := newVictim(t, strings.Join(script, "\n")+"\necho $$ >> pids; wait; sleep 300")
+	pids := v.pids(t, n)
+	for _, pid := range append(pids, v.keeper) {
+		if !alive(pid) {
+			t.Fatalf("process %d is not there", pid)
+		}
+	}
+	killed := time.Now()
+	if err := v.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "all gone", func() bool {
+		for _, pid := range append(pids, v.keeper) {
+			if alive(pid) {
+				return false
+			}
+		}
+		return true
+	})
+	if took := time.Since(killed); took > 2*time.Second {
+		t.Errorf("it took %s", took)
+	}
+}
+
+func TestB43KilledDriverLeavesNoOrphanWithoutMarker(t *testing.T) {
+	v := newVictim(t, families["bare daemon"]+"\nexit 0")
+	pids := v.pids(t, 1)
+	time.Sleep(3 * sweepPause) // the driver learns of it after its command's end
+	if !alive(pids[0]) {
+		t.Fatal("the orphan is not there")
+	}
+	if err := v.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the orphan gone", func() bool { return !alive(pids[0]) && !alive(v.keeper) })
+}
+
+func TestKeeperEndsWithoutWork(t *testing.T) {
+	v := newVictim(t, "true")
+	time.Sleep(3 * sweepPause)
+	if err := v.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the keeper gone", func() bool { return !alive(v.keeper) })
+}
+
+func TestKeeperHoldsNothing(t *testing.T) {
+	b := newBox(t)
+	b.must(b.spec("true"), nil)
+	keeper := b.processes.keeper.PID()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", keeper))
+	if err != nil {
+		t.Skip(err)
+	}
+	for _, e := range entries {
+		target, err := os.Readlink(fmt.Sprintf("/proc/%d/fd/%s", keeper, e.Name()))
+		if err != nil {
+			continue
+		}
+		switch {
+		case target == "/dev/null", strings.HasPrefix(target, "anon_inode:"):
+		case strings.HasPrefix(target, "pipe:") && e.Name() == "3":
+		default:
+			t.Errorf("descriptor %s is %s", e.Name(), target)
+		}
+	}
+	if p, err := proc.Read(keeper); err != nil || p.Session != keeper {
+		t.Errorf("the keeper is not a session of its own: %+v, %v", p, err)
+	}
+	// Commands do not hold the pipe that tells the keeper of the driver's death.
+	if got := b.must(b.script("ls -l /proc/self/fd | grep -c pipe: || true"), nil); got != "1\n" && got != "2\n" {
+		t.Errorf("pipes in a command: %q", got)
+	}
+}
+
+func TestKeeperComesBack(t *testing.T) {
+	b := newBox(t)
+	b.must(b.spec("true"), nil)
+	first := b.processes.keeper.PID()
+	if err := syscall.Kill(first, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the keeper noticed", func() bool { return b.processes.keeper.PID() != first })
+	b.must(b.spec("true"), nil)
+	if second := b.processes.keeper.PID(); second == 0 || second == first || !alive(second) {
+		t.Errorf("the keeper was %d and is %d", first, second)
+	}
+}
