@@ -31,14 +31,16 @@ const readyTimeout = time.Hour
 
 // Program is what the command line is made of besides its own commands.
 type Program struct {
-	// Drivers are the bundled drivers by name, each made when it is to be served.
-	Drivers map[string]func() driver.Driver
+	// Drivers are the bundled drivers by name. Each serves its driver and ends the
+	// process.
+	Drivers map[string]func()
 }
 
 // Main runs the command line and returns the process's exit code.
 func (p Program) Main(args []string) int {
-	if name, ok := servedDriver(args); ok {
-		return p.serveDriver(name)
+	if serve := p.servedDriver(args); serve != nil {
+		serve()
+		return exitOK
 	}
 	a := &app{
 		program: p,

@@ -14,8 +14,8 @@ const defaultWait = time.Minute
 
 func (a *app) runCommand() *cobra.Command {
 	return a.startCommand("run", "start a dev server in the background (short for dev start)",
-		`  sero run -- python3 -m http.server 0
-  sero run --name site --port 8765 -- python3 -m http.server 8765`)
+		`  sero run -- npm run dev
+  sero run --name web --port 5173 --wait 2m -- npm run dev`)
 }
 
 func (a *app) devCommand() *cobra.Command {
@@ -29,8 +29,8 @@ is kept, and it is known by its id, its name or its port.`,
 	}
 	return a.group(cmd,
 		a.startCommand("start", "start a dev server in the background",
-			`  sero dev start -- python3 -m http.server 0
-  sero dev start --name api -e MODE=dev -- python3 -m http.server 0`),
+			`  sero dev start -- npm run dev
+  sero dev start --name api --card ticket-7 -e MODE=dev -- npm run dev`),
 		a.devListCommand(), a.devStopCommand(), a.devRestartCommand(), a.devLogsCommand())
 }
 

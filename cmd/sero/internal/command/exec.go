@@ -24,9 +24,9 @@ func (a *app) execCommand() *cobra.Command {
 		Short: "run a command in a workspace",
 		Long: `Runs the command as if it were a local one: input, both outputs, signals and the exit
 status come through unchanged. The command ends when sero does, however that ends.`,
-		Example: `  sero exec -- sh -c 'echo hello from $PWD'
-  sero exec --timeout 10s -e GREETING=hello -- sh -c 'echo $GREETING'
-  tar cf - . | sero exec -- sh -c 'wc -c >/dev/null'`,
+		Example: `  sero exec -- npm test
+  sero exec --timeout 10m -e CI=1 -- npm test
+  sero exec -- wc -l < package.json`,
 		Annotations: map[string]string{runnerKey: "yes", exitKey: runnerExit},
 		Args:        arguments(1, -1, "the command"),
 		RunE: func(cmd *cobra.Command, args []string) error {

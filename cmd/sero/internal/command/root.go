@@ -32,7 +32,7 @@ func (a *app) root() *cobra.Command {
 		Long: `A workspace is a directory, and what runs for it: commands, terminals, dev servers.
 It runs in the best runtime that works on this machine; sero says which, and why.`,
 		Example: `  sero up
-  sero exec -- go test ./...
+  sero exec -- npm test
   sero run -- npm run dev`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,

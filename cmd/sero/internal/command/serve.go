@@ -1,40 +1,84 @@
 package command
 
 import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"time"
+
 	"github.com/spf13/cobra"
 
+	"github.com/sero-labs/sero-runtime/core/daemon"
+	"github.com/sero-labs/sero-runtime/core/registry"
+	"github.com/sero-labs/sero-runtime/internal/paths"
+	"github.com/sero-labs/sero-runtime/internal/version"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
 func (a *app) serveCommand() *cobra.Command {
+	var idle time.Duration
 	cmd := &cobra.Command{
-		Use:   "serve",
+		Use:   "serve [flags]",
 		Short: "be the daemon, in the foreground",
-		Long: `Serves the API on sero's socket until it is told to stop or nothing has run for a while.
-The other commands start it by themselves; where one runs already this does nothing.`,
+		Long: `Serves the API on sero's socket until it is told to end, or has had nothing to do for a
+while. Other commands start it by themselves; where one runs already this does nothing.`,
 		Example: `  sero serve
-  sero serve --idle-exit 1m`,
+  sero serve --idle-exit 1h`,
 		Args: arguments(0, 0, ""),
-		RunE: func(_ *cobra.Command, _ []string) error {
-			return driver.Errorf(driver.Unsupported, "not yet")
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("idle-exit") && idle <= 0 {
+				idle = -1 // never
+			}
+			err := a.serve(cmd.Context(), idle)
+			if errors.Is(err, daemon.ErrRunning) {
+				if a.view.Terminal {
+					a.view.Notice("the daemon runs already")
+				}
+				return nil
+			}
+			return err
 		},
 	}
+	cmd.Flags().DurationVar(&idle, "idle-exit", 0, "end after this `time` with nothing to do, 0 for never [30m]")
 	return cmd
 }
 
-func servedDriver(args []string) (string, bool) {
-	if len(args) >= 3 && args[0] == "driver" && args[1] == "serve" {
-		return args[2], true
+func (a *app) serve(ctx context.Context, idle time.Duration) error {
+	home, err := paths.Home()
+	if err != nil {
+		return err
 	}
-	return "", false
+	run, err := paths.Run()
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return driver.Errorf(driver.Internal, "this program cannot be found: %w", err)
+	}
+	var bundled []registry.Bundled
+	for _, name := range slices.Sorted(maps.Keys(a.program.Drivers)) {
+		bundled = append(bundled, registry.Bundled{Name: name, Path: self, Args: []string{"driver", "serve", name}})
+	}
+	return daemon.Run(ctx, daemon.Config{
+		Home: home, RunDir: run, Version: version.Version, Bundled: bundled,
+		LogFile: logFile(paths.DaemonLog(home)), IdleExit: idle,
+		Log: slog.New(slog.NewTextHandler(a.stderr, nil)),
+	})
 }
 
-func (p Program) serveDriver(string) int { return exitFailure }
-
-func (a *app) driverTestCommand() *cobra.Command {
-	return &cobra.Command{Use: "test", Short: "x", RunE: func(*cobra.Command, []string) error { return nil }}
-}
-
-func (a *app) driverServeCommand() *cobra.Command {
-	return &cobra.Command{Use: "serve", Short: "x", RunE: func(*cobra.Command, []string) error { return nil }}
+// logFile is path if that is where standard error goes, as it is for a daemon
+// that another command started.
+func logFile(path string) string {
+	file, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	if out, err := os.Stderr.Stat(); err != nil || !os.SameFile(file, out) {
+		return ""
+	}
+	return path
 }

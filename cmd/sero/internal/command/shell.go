@@ -12,8 +12,8 @@ func (a *app) shellCommand() *cobra.Command {
 		Short: "open a terminal in a workspace",
 		Long: `Runs the user's login shell in the workspace, on a terminal if this is one. When it
 ends, or sero is ended, the terminal is as it was before.`,
-		Example: `  echo 'pwd; exit' | sero shell
-  sero shell --dir / -e PS1='sero> ' </dev/null`,
+		Example: `  sero shell
+  echo 'npm test' | sero shell`,
 		Annotations: map[string]string{runnerKey: "yes", exitKey: "the shell's own; 125 when sero itself failed"},
 		Args:        arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -18,7 +18,7 @@ func (a *app) upCommand() *cobra.Command {
 		Long: `Opens the workspace of the directory, or of the one above it that has one, chooses a
 driver and makes its sandbox. It is quick when all is ready, and may be repeated.`,
 		Example: `  sero up
-  sero up --id shop --driver host --json ./shop`,
+  sero up --id shop --driver host --json ../shop`,
 		Args: arguments(0, 1, "the directory"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			request, err := a.upRequest(cmd, args, id, driverName)

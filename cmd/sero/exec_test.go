@@ -1,0 +1,150 @@
+package main
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// bulk is how much goes through exec in tests of its fidelity, in bytes.
+const bulk = 200 << 20
+
+// random gives the same bytes each time.
+func random() io.Reader { return rand.NewChaCha8([32]byte{1, 2, 3}) }
+
+func TestBulkKeepsItsSum(t *testing.T) {
+	if testing.Short() {
+		t.Skip("200 MB")
+	}
+	m := newMachine(t)
+	sum := sha256.New()
+	if _, err := io.CopyN(sum, random(), bulk); err != nil {
+		t.Fatal(err)
+	}
+	want := hex.EncodeToString(sum.Sum(nil))
+
+	t.Run("B39 in", func(t *testing.T) {
+		cmd := m.command("sero", "exec", "--", "sha256sum")
+		cmd.Stdin = io.LimitReader(random(), bulk)
+		out, stderr, code := m.outcome(cmd)
+		if code != 0 || !strings.HasPrefix(out, want) {
+			t.Errorf("exit code %d, %s%s; want %s", code, out, stderr, want)
+		}
+	})
+	t.Run("B39 through", func(t *testing.T) {
+		cmd := m.command("sero", "exec", "--", "cat")
+		cmd.Stdin = io.LimitReader(random(), bulk)
+		got := sha256.New()
+		cmd.Stdout = got
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		if hex.EncodeToString(got.Sum(nil)) != want {
+			t.Error("the sum is another")
+		}
+	})
+}
+
+// What a command writes just before it ends arrives whole.
+func TestB39LastBytesArrive(t *testing.T) {
+	m := newMachine(t)
+	const size = 8 << 20
+	for i := range 20 {
+		cmd := m.command("sero", "exec", "--", "head", "-c", fmt.Sprint(size), "/dev/zero")
+		out, stderr, code := m.outcome(cmd)
+		if code != 0 || len(out) != size {
+			t.Fatalf("run %d: exit code %d, %d bytes of %d; %s", i, code, len(out), size, stderr)
+		}
+	}
+}
+
+// B41: a client that is killed takes its command along.
+func TestB41KilledClientEndsItsCommand(t *testing.T) {
+	m := newMachine(t)
+	m.ok("up")
+	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+		t.Run(sig.String(), func(t *testing.T) {
+			args := fmt.Sprintf("sleep 63%02d", int(sig))
+			cmd := m.command("sero", append([]string{"exec", "--"}, strings.Fields(args)...)...)
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			for range 200 {
+				if runs(args) {
+					break
+				}
+				time.Sleep(20 * time.Millisecond)
+			}
+			if !runs(args) {
+				t.Fatal("the command does not run")
+			}
+			if err := cmd.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			if !awaitGone(args) {
+				t.Errorf("%s still runs", args)
+			}
+		})
+	}
+}
+
+// Twenty commands at once with no daemon make one daemon.
+func TestOneDaemon(t *testing.T) {
+	m := newMachine(t)
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { m.ok("ls") })
+	}
+	all.Wait()
+	log, err := os.ReadFile(filepath.Join(filepath.Dir(m.dir), ".sero", "log", "daemon.log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(log), "the daemon serves"); n != 1 {
+		t.Errorf("%d daemons served:\n%s", n, log)
+	}
+}
+
+// B8, B43: when the daemon is killed, what it ran is gone, and the next command
+// works and shows no ghosts.
+func TestB43KilledDaemon(t *testing.T) {
+	m := newMachine(t)
+	m.ok("up", "--driver", "host")
+	m.ok("run", "--name", "web", "--", "npm", "run", "dev")
+	client := m.command("sero", "exec", "--", "sleep", "6401")
+	if err := client.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for !runs("sleep 6401") {
+		time.Sleep(20 * time.Millisecond)
+	}
+	pid := m.pid()
+	if out, err := m.command("kill", "-KILL", pid).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	_ = client.Wait()
+	if code := client.ProcessState.ExitCode(); code != 125 {
+		t.Errorf("the client's exit code is %d, want 125", code)
+	}
+	for _, args := range []string{"sleep 6401", "npm run dev"} {
+		if !awaitGone(args) {
+			t.Errorf("%s still runs", args)
+		}
+	}
+	if out := m.ok("ls"); !strings.Contains(out, "ws") || strings.Contains(out, "web:") {
+		t.Errorf("ls shows %s", out)
+	}
+	if m.pid() == pid {
+		t.Error("the daemon is the same")
+	}
+}

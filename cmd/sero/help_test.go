@@ -1,0 +1,68 @@
+package main
+
+import (
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// page is a command's help, in sections.
+type page struct {
+	verbs    []string
+	examples []string
+}
+
+var verbLine = regexp.MustCompile(`^  ([a-z]+) +\S`)
+
+func parsePage(text string) (p page) {
+	section := ""
+	for line := range strings.Lines(text) {
+		line = strings.TrimSuffix(line, "\n")
+		switch verb := verbLine.FindStringSubmatch(line); {
+		case line != "" && line[0] != ' ' && strings.HasSuffix(line, ":"):
+			section = strings.TrimSuffix(line, ":")
+		case line == "":
+			section = ""
+		case section == "Examples":
+			p.examples = append(p.examples, strings.TrimSpace(line))
+		case section != "" && section != "Flags" && verb != nil:
+			p.verbs = append(p.verbs, verb[1])
+		}
+	}
+	return p
+}
+
+// TestExamples runs every example of every command's help in a workspace like
+// the ones that they speak of.
+func TestExamples(t *testing.T) {
+	m := newMachine(t)
+	var walk func(path []string)
+	walk = func(path []string) {
+		help := m.ok(append(path, "--help")...)
+		if !strings.HasPrefix(help, "usage: sero") {
+			t.Errorf("%v: the help begins %.40q", path, help)
+		}
+		p := parsePage(help)
+		if len(p.examples) < 2 {
+			t.Errorf("%v: %d examples, want two at least", path, len(p.examples))
+		}
+		for _, example := range p.examples {
+			t.Run(strings.ReplaceAll(example, "/", "|"), func(t *testing.T) {
+				// As in the examples' project: a workspace with a server named web.
+				m.ok("up", "--driver", "host")
+				m.ok("run", "--name", "web", "--", "npm", "run", "dev")
+				out, stderr, code := m.outcome(m.command("sh", "-c", "set -e; mkdir -p ../shop; echo '{}' > package.json; "+example))
+				if code != 0 {
+					t.Errorf("exit code %d: %s%s", code, out, stderr)
+				}
+				if out == "" && !strings.Contains(example, ">") && example != "sero shell" && !strings.HasPrefix(example, "sero serve") {
+					t.Errorf("it prints nothing: %s", stderr)
+				}
+			})
+		}
+		for _, verb := range p.verbs {
+			walk(append(path[:len(path):len(path)], verb))
+		}
+	}
+	walk(nil)
+}
