@@ -1,0 +1,34 @@
+package registry
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// checkPin compares a driver's file with the SHA-256 that it is pinned to, in
+// hex; an empty pin accepts any.
+func (b binary) checkPin(pin string) *driver.Error {
+	if pin == "" {
+		return nil
+	}
+	f, err := os.Open(b.path)
+	if err != nil {
+		return driver.Errorf(driver.DriverFailed, "its file cannot be read: %w", err).About(b.path)
+	}
+	defer func() { _ = f.Close() }()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return driver.Errorf(driver.DriverFailed, "its file cannot be read: %w", err).About(b.path)
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); !strings.EqualFold(got, pin) {
+		return driver.Errorf(driver.DriverUntrusted, "its file has the SHA-256 %s and is pinned to %s", got, pin).About(b.path).
+			Remedy("if you changed it yourself, set drivers." + b.name + ".sha256 in config.json to " + got).
+			Remedy("else install it again from where you trust it")
+	}
+	return nil
+}
