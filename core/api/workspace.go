@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"time"
 
 	"connectrpc.com/connect"
 
@@ -57,7 +56,7 @@ func (h workspaceHandler) GetWorkspace(ctx context.Context, r *apipb.GetWorkspac
 
 // StopWorkspace stops one.
 func (h workspaceHandler) StopWorkspace(ctx context.Context, r *apipb.StopWorkspaceRequest) (*apipb.StopWorkspaceResponse, error) {
-	w, stopped, err := h.workspaces.Stop(ctx, ref(r.GetWorkspace()), time.Duration(r.GetGraceMs())*time.Millisecond)
+	w, stopped, err := h.workspaces.Stop(ctx, ref(r.GetWorkspace()), milliseconds(r.GetGraceMs()))
 	if err != nil {
 		return nil, err
 	}

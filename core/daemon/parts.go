@@ -2,23 +2,17 @@ package daemon
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/devserver"
 	"github.com/sero-labs/sero-runtime/core/event"
-	"github.com/sero-labs/sero-runtime/core/negotiate"
 	"github.com/sero-labs/sero-runtime/core/registry"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/internal/paths"
-	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
 // parts are the core's parts, plugged together.
@@ -44,48 +38,40 @@ func build(c Config) (*parts, error) {
 		c.IdleExit = machine.IdleExitAfter(DefaultIdleExit)
 	}
 	state := paths.State(c.Home)
-	installation, err := installationID(state)
+	installation, err := workspace.InstallationID(state)
 	if err != nil {
 		return nil, err
 	}
 	p := &parts{config: c, log: c.Log, events: event.NewBus()}
 	p.drivers = registry.New(p.registryConfig(machine))
 	p.workspaces, err = workspace.NewManager(workspace.Options{
-		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: chooser{p.drivers},
+		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers,
 		Machine: machine, Events: p.events, Log: c.Log,
 	})
 	if err != nil {
-		return nil, errors.Join(err, p.drivers.Close(context.Background()))
+		return nil, errors.Join(err, p.closeDrivers())
 	}
-	p.servers = devserver.New(p.workspaces, p.events)
+	p.servers = devserver.New(devserver.Options{Runner: p.workspaces, Events: p.events, Log: c.Log})
 	p.workspaces.SetDevServers(p.servers)
 	return p, nil
 }
 
 func (p *parts) registryConfig(machine config.Machine) registry.Config {
 	c := registry.Config{
-		Bundled: p.config.Bundled, UserDir: paths.Drivers(p.config.Home), SearchPath: os.Getenv("SERO_DRIVER_PATH"),
+		Bundled: p.config.Bundled, UserDir: paths.Drivers(p.config.Home), Path: filepath.SplitList(os.Getenv(registry.PathVariable)),
 		RunDir: p.config.RunDir, HostVersion: p.config.Version, Log: p.log,
-		Settings: map[string]json.RawMessage{}, Pins: map[string]string{}, Constraints: map[string]string{},
+		Settings: map[string][]byte{}, Pins: map[string]string{}, Constraints: map[string]string{},
 		OnEvent: func(kind event.Type, driverName, message string) {
 			p.events.Publish(event.Event{Type: kind, Subject: driverName, Message: message})
 		},
 	}
 	if self, err := os.Executable(); err == nil {
-		c.BesideDir = filepath.Dir(self)
+		c.Beside = filepath.Dir(self)
 	}
 	for name, d := range machine.Drivers {
 		c.Settings[name], c.Pins[name], c.Constraints[name] = d.Settings, d.SHA256, d.Constraint
 	}
 	return c
-}
-
-// chooser asks every driver how it is and chooses among them.
-type chooser struct{ drivers *registry.Registry }
-
-// Choose picks a driver for a workspace.
-func (c chooser) Choose(ctx context.Context, r negotiate.Request) (negotiate.Choice, error) {
-	return negotiate.Choose(r, c.drivers.Offers(ctx))
 }
 
 // busy tells whether anything runs that an idle exit would end.
@@ -98,9 +84,18 @@ func (p *parts) busy() bool {
 func (p *parts) endWork() error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), shutdownTimeout, errSlowEnd)
 	defer cancel()
-	err := p.servers.Close(ctx)
-	p.workspaces.Close()
-	return err
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.servers.Close()
+		p.workspaces.Close()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done(): // the drivers are ended next, and what they run with them
+		return context.Cause(ctx)
+	}
 }
 
 // closeDrivers ends the drivers, and with the host's all that it runs.
@@ -109,25 +104,3 @@ func (p *parts) closeDrivers() error {
 	defer cancel()
 	return p.drivers.Close(ctx)
 }
-
-// installationID tells this state directory's sandboxes from others'. It is made
-// once and kept.
-func installationID(state string) (string, error) {
-	if err := os.MkdirAll(state, 0o700); err != nil {
-		return "", driver.Errorf(driver.PermissionDenied, "the state directory cannot be made: %w", err).About(state)
-	}
-	file := filepath.Join(state, "installation")
-	b, err := os.ReadFile(file)
-	if id := strings.TrimSpace(string(b)); err == nil && id != "" {
-		return id, nil
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", driver.Errorf(driver.Internal, "the installation's id cannot be read: %w", err).About(file)
-	}
-	id := strings.ToLower(rand.Text())
-	if err := workspace.WriteFile(file, []byte(id+"\n")); err != nil {
-		return "", driver.Errorf(driver.OutOfDisk, "the installation's id cannot be written: %w", err).About(file)
-	}
-	return id, nil
-}
-
