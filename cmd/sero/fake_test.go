@@ -197,4 +197,3 @@ func detailed(code connect.Code, d *apipb.ErrorDetail) error {
 	}
 	return e
 }
-

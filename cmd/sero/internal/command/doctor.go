@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -67,6 +68,10 @@ func (a *app) checks(ctx context.Context) []*apipb.Check {
 	if err != nil {
 		return append(out, check("machine", "", err))
 	}
+	// The daemon looks closer at what both look at.
+	out = slices.DeleteFunc(out, func(mine *apipb.Check) bool {
+		return slices.ContainsFunc(r.GetChecks(), func(c *apipb.Check) bool { return c.GetName() == mine.GetName() })
+	})
 	return append(out, r.GetChecks()...)
 }
 

@@ -266,6 +266,11 @@ func TestSecondInterruptEndsTheSession(t *testing.T) {
 				return err
 			}
 			if f.GetSignal() != "" {
+				raise(t, syscall.SIGINT) // an echo, which is none
+				time.Sleep(repeatDelay + 100*time.Millisecond)
+				if ctx.Err() != nil {
+					t.Error("an echo of the first signal ended the session")
+				}
 				raise(t, syscall.SIGINT)
 			}
 		}

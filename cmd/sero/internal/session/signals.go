@@ -25,6 +25,10 @@ var forwarded = map[syscall.Signal]string{
 // before this process stops itself.
 const stopDelay = 50 * time.Millisecond
 
+// repeatDelay is how long after a signal the same one again is an echo: make and
+// timeout pass a signal on that the terminal has sent to sero as well.
+const repeatDelay = 300 * time.Millisecond
+
 // catchSignals handles this process's signals until the returned function is
 // called. A signal that was ignored when the process started, by nohup or by a
 // shell's "&", stays ignored.
@@ -45,12 +49,12 @@ func (s *session) catchSignals() (stop func()) {
 	finished := make(chan struct{})
 	s.spawn(func() {
 		defer close(finished)
-		endings := 0
+		var asked ending
 		for {
 			select {
 			case sig := <-ch:
 				number, _ := sig.(syscall.Signal)
-				endings += s.onSignal(number, endings)
+				s.onSignal(number, &asked)
 			case <-done:
 				return
 			}
@@ -64,32 +68,45 @@ func (s *session) catchSignals() (stop func()) {
 	}
 }
 
-// onSignal handles one signal, after endings that asked for the end; it returns
-// 1 for one more of those.
-func (s *session) onSignal(sig syscall.Signal, endings int) int {
+// ending is the last signal that asked for the end.
+type ending struct {
+	signal syscall.Signal
+	at     time.Time
+}
+
+// onSignal handles one signal; asked is the last one before it that asked for
+// the end, if there was one.
+func (s *session) onSignal(sig syscall.Signal, asked *ending) {
 	switch sig {
 	case syscall.SIGWINCH:
 		if s.cfg.Terminal && s.isStarted() {
 			_ = s.send(&apipb.ExecRequest{Frame: &apipb.ExecRequest_Resize{Resize: s.tty.size()}})
 		}
-		return 0
 	case syscall.SIGTSTP:
 		s.suspend()
-		return 0
 	case syscall.SIGUSR1, syscall.SIGUSR2, syscall.SIGCONT:
 		s.sendSignal(forwarded[sig])
-		return 0
+	default:
+		s.onEnding(sig, asked)
 	}
-	// A terminal's own Ctrl-C is a byte in raw mode and never comes here: whoever
-	// sends this wants the session itself to end. Without a terminal the first one
-	// is the command's, to end as it likes.
-	if s.cfg.Terminal || endings > 0 || !s.isStarted() {
-		signal.Reset(syscall.SIGINT, syscall.SIGTERM) // the next one kills
-		s.cancel(&Interrupted{Signal: sig})
-		return 1
+}
+
+// onEnding handles a signal that asks for the end. A terminal's own Ctrl-C is a
+// byte in raw mode and never comes here: whoever sends this then wants the
+// session itself to end. Without a terminal the first one is the command's, to
+// end as it likes.
+func (s *session) onEnding(sig syscall.Signal, asked *ending) {
+	first := asked.at.IsZero()
+	if !first && asked.signal == sig && time.Since(asked.at) < repeatDelay {
+		return
 	}
-	s.sendSignal(forwarded[sig])
-	return 1
+	*asked = ending{sig, time.Now()}
+	if first && !s.cfg.Terminal && s.isStarted() {
+		s.sendSignal(forwarded[sig])
+		return
+	}
+	signal.Reset(syscall.SIGINT, syscall.SIGTERM) // the next one kills
+	s.cancel(&Interrupted{Signal: sig})
 }
 
 func (s *session) isStarted() bool {

@@ -66,7 +66,11 @@ func (v *View) Failure(e *driver.Error) {
 		_ = writeJSON(v.Err, map[string]any{"error": errorOf(e)})
 		return
 	}
-	v.Notice(e.Error())
+	line := e.Error()
+	if e.Resource != "" && !strings.Contains(e.Message, e.Resource) {
+		line += " (" + e.Resource + ")"
+	}
+	v.Notice(line)
 	for _, r := range e.Remedies {
 		_, _ = fmt.Fprintln(v.Err, "hint: "+remedyText(r))
 	}
