@@ -144,7 +144,7 @@ func (m *Manager) ensure(ctx context.Context, e *entry, wish wish, verify bool, 
 			f = m.launch(e, wish)
 		}
 		e.mu.Unlock()
-		if f.wish == wish {
+		if f.wish == wish || m.life.Err() != nil {
 			if w, ok := f.board(); ok {
 				result, err := f.wait(ctx, w, report)
 				return result, err
@@ -161,8 +161,7 @@ func (m *Manager) ensure(ctx context.Context, e *entry, wish wish, verify bool, 
 func (m *Manager) launch(e *entry, wish wish) *flight {
 	ctx, end := context.WithCancelCause(m.life)
 	f := newFlight(wish, end)
-	e.flight = f
-	m.work.Go(func() {
+	begun := m.begin(func() {
 		defer end(nil)
 		timed, stop := context.WithTimeoutCause(ctx, m.options.EnsureTimeout, errEnsureTimeout(e.id, m.options.EnsureTimeout))
 		defer stop()
@@ -181,6 +180,13 @@ func (m *Manager) launch(e *entry, wish wish) *flight {
 		e.mu.Unlock()
 		close(f.done)
 	})
+	if begun {
+		e.flight = f
+	} else {
+		f.err = errClosed
+		end(errClosed)
+		close(f.done)
+	}
 	return f
 }
 

@@ -97,8 +97,9 @@ func (m *Manager) ask(ctx context.Context, names map[string]bool) map[string]rep
 		}
 		late := driver.Errorf(driver.Timeout, "driver %s did not answer in %s", name, m.options.ListTimeout)
 		reports[name] = report{driver: name, err: late}
-		waiting++
-		m.work.Go(func() { answers <- m.askOne(ctx, name, d) })
+		if m.begin(func() { answers <- m.askOne(ctx, name, d) }) {
+			waiting++
+		}
 	}
 	for ; waiting > 0; waiting-- {
 		select {

@@ -71,6 +71,7 @@ type Manager struct {
 	life context.Context // ends with Close
 	end  context.CancelCauseFunc
 	work sync.WaitGroup
+	door sync.Mutex // orders the begin of work and its end by Close
 
 	mu         sync.Mutex // guards what follows, and the store
 	store      *store
@@ -163,11 +164,24 @@ func (m *Manager) SetDevServers(d DevServers) {
 // Close ends what the Manager does and waits for it. Sandboxes are left as they
 // are: those of the host end with their driver, containers go on.
 func (m *Manager) Close() {
+	m.door.Lock()
 	m.end(errClosed)
+	m.door.Unlock()
 	for _, e := range m.entries() {
 		e.endCommands(errClosed)
 	}
 	m.work.Wait()
+}
+
+// begin runs f on its own, unless the Manager is closing.
+func (m *Manager) begin(f func()) bool {
+	m.door.Lock()
+	defer m.door.Unlock()
+	if m.life.Err() != nil {
+		return false
+	}
+	m.work.Go(f)
+	return true
 }
 
 // Running counts the workspaces that were made ready and not stopped, and the

@@ -1,0 +1,121 @@
+package devserver
+
+import (
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// The classes of ports that a command listens on, best first. A port of a worse
+// class than the first that could be expected is taken only once it has stood
+// alone for a while, and gives way when a better one comes.
+const (
+	classRequested = iota // the one that was asked for
+	classOrdinary
+	classOdd // debuggers' ports, and those that a system gives by itself
+	classNone
+)
+
+// firstEphemeral is where Linux begins to hand out ports by itself; macOS
+// begins later.
+const firstEphemeral = 32768
+
+// debuggerPorts are the usual ones of node (9229 and up), Chrome, older node,
+// debugpy, delve, the JVM and bun.
+var debuggerPorts = []uint16{9222, 5858, 5678, 2345, 5005, 6499}
+
+func classOf(port, requested uint16) int {
+	switch {
+	case requested != 0 && port == requested:
+		return classRequested
+	case port >= firstEphemeral, port >= 9229 && port <= 9239, slices.Contains(debuggerPorts, port):
+		return classOdd
+	default:
+		return classOrdinary
+	}
+}
+
+// bestClass is the class that a command can be expected to reach.
+func bestClass(requested uint16) int {
+	if requested != 0 {
+		return classRequested
+	}
+	return classOrdinary
+}
+
+// pick chooses the port of a server among the listeners of its own processes:
+// the best class; in a class the port that the server has already, else the
+// lowest number.
+func pick(own []driver.Listener, requested, current uint16) (port uint16, class int) {
+	class = classNone
+	for _, l := range own {
+		c := classOf(l.Port, requested)
+		switch {
+		case c < class:
+			port, class = l.Port, c
+		case c == class && port != current && (l.Port == current || l.Port < port):
+			port = l.Port
+		}
+	}
+	return port, class
+}
+
+// listenersAt are those of a port, IPv4 first: 127.0.0.1 is what most programs
+// try.
+func listenersAt(listeners []driver.Listener, port uint16) []driver.Listener {
+	var at []driver.Listener
+	for _, l := range listeners {
+		if l.Port == port {
+			at = append(at, l)
+		}
+	}
+	slices.SortStableFunc(at, func(a, b driver.Listener) int { return rankAddress(a.Address) - rankAddress(b.Address) })
+	return at
+}
+
+func rankAddress(address string) int {
+	ip, err := netip.ParseAddr(address)
+	switch {
+	case err != nil:
+		return 4
+	case ip.Is4() && ip.IsUnspecified():
+		return 0
+	case ip.Is4() && ip.IsLoopback():
+		return 1
+	case ip.IsUnspecified():
+		return 2
+	case ip.IsLoopback():
+		return 3
+	default:
+		return 4
+	}
+}
+
+// addressFor is where a server can be reached from the host: where it was seen
+// to listen, else at the sandbox's address, else on localhost.
+func addressFor(ws workspace.Workspace, at []driver.Listener) string {
+	if ws.Choice.HostMode && len(at) > 0 {
+		if ip, err := netip.ParseAddr(at[0].Address); err == nil {
+			switch {
+			case ip.Is4() && (ip.IsUnspecified() || ip.IsLoopback()):
+				return "127.0.0.1"
+			case ip.IsUnspecified(): // both families as a rule, IPv6 alone perhaps
+				return "localhost"
+			default:
+				return ip.WithZone("").String()
+			}
+		}
+	}
+	if !ws.Choice.HostMode && len(ws.Addresses) > 0 {
+		return ws.Addresses[0]
+	}
+	return "localhost"
+}
+
+func urlFor(address string, port uint16) string {
+	return "http://" + net.JoinHostPort(address, strconv.Itoa(int(port)))
+}

@@ -1,0 +1,183 @@
+package devserver
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// The parts of an id where none are given.
+const (
+	DefaultScope  = "workspace"
+	DefaultCardID = "root"
+)
+
+// Status is where a dev server is in its life.
+type Status int
+
+// The statuses.
+const (
+	StatusStarting Status = iota + 1 // its command runs and does not listen yet
+	StatusRunning                    // it listens
+	StatusStopped                    // it listened and does not any more, or was stopped
+	StatusFailed                     // its command ended before it listened
+)
+
+// String is a lower-case word such as "running".
+func (s Status) String() string {
+	switch s {
+	case StatusStarting:
+		return "starting"
+	case StatusRunning:
+		return "running"
+	case StatusStopped:
+		return "stopped"
+	case StatusFailed:
+		return "failed"
+	default:
+		return "unknown"
+	}
+}
+
+// Spec says what to run as a dev server.
+type Spec struct {
+	Workspace workspace.Ref
+	Command   []string // never empty
+	Name      string   // empty: guessed from Command
+	Scope     string   // empty: DefaultScope
+	CardID    string   // empty: DefaultCardID
+	Port      uint16   // given to it as PORT; 0: found
+	Dir       string   // relative to the workspace; empty: its root
+	Env       []driver.EnvVar
+	Driver    string // as in workspace.UpOptions, for this once
+}
+
+// Server is a dev server as it was at one moment.
+type Server struct {
+	ID            string // "workspaceId:scope:cardId:port", port 0 until it is known
+	WorkspaceID   string
+	Scope         string
+	CardID        string
+	Port          uint16 // 0 until it is known
+	Name          string
+	Command       []string
+	Dir           string // relative to the workspace
+	URL           string // empty until the port is known
+	Status        Status
+	StatusMessage string    // why it stopped or failed
+	PID           int64     // of the process that listens, 0 if not known
+	Started       time.Time // when its command was last started
+	LogTail       []string  // the last lines, when it failed
+}
+
+// server is one entry of the registry. What is below turn is guarded by the
+// Supervisor's mu.
+type server struct {
+	workspaceID string
+	scope       string
+	card        string
+	name        string
+	command     []string
+	dir         string // clean, "." for the workspace's root
+	requested   uint16
+	env         []driver.EnvVar
+	driver      string
+	log         outputLog
+	turn        chan struct{} // holds one token; whoever takes it may start or stop it
+
+	place   workspace.Workspace // as it was when the command was started
+	port    uint16
+	url     string
+	address string
+	status  Status
+	message string
+	pid     int64
+	started time.Time
+	tail    []string
+	run     *run // the latest; nil before the first
+	ran     bool // it was started at least once
+	removed bool
+	failure error         // why it could not be started at all
+	changed chan struct{} // closed at the next change
+}
+
+func (v *server) id() string {
+	return fmt.Sprintf("%s:%s:%s:%d", v.workspaceID, v.scope, v.card, v.port)
+}
+
+func (v *server) snapshot() Server {
+	dir := v.dir
+	if dir == "." {
+		dir = ""
+	}
+	return Server{
+		ID: v.id(), WorkspaceID: v.workspaceID, Scope: v.scope, CardID: v.card, Port: v.port, Name: v.name,
+		Command: slices.Clone(v.command), Dir: dir, URL: v.url, Status: v.status, StatusMessage: v.message,
+		PID: v.pid, Started: v.started, LogTail: slices.Clone(v.tail),
+	}
+}
+
+// live tells whether something of the server may still run.
+func (v *server) live() bool { return v.run != nil && !v.run.settled }
+
+// same tells whether a spec asks for this server.
+func (v *server) same(s *Spec) bool {
+	if v.scope != s.Scope || v.card != s.CardID || v.dir != s.Dir || !slices.Equal(v.command, s.Command) {
+		return false
+	}
+	// The same command on another port is another server.
+	return s.Port == 0 || v.requested == s.Port || v.requested == 0 && (v.port == 0 || v.port == s.Port)
+}
+
+var eventOf = map[Status]event.Type{
+	StatusStarting: event.DevServerStarting,
+	StatusRunning:  event.DevServerRunning,
+	StatusStopped:  event.DevServerStopped,
+	StatusFailed:   event.DevServerFailed,
+}
+
+// check fills in the defaults of a spec and refuses what cannot be.
+func (s *Spec) check() error {
+	if s.Scope == "" {
+		s.Scope = DefaultScope
+	}
+	if s.CardID == "" {
+		s.CardID = DefaultCardID
+	}
+	for field, part := range map[string]string{"scope": s.Scope, "card_id": s.CardID} {
+		if !validPart(part) {
+			return argument(field, "%s is not allowed as a %s: use printable characters but colons, at most %d", shown(part), field, maxPart).
+				Remedy("use letters, digits and hyphens")
+		}
+	}
+	if s.Name != "" && (!validName.MatchString(s.Name) || onlyDigit.MatchString(s.Name)) {
+		return argument("name", "%s is not allowed as a name: use lower-case letters, digits and inner hyphens, not digits alone, at most %d", shown(s.Name), maxName).
+			Remedy("use a name such as web")
+	}
+	if len(s.Command) == 0 || s.Command[0] == "" {
+		return argument("command", "there is no command to run").Remedy("name one", "sero", "run", "--", "npm", "run", "dev")
+	}
+	if s.Dir == "" {
+		s.Dir = "."
+	}
+	if !filepath.IsLocal(s.Dir) {
+		return argument("dir", "%s is not a path below the workspace", shown(s.Dir)).Remedy("give a relative path without ..")
+	}
+	s.Dir = filepath.Clean(s.Dir)
+	return nil
+}
+
+const maxPart = 64
+
+func validPart(s string) bool {
+	if s == "" || len(s) > maxPart || strings.Contains(s, ":") {
+		return false
+	}
+	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}

@@ -1,0 +1,319 @@
+package devserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// run is one run of a server's command. It is guarded by the Supervisor's mu
+// but for end and done.
+type run struct {
+	execID   string
+	end      context.CancelCauseFunc
+	done     chan struct{} // closed when the command has ended
+	logStart int64
+
+	started   bool
+	ended     bool
+	endedAt   time.Time
+	code      int    // when it ended by itself
+	err       error  // when it could not be run, or was lost
+	outcome   string // one line
+	stopping  bool   // Stop has taken over
+	settled   bool   // nothing of it is left
+	firstSeen time.Time
+	answers   bool // the last probe connected
+	refusals  int  // probes in a row that were refused
+}
+
+// StartResult is what Start found or did.
+type StartResult struct {
+	Server         Server
+	Workspace      workspace.Workspace
+	AlreadyRunning bool // the same command ran already
+}
+
+// Start runs a command as a dev server and waits until it listens, has failed,
+// or wait is over (0: DefaultWait); then it is answered as starting and goes
+// on. A server that failed is answered with its last lines, not an error. The
+// same command in the same directory, scope and card is not started twice, and
+// concurrent calls for it join. When ctx ends, the server goes on.
+//
+// Errors: InvalidArgument for a bad spec, PortInUse when the port is taken,
+// Unsupported without a port where the driver cannot find it, CommandNotFound,
+// and those of workspace.Manager.Up and of the driver.
+func (s *Supervisor) Start(ctx context.Context, spec Spec, wait time.Duration, progress func(driver.Progress)) (StartResult, error) {
+	if err := spec.check(); err != nil {
+		return StartResult{}, err
+	}
+	ws, err := s.runner.Up(ctx, workspace.UpOptions{Ref: spec.Workspace, Driver: spec.Driver}, progress)
+	if err != nil {
+		return StartResult{}, err
+	}
+	if spec.Port == 0 && !slices.Contains(ws.Capabilities, driver.CapNetListeners) {
+		return StartResult{}, driver.Lacks(ws.Choice.Actual, driver.CapNetListeners).
+			Remedy("say which port the server will listen on")
+	}
+	v, joined, err := s.claim(ctx, ws, &spec)
+	if err != nil {
+		return StartResult{}, err
+	}
+	if !joined {
+		err := s.launch(ctx, v, ws)
+		<-v.turn
+		if err != nil {
+			return StartResult{}, err
+		}
+	}
+	server, err := s.await(ctx, v, wait)
+	return StartResult{Server: server, Workspace: ws, AlreadyRunning: joined}, err
+}
+
+// claim finds the server that a spec asks for and tells whether to join it, or
+// makes an entry whose turn the caller then has.
+func (s *Supervisor) claim(ctx context.Context, ws workspace.Workspace, spec *Spec) (v *server, joined bool, err error) {
+	for {
+		s.mu.Lock()
+		if s.life.Err() != nil {
+			s.mu.Unlock()
+			return nil, false, errClosing
+		}
+		i := slices.IndexFunc(s.servers, func(v *server) bool { return v.workspaceID == ws.ID && v.same(spec) })
+		if i < 0 {
+			v := s.add(ws, spec)
+			s.mu.Unlock()
+			return v, false, nil
+		}
+		v := s.servers[i]
+		if stopping := v.run != nil && v.run.stopping; !stopping && (v.status == StatusStarting || v.live()) {
+			s.mu.Unlock()
+			return v, true, nil
+		}
+		s.mu.Unlock()
+		select { // it is down: whoever has its turn may be stopping or starting it
+		case v.turn <- struct{}{}:
+		case <-ctx.Done():
+			return nil, false, driver.AsError(context.Cause(ctx))
+		}
+		s.mu.Lock()
+		if !v.removed && !v.live() && v.status != StatusStarting {
+			v.env, v.driver = spec.Env, spec.Driver
+			if spec.Port != 0 {
+				v.requested = spec.Port
+			}
+			v.failure = nil
+			s.set(v, StatusStarting, "")
+			s.mu.Unlock()
+			return v, false, nil
+		}
+		s.mu.Unlock()
+		<-v.turn
+	}
+}
+
+// add makes an entry that is starting, with its turn taken. mu must be held.
+func (s *Supervisor) add(ws workspace.Workspace, spec *Spec) *server {
+	name := spec.Name
+	if name == "" {
+		name = guessName(spec.Command)
+	} else if i := slices.IndexFunc(s.servers, func(v *server) bool {
+		return v.workspaceID == ws.ID && v.name == name && !v.live() && v.status != StatusStarting
+	}); i >= 0 {
+		s.drop(s.servers[i], "its name is given to another command")
+	}
+	name = uniqueName(name, func(n string) bool {
+		return slices.ContainsFunc(s.servers, func(v *server) bool { return v.workspaceID == ws.ID && v.name == n })
+	})
+	v := &server{
+		workspaceID: ws.ID, scope: spec.Scope, card: spec.CardID, name: name,
+		command: slices.Clone(spec.Command), dir: spec.Dir, requested: spec.Port, env: slices.Clone(spec.Env), driver: spec.Driver,
+		turn: make(chan struct{}, 1), changed: make(chan struct{}), place: ws,
+	}
+	v.turn <- struct{}{}
+	s.servers = append(s.servers, v)
+	s.set(v, StatusStarting, "")
+	return v
+}
+
+// launch runs a server's command. The caller has its turn, and the server is
+// starting; when launch fails it is not any more.
+func (s *Supervisor) launch(ctx context.Context, v *server, ws workspace.Workspace) error {
+	if err := s.checkPort(ctx, v, ws); err != nil {
+		s.mu.Lock()
+		s.neverRan(v, err)
+		s.mu.Unlock()
+		return err
+	}
+	runContext, end := context.WithCancelCause(s.life)
+	r := &run{
+		execID: fmt.Sprintf("dev-%x-%d", s.born, s.runs.Add(1)),
+		end:    end, done: make(chan struct{}), logStart: v.log.position(),
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v.place, v.run, v.started = ws, r, time.Now()
+	v.port, v.url, v.address, v.pid = 0, "", "", 0
+	if s.life.Err() != nil {
+		end(nil)
+		r.settled = true
+		s.neverRan(v, errClosing)
+		return errClosing
+	}
+	s.observe(v.workspaceID)
+	s.work.Go(func() {
+		defer end(nil)
+		s.execute(runContext, v, r)
+	})
+	return nil
+}
+
+// neverRan takes back a start: a server that had never run is forgotten. mu
+// must be held.
+func (s *Supervisor) neverRan(v *server, err error) {
+	v.failure = err
+	if !v.ran {
+		s.drop(v, driver.AsError(err).Message)
+		return
+	}
+	s.set(v, StatusFailed, driver.AsError(err).Message)
+}
+
+// checkPort refuses a port that is taken, before anything is done.
+func (s *Supervisor) checkPort(ctx context.Context, v *server, ws workspace.Workspace) error {
+	port := v.requested
+	if port == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	for _, other := range s.servers {
+		shared := other.workspaceID == v.workspaceID || ws.Choice.HostMode && other.place.Choice.HostMode
+		if other != v && shared && other.live() && other.port == port {
+			err := errPortInUse(port, fmt.Sprintf("dev server %s of workspace %s", other.name, other.workspaceID)).
+				Remedy("stop it", "sero", "dev", "stop", "-w", other.workspaceID, other.name)
+			s.mu.Unlock()
+			return err
+		}
+	}
+	s.mu.Unlock()
+	if holder, found := s.holder(ctx, v.workspaceID, port); found {
+		return errPortInUse(port, holder)
+	}
+	if !ws.Choice.HostMode {
+		return nil
+	}
+	for _, address := range []string{"127.0.0.1", "::1"} {
+		if s.probe(ctx, net.JoinHostPort(address, strconv.Itoa(int(port)))) == nil {
+			return errPortInUse(port, "another program")
+		}
+	}
+	return nil
+}
+
+func errPortInUse(port uint16, holder string) *driver.Error {
+	return driver.Errorf(driver.PortInUse, "port %d is in use by %s", port, holder).About(strconv.Itoa(int(port))).
+		Remedy("choose another port, or leave it out to have one found")
+}
+
+var errSeen = errors.New("seen")
+
+// holder asks the driver once who listens on a port in a workspace.
+func (s *Supervisor) holder(ctx context.Context, workspaceID string, port uint16) (string, bool) {
+	ctx, cancel := context.WithTimeoutCause(ctx, freeLimit, errors.New("the driver does not tell"))
+	defer cancel()
+	holder := ""
+	_ = s.runner.Listeners(ctx, workspaceID, func(listeners []driver.Listener) error {
+		if at := listenersAt(listeners, port); len(at) > 0 {
+			holder = "another process of the workspace"
+			if at[0].Command != "" {
+				holder = fmt.Sprintf("%s of the workspace (pid %d)", shown(at[0].Command), at[0].PID)
+			}
+		}
+		return errSeen
+	})
+	return holder, holder != ""
+}
+
+// execute runs the command to its end.
+func (s *Supervisor) execute(ctx context.Context, v *server, r *run) {
+	env := slices.Clone(v.env)
+	if v.requested != 0 {
+		env = append(env, driver.EnvVar{Name: "PORT", Value: strconv.Itoa(int(v.requested))})
+	}
+	options := workspace.ExecOptions{
+		Ref: workspace.Ref{ID: v.workspaceID}, Argv: v.command, Env: env, Dir: v.dir, Driver: v.driver,
+		ExecID: r.execID, KillGrace: s.grace,
+	}
+	stdio := driver.ExecIO{Stdin: endless{ctx}, Stdout: &v.log, Stderr: &v.log}
+	result, err := s.runner.Exec(ctx, options, stdio, func(w workspace.Workspace, _ string, _ int64) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		r.started, v.ran = true, true
+		v.place = w
+	}, nil)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.ended, r.endedAt, r.code, r.err = true, time.Now(), result.Code, err
+	switch {
+	case err != nil:
+		r.outcome = "the command was lost: " + driver.AsError(err).Error()
+	case result.Signal != "":
+		r.code = -1
+		r.outcome = "the command was ended by " + result.Signal
+	default:
+		r.outcome = fmt.Sprintf("the command exited with code %d", result.Code)
+	}
+	close(r.done)
+	if err != nil && !r.started && !r.stopping {
+		r.settled = true
+		s.neverRan(v, err)
+		s.release(v.workspaceID)
+		return
+	}
+	s.judge(v)
+}
+
+// endless is an input without bytes and without an end: some dev servers end
+// with their input.
+type endless struct{ ctx context.Context } //nolint:containedctx // it is the life of the reader
+
+// Read waits for the end of the command.
+func (e endless) Read([]byte) (int, error) {
+	<-e.ctx.Done()
+	return 0, io.EOF
+}
+
+// await waits until a server is not starting any more, or wait is over.
+func (s *Supervisor) await(ctx context.Context, v *server, wait time.Duration) (Server, error) {
+	if wait <= 0 {
+		wait = DefaultWait
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	for {
+		s.mu.Lock()
+		now, changed, failure := v.snapshot(), v.changed, v.failure
+		s.mu.Unlock()
+		if failure != nil {
+			return now, failure
+		}
+		if now.Status != StatusStarting {
+			return now, nil
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			return now, nil
+		case <-ctx.Done():
+			return now, driver.AsError(context.Cause(ctx))
+		}
+	}
+}

@@ -1,0 +1,274 @@
+package devserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+var errStop = driver.Errorf(driver.Canceled, "the dev server was stopped")
+
+// Stop ends a server with everything that its command started: SIGTERM, and
+// after the grace SIGKILL. It returns when its port is free. The record stays,
+// as stopped. Stopping one that is down succeeds. Once begun it is carried
+// through, also when ctx ends.
+//
+// Errors: NotFound and InvalidArgument for the Ref, Timeout when it cannot be
+// ended.
+func (s *Supervisor) Stop(ctx context.Context, ref Ref) (Server, error) {
+	v, err := s.take(ctx, ref)
+	if err != nil {
+		return Server{}, err
+	}
+	defer func() { <-v.turn }()
+	err = s.stop(context.WithoutCancel(ctx), v)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return v.snapshot(), err
+}
+
+// Restart stops a server, waits for its port to be free, and runs its original
+// command again in its directory with its environment. Its log goes on. It
+// waits as Start does.
+func (s *Supervisor) Restart(ctx context.Context, ref Ref, wait time.Duration, progress func(driver.Progress)) (Server, error) {
+	v, err := s.take(ctx, ref)
+	if err != nil {
+		return Server{}, err
+	}
+	err = s.again(ctx, v, progress)
+	<-v.turn
+	if err != nil {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return v.snapshot(), err
+	}
+	return s.await(ctx, v, wait)
+}
+
+// again stops and launches a server whose turn the caller has.
+func (s *Supervisor) again(ctx context.Context, v *server, progress func(driver.Progress)) error {
+	if err := s.stop(context.WithoutCancel(ctx), v); err != nil {
+		return err
+	}
+	ws, err := s.runner.Up(ctx, workspace.UpOptions{Ref: workspace.Ref{ID: v.workspaceID}, Driver: v.driver}, progress)
+	if err != nil {
+		return err
+	}
+	v.log.mark("restarted at " + time.Now().Format(time.RFC3339))
+	s.mu.Lock()
+	v.failure = nil
+	s.set(v, StatusStarting, "")
+	s.mu.Unlock()
+	return s.launch(ctx, v, ws)
+}
+
+// take finds a server and waits for its turn.
+func (s *Supervisor) take(ctx context.Context, ref Ref) (*server, error) {
+	s.mu.Lock()
+	v, err := s.find(ref)
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	select {
+	case v.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, driver.AsError(context.Cause(ctx))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v.removed {
+		<-v.turn
+		return nil, driver.Errorf(driver.NotFound, "dev server %s was removed meanwhile", v.name).About(v.name).
+			Remedy("see the dev servers there are", "sero", "dev", "ls")
+	}
+	return v, nil
+}
+
+// stop ends what runs of a server. The caller has its turn.
+func (s *Supervisor) stop(ctx context.Context, v *server) error {
+	s.mu.Lock()
+	r := v.run
+	if !v.live() {
+		s.mu.Unlock()
+		return nil
+	}
+	r.stopping = true
+	s.mu.Unlock()
+
+	err := s.endCommand(ctx, v, r)
+	if err == nil {
+		err = s.freePort(ctx, v)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.stopping = false
+	if err != nil {
+		s.judge(v)
+		return err
+	}
+	r.settled = true
+	v.pid = 0
+	s.set(v, StatusStopped, "stopped")
+	s.release(v.workspaceID)
+	return nil
+}
+
+// endCommand ends the process group of a server's command, by the driver's own
+// rules for a cancelled command, and waits for it.
+func (s *Supervisor) endCommand(ctx context.Context, v *server, r *run) error {
+	r.end(errStop)
+	limit := s.grace + 15*time.Second
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	select {
+	case <-r.done:
+		return nil
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	err := driver.Errorf(driver.Timeout, "the command of dev server %s did not end in %s", v.name, limit).About(v.name).
+		Remedy("stop the workspace", "sero", "stop", "-w", v.workspaceID)
+	err.Retryable = true
+	return err
+}
+
+// freePort waits until no process of a server's command listens, and ends those
+// that the command left behind.
+func (s *Supervisor) freePort(ctx context.Context, v *server) error {
+	for _, signal := range []string{"", "TERM", "KILL"} {
+		limit := freeLimit
+		if signal != "" {
+			s.signalListeners(ctx, v, signal)
+			if signal == "TERM" {
+				limit = s.grace
+			}
+		}
+		if s.waitFree(ctx, v, limit) {
+			return nil
+		}
+	}
+	return driver.Errorf(driver.Timeout, "dev server %s still listens after it was killed", v.name).About(v.name).
+		Remedy("stop the workspace", "sero", "stop", "-w", v.workspaceID)
+}
+
+func (s *Supervisor) waitFree(ctx context.Context, v *server, limit time.Duration) bool {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	for {
+		s.mu.Lock()
+		w := s.watches[v.workspaceID]
+		if w == nil || w.blind || !w.known || len(s.own(v)) == 0 {
+			s.mu.Unlock()
+			return true
+		}
+		changed := w.changed
+		s.mu.Unlock()
+		select {
+		case <-changed:
+		case <-timer.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// killScript sends a signal to the process group of a pid, in the sandbox. It
+// never signals group 0 or 1, nor a group that it cannot tell.
+const killScript = `g=$(ps -o pgid= -p "$2" 2>/dev/null | tr -d ' ')
+case "$g" in ''|0|1) kill -s "$1" "$2" ;; *) kill -s "$1" -- "-$g" ;; esac`
+
+// signalListeners signals the processes that a command left behind and that
+// listen: those the driver names as its descendants, and no others.
+func (s *Supervisor) signalListeners(ctx context.Context, v *server, signal string) {
+	s.mu.Lock()
+	var pids []int64
+	for _, l := range s.own(v) {
+		if l.PID > 1 && !slices.Contains(pids, l.PID) {
+			pids = append(pids, l.PID)
+		}
+	}
+	s.mu.Unlock()
+	for _, pid := range pids {
+		bounded, cancel := context.WithTimeoutCause(ctx, 5*time.Second, errors.New("kill does not return"))
+		_, err := s.runner.Exec(bounded, workspace.ExecOptions{
+			Ref:  workspace.Ref{ID: v.workspaceID},
+			Argv: []string{"sh", "-c", killScript, "sero-stop", signal, strconv.FormatInt(pid, 10)},
+		}, driver.ExecIO{}, nil, nil)
+		cancel()
+		if err != nil {
+			s.log.Warn("a process that a dev server left behind cannot be signalled", "server", v.id(), "pid", pid, "error", err)
+		}
+	}
+}
+
+// StopWorkspace stops every server of a workspace, all at the same time, and
+// says in one line each what it ended.
+func (s *Supervisor) StopWorkspace(ctx context.Context, workspaceID string) ([]string, error) {
+	s.mu.Lock()
+	var live []*server
+	for _, v := range s.servers {
+		if v.workspaceID == workspaceID && (v.live() || v.status == StatusStarting) {
+			live = append(live, v)
+		}
+	}
+	s.mu.Unlock()
+	lines, errs := make([]string, len(live)), make([]error, len(live))
+	var all sync.WaitGroup
+	for i, v := range live {
+		all.Go(func() { lines[i], errs[i] = s.stopOne(ctx, v) })
+	}
+	all.Wait()
+	lines = slices.DeleteFunc(lines, func(line string) bool { return line == "" })
+	for _, err := range errs {
+		if err != nil {
+			return lines, err
+		}
+	}
+	return lines, nil
+}
+
+func (s *Supervisor) stopOne(ctx context.Context, v *server) (string, error) {
+	select {
+	case v.turn <- struct{}{}:
+	case <-ctx.Done():
+		return "", driver.AsError(context.Cause(ctx))
+	}
+	defer func() { <-v.turn }()
+	s.mu.Lock()
+	was, id := v.live(), v.id()
+	s.mu.Unlock()
+	if !was {
+		return "", nil
+	}
+	if err := s.stop(context.WithoutCancel(ctx), v); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("dev server %s (%s)", v.name, id), nil
+}
+
+// ForgetWorkspace drops the records of a workspace that was removed. What still
+// runs is ended.
+func (s *Supervisor) ForgetWorkspace(workspaceID string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range slices.Clone(s.servers) {
+		if v.workspaceID != workspaceID {
+			continue
+		}
+		if v.live() {
+			v.run.settled = true
+			v.run.end(errStop)
+		}
+		s.drop(v, "its workspace was removed")
+	}
+	s.release(workspaceID)
+}

@@ -1,0 +1,262 @@
+// Package devserver runs dev servers in workspaces: it starts their commands in
+// the background, finds the ports they listen on, watches that they still do,
+// keeps their output, and ends them with everything they started. It never
+// touches a listener that is not of a command it started.
+//
+// The registry is in memory and ends with the core.
+package devserver
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// Runner runs commands in workspaces; *workspace.Manager is one.
+type Runner interface {
+	// Up makes a workspace ready.
+	Up(ctx context.Context, options workspace.UpOptions, report func(driver.Progress)) (workspace.Workspace, error)
+	// Exec runs a command until it ends or ctx does.
+	Exec(ctx context.Context, options workspace.ExecOptions, stdio driver.ExecIO,
+		onStarted func(w workspace.Workspace, dir string, pid int64), progress func(driver.Progress)) (workspace.ExecResult, error)
+	// Listeners watches the listening sockets of a workspace that is ready.
+	Listeners(ctx context.Context, workspaceID string, report func([]driver.Listener) error) error
+}
+
+// Defaults and steps of time.
+const (
+	DefaultWait  = 60 * time.Second // for a server to listen
+	DefaultGrace = 5 * time.Second  // between SIGTERM and SIGKILL
+
+	tick        = 500 * time.Millisecond // between looks at what time changes
+	probeEvery  = 4                      // ticks between two probes of a server
+	probeLimit  = time.Second            // of one probe
+	settleAfter = 1500 * time.Millisecond
+	daemonGrace = 3 * time.Second // for a command that ended to have left a listener
+	freeLimit   = 2 * time.Second // for a port to be seen free after its process ended
+)
+
+// Options are what a Supervisor works with. Runner is required.
+type Options struct {
+	Runner Runner
+	Events *event.Bus    // may be nil
+	Log    *slog.Logger  // nil: slog.Default
+	Grace  time.Duration // between SIGTERM and SIGKILL; 0: DefaultGrace
+
+	// Dial connects to a server; nil: a plain TCP dialler. For tests.
+	Dial func(ctx context.Context, address string) error
+}
+
+// Supervisor runs dev servers and knows them. It is safe for concurrent use.
+type Supervisor struct {
+	runner Runner
+	events *event.Bus
+	log    *slog.Logger
+	grace  time.Duration
+	dial   func(ctx context.Context, address string) error
+	born   int64
+	runs   atomic.Uint64
+
+	life context.Context // ends with Close
+	end  context.CancelCauseFunc
+	work sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows and the servers' state
+	servers []*server  // in the order they were first started
+	watches map[string]*watch
+}
+
+var errClosing = driver.Errorf(driver.Canceled, "sero is shutting down")
+
+// New makes a Supervisor. It ends with Close.
+func New(options Options) *Supervisor {
+	s := &Supervisor{
+		runner: options.Runner, events: options.Events, log: cmp.Or(options.Log, slog.Default()),
+		grace: cmp.Or(options.Grace, DefaultGrace), dial: options.Dial, born: time.Now().UnixNano(),
+		watches: map[string]*watch{},
+	}
+	if s.dial == nil {
+		s.dial = dialTCP
+	}
+	s.life, s.end = context.WithCancelCause(context.Background())
+	return s
+}
+
+func dialTCP(ctx context.Context, address string) error {
+	connection, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	return connection.Close()
+}
+
+// Close ends every server and waits until all is over.
+func (s *Supervisor) Close() {
+	s.mu.Lock()
+	s.end(errClosing) // nothing new begins after this
+	s.mu.Unlock()
+	s.work.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.servers {
+		v.log.close()
+	}
+}
+
+// List describes the servers of a workspace, or of all with an empty id,
+// ordered by id, then name.
+func (s *Supervisor) List(workspaceID string) []Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []Server
+	for _, v := range s.servers {
+		if workspaceID == "" || v.workspaceID == workspaceID {
+			list = append(list, v.snapshot())
+		}
+	}
+	slices.SortFunc(list, func(a, b Server) int { return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Name, b.Name)) })
+	return list
+}
+
+// Get describes one server; see Ref for how it is found.
+func (s *Supervisor) Get(ref Ref) (Server, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, err := s.find(ref)
+	if err != nil {
+		return Server{}, err
+	}
+	return v.snapshot(), nil
+}
+
+// Running counts the servers that run or are being started.
+func (s *Supervisor) Running() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, v := range s.servers {
+		if v.live() {
+			n++
+		}
+	}
+	return n
+}
+
+// Ref names a server.
+type Ref struct {
+	Key         string // its id or, in a workspace, its name or port
+	WorkspaceID string // where a name or port is looked up; empty: everywhere
+}
+
+// find gives the server that a Ref names. mu must be held.
+func (s *Supervisor) find(ref Ref) (*server, error) {
+	if ref.Key == "" {
+		return nil, argument("dev_server", "no dev server is named").Remedy("give its name, port or id", "sero", "dev", "ls")
+	}
+	port, _ := strconv.ParseUint(ref.Key, 10, 16)
+	var matches []*server
+	for _, v := range s.servers {
+		here := ref.WorkspaceID == "" || v.workspaceID == ref.WorkspaceID
+		if v.id() == ref.Key || here && (v.name == ref.Key || port > 0 && uint64(v.port) == port) {
+			matches = append(matches, v)
+		}
+	}
+	if alive := slices.DeleteFunc(slices.Clone(matches), func(v *server) bool { return !v.live() }); len(alive) == 1 {
+		return alive[0], nil
+	}
+	switch len(matches) {
+	case 1:
+		return matches[0], nil
+	case 0:
+		return nil, driver.Errorf(driver.NotFound, "there is no dev server %s", shown(ref.Key)).About(shown(ref.Key)).
+			Remedy("see the dev servers there are", "sero", "dev", "ls")
+	}
+	var candidates []string
+	for _, v := range matches {
+		candidates = append(candidates, fmt.Sprintf("%s (%s)", v.name, v.id()))
+	}
+	slices.Sort(candidates)
+	return nil, argument("dev_server", "%s means several dev servers: %s", shown(ref.Key), strings.Join(candidates, ", ")).
+		Remedy("use the name of one of them, and its workspace")
+}
+
+// Logs calls report with what a server wrote: its last tail lines, or all that
+// is kept for 0, and with follow what comes after, until ctx ends, report fails
+// or the server is forgotten. A reader that is too slow is told what it missed.
+func (s *Supervisor) Logs(ctx context.Context, ref Ref, follow bool, tail int, report func([]byte) error) error {
+	s.mu.Lock()
+	v, err := s.find(ref)
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return v.log.read(ctx, v.log.tail(tail, 0), follow, report)
+}
+
+// set changes a server's status and tells everyone. mu must be held.
+func (s *Supervisor) set(v *server, status Status, message string) {
+	before := v.status
+	v.status, v.message = status, message
+	v.tail = nil
+	if status == StatusFailed && v.run != nil {
+		v.tail = v.log.lastLines(failureLines, v.run.logStart)
+	}
+	if before != status {
+		text := v.name + " is " + status.String()
+		switch {
+		case message != "":
+			text += ": " + message
+		case status == StatusRunning:
+			text += " at " + v.url
+		}
+		s.events.Publish(event.Event{Type: eventOf[status], WorkspaceID: v.workspaceID, Subject: v.id(), Message: text})
+	}
+	v.wake()
+}
+
+// failureLines is how many lines of output a failed server shows.
+const failureLines = 20
+
+func (v *server) wake() {
+	close(v.changed)
+	v.changed = make(chan struct{})
+}
+
+// drop takes a server out of the registry. mu must be held.
+func (s *Supervisor) drop(v *server, why string) {
+	if v.removed {
+		return
+	}
+	s.servers = slices.DeleteFunc(s.servers, func(other *server) bool { return other == v })
+	v.removed = true
+	v.log.close()
+	s.events.Publish(event.Event{Type: event.DevServerRemoved, WorkspaceID: v.workspaceID, Subject: v.id(), Message: v.name + " is removed: " + why})
+	v.wake()
+}
+
+func argument(field, format string, args ...any) *driver.Error {
+	err := driver.Errorf(driver.InvalidArgument, format, args...)
+	err.Field = field
+	return err
+}
+
+// shown is text from outside as a message may carry it.
+func shown(s string) string {
+	const most = 48
+	if len(s) > most {
+		return strconv.QuoteToASCII(s[:most]) + "… (" + strconv.Itoa(len(s)) + " bytes)"
+	}
+	return strconv.QuoteToASCII(s)
+}

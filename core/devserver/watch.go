@@ -1,0 +1,272 @@
+package devserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// watch looks after the servers of one workspace while any of them is live.
+// Its fields are guarded by the Supervisor's mu.
+type watch struct {
+	end       context.CancelCauseFunc
+	known     bool // listeners is what the driver last reported
+	blind     bool // the driver cannot tell listeners: only probing is left
+	listeners []driver.Listener
+	changed   chan struct{} // closed at the next report
+}
+
+var errNothingToWatch = errors.New("no dev server is live")
+
+// observe makes sure that a workspace is watched. mu must be held.
+func (s *Supervisor) observe(workspaceID string) *watch {
+	if w := s.watches[workspaceID]; w != nil {
+		return w
+	}
+	ctx, end := context.WithCancelCause(s.life)
+	w := &watch{end: end, changed: make(chan struct{})}
+	s.watches[workspaceID] = w
+	s.work.Go(func() { s.follow(ctx, workspaceID, w) })
+	s.work.Go(func() { s.tickle(ctx, workspaceID, w) })
+	return w
+}
+
+// release ends a workspace's watch when nothing in it is live. mu must be held.
+func (s *Supervisor) release(workspaceID string) {
+	w := s.watches[workspaceID]
+	if w == nil || slices.ContainsFunc(s.servers, func(v *server) bool { return v.workspaceID == workspaceID && v.live() }) {
+		return
+	}
+	delete(s.watches, workspaceID)
+	w.end(errNothingToWatch)
+}
+
+// follow takes the driver's reports, and opens the stream anew when it breaks.
+func (s *Supervisor) follow(ctx context.Context, workspaceID string, w *watch) {
+	pause := tick
+	for {
+		err := s.runner.Listeners(ctx, workspaceID, func(listeners []driver.Listener) error {
+			pause = tick
+			s.report(workspaceID, w, listeners)
+			return nil
+		})
+		if ctx.Err() != nil {
+			return
+		}
+		switch driver.ReasonOf(err) {
+		case driver.Unsupported:
+			s.mu.Lock()
+			w.blind = true
+			s.mu.Unlock()
+			return
+		case driver.NotRunning, driver.NotFound, driver.DriverCrashed:
+			s.report(workspaceID, w, nil) // what listened is gone with the sandbox
+		default:
+			s.log.Debug("the watch of listeners broke", "workspace", workspaceID, "error", err)
+		}
+		if !sleep(ctx, pause) {
+			return
+		}
+		pause = min(2*pause, 5*time.Second)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+func (s *Supervisor) report(workspaceID string, w *watch, listeners []driver.Listener) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.known, w.listeners = true, slices.Clone(listeners)
+	close(w.changed)
+	w.changed = make(chan struct{})
+	s.judgeAll(workspaceID)
+}
+
+func (s *Supervisor) judgeAll(workspaceID string) {
+	for _, v := range slices.Clone(s.servers) {
+		if v.workspaceID == workspaceID {
+			s.judge(v)
+		}
+	}
+	s.release(workspaceID)
+}
+
+// tickle judges servers as time goes by, and probes them now and then.
+func (s *Supervisor) tickle(ctx context.Context, workspaceID string, w *watch) {
+	for n := 1; sleep(ctx, tick); n++ {
+		if n%probeEvery == 0 || s.isBlind(w) {
+			s.probeAll(ctx, workspaceID)
+		}
+		s.mu.Lock()
+		s.judgeAll(workspaceID)
+		s.mu.Unlock()
+	}
+}
+
+func (s *Supervisor) isBlind(w *watch) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return w.blind
+}
+
+// probeAll connects to each live server, one after another, each bounded.
+func (s *Supervisor) probeAll(ctx context.Context, workspaceID string) {
+	type target struct {
+		run     *run
+		address string
+	}
+	var targets []target
+	s.mu.Lock()
+	blind := s.watches[workspaceID] != nil && s.watches[workspaceID].blind
+	for _, v := range s.servers {
+		if v.workspaceID != workspaceID || !v.live() || v.run.stopping {
+			continue
+		}
+		port, address := v.port, v.address
+		if blind {
+			port, address = v.requested, addressFor(v.place, nil)
+		}
+		if port != 0 {
+			targets = append(targets, target{v.run, net.JoinHostPort(address, strconv.Itoa(int(port)))})
+		}
+	}
+	s.mu.Unlock()
+	for _, t := range targets {
+		err := s.probe(ctx, t.address)
+		s.mu.Lock()
+		t.run.answers = err == nil
+		t.run.refusals++
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			t.run.refusals = 0
+		}
+		s.mu.Unlock()
+	}
+}
+
+func (s *Supervisor) probe(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, probeLimit, errors.New("no answer"))
+	defer cancel()
+	return s.dial(ctx, address)
+}
+
+// own are the listeners of a server's own command. mu must be held.
+func (s *Supervisor) own(v *server) []driver.Listener {
+	w := s.watches[v.workspaceID]
+	if w == nil || v.run == nil {
+		return nil
+	}
+	if w.blind {
+		if v.run.answers && !v.run.ended {
+			return []driver.Listener{{Port: v.requested, ExecID: v.run.execID}}
+		}
+		return nil
+	}
+	var own []driver.Listener
+	for _, l := range w.listeners {
+		if l.ExecID == v.run.execID && l.Port != 0 {
+			own = append(own, l)
+		}
+	}
+	return own
+}
+
+// refusedProbes in a row mean that nobody accepts, whatever the list says.
+const refusedProbes = 2
+
+// judge works out a server's status from its command and its listeners. mu must
+// be held.
+func (s *Supervisor) judge(v *server) {
+	r := v.run
+	if !v.live() || r.stopping {
+		return
+	}
+	own := s.own(v)
+	port := s.accepted(v, own)
+	refused := v.place.Choice.HostMode && r.refusals >= refusedProbes
+	switch {
+	case r.ended && r.err != nil:
+		s.settle(v, r.outcome)
+	case port != 0 && !refused:
+		s.listens(v, port, own)
+	case r.ended && v.status == StatusStarting && r.code == 0 && time.Since(r.endedAt) < daemonGrace:
+		// It may have left a server behind that is about to listen.
+	case r.ended:
+		s.settle(v, r.outcome)
+	case v.status == StatusRunning:
+		v.pid = 0
+		s.set(v, StatusStopped, fmt.Sprintf("nothing listens on port %d any more; the command still runs", v.port))
+	}
+}
+
+// accepted is the port among a server's own listeners that is taken for the
+// server's, 0 for none yet. mu must be held.
+func (s *Supervisor) accepted(v *server, own []driver.Listener) uint16 {
+	port, class := pick(own, v.requested, v.port)
+	switch {
+	case port == 0, class <= bestClass(v.requested):
+		return port
+	case v.port != 0: // a debugger that is left is not the server
+		if class > classOf(v.port, v.requested) {
+			return 0
+		}
+		return port
+	}
+	if v.run.firstSeen.IsZero() {
+		v.run.firstSeen = time.Now()
+	}
+	if time.Since(v.run.firstSeen) < settleAfter {
+		return 0
+	}
+	return port
+}
+
+// listens makes a server running. mu must be held.
+func (s *Supervisor) listens(v *server, port uint16, own []driver.Listener) {
+	at := listenersAt(own, port)
+	address, pid := addressFor(v.place, at), int64(0)
+	if len(at) > 0 {
+		pid = at[0].PID
+	}
+	if v.status == StatusRunning && v.port == port && v.address == address && v.pid == pid {
+		return
+	}
+	v.port, v.address, v.url, v.pid = port, address, urlFor(address, port), pid
+	for _, other := range slices.Clone(s.servers) {
+		if other != v && other.id() == v.id() && !other.live() {
+			s.drop(other, v.name+" has its port now")
+		}
+	}
+	message := ""
+	if v.run.ended {
+		message = "its command ended and left it running"
+	}
+	s.set(v, StatusRunning, message)
+}
+
+// settle ends a server whose command has ended. mu must be held.
+func (s *Supervisor) settle(v *server, outcome string) {
+	v.run.settled = true
+	v.pid = 0
+	if v.status == StatusStarting {
+		s.set(v, StatusFailed, outcome+" before it listened")
+	} else {
+		s.set(v, StatusStopped, outcome)
+	}
+	s.release(v.workspaceID)
+}
