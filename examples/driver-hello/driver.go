@@ -16,19 +16,25 @@ import (
 // hello is a driver whose sandboxes are a name for a directory: nothing
 // separates a command in them from the host.
 type hello struct {
-	mu    sync.Mutex
-	boxes map[string]*box
-	made  int // sandboxes so far, for their instances
+	mark     string    // of every process that it starts
+	guarded  sync.Once // by the first command
+	lifeline *os.File  // the guard's, open as long as this process lives
+
+	mu       sync.Mutex
+	boxes    map[string]*box
+	made     int // sandboxes so far, for their instances
+	commands int // so far, for their marks
 }
 
 // box is one sandbox; hello's mu guards it.
 type box struct {
 	driver.Sandbox
 	env      []driver.EnvVar
+	mark     string            // of every process in it
 	commands map[*command]bool // that run
 }
 
-func newHello() *hello { return &hello{boxes: map[string]*box{}} }
+func newHello() *hello { return &hello{mark: newMark(), boxes: map[string]*box{}} }
 
 func (h *hello) Info() driver.Info {
 	return driver.Info{
@@ -65,7 +71,7 @@ func (h *hello) Create(_ context.Context, spec driver.SandboxSpec) (driver.Sandb
 			About(spec.ID).Remedy("remove it first")
 	}
 	h.made++
-	b := &box{env: spec.Env, commands: map[*command]bool{}, Sandbox: driver.Sandbox{
+	b := &box{env: spec.Env, mark: h.mark + strconv.Itoa(h.made) + ".", commands: map[*command]bool{}, Sandbox: driver.Sandbox{
 		ID: spec.ID, Instance: strconv.Itoa(h.made), State: driver.SandboxStopped,
 		Labels: maps.Clone(spec.Labels), WorkspaceDir: spec.WorkspaceDir, Created: time.Now(),
 	}}
@@ -94,9 +100,9 @@ func (h *hello) Stop(ctx context.Context, id string, grace time.Duration) error 
 		return err
 	}
 	b.State = driver.SandboxStopped // from here no command starts in it
-	commands := slices.Collect(maps.Keys(b.commands))
+	all := b.processes()
 	h.mu.Unlock()
-	endAll(ctx, commands, grace)
+	all.end(ctx, grace)
 	return nil
 }
 
@@ -151,14 +157,23 @@ func (h *hello) List(_ context.Context, labels map[string]string) ([]driver.Sand
 // Shutdown ends what would outlive the process.
 func (h *hello) Shutdown(ctx context.Context) error {
 	h.mu.Lock()
-	var commands []*command
+	all := target{mark: h.mark}
 	for _, b := range h.boxes {
 		b.State = driver.SandboxStopped
-		commands = slices.AppendSeq(commands, maps.Keys(b.commands))
+		all.groups = append(all.groups, b.processes().groups...)
 	}
 	h.mu.Unlock()
-	endAll(ctx, commands, 500*time.Millisecond)
+	all.end(ctx, 500*time.Millisecond)
 	return nil
+}
+
+// processes are those in the sandbox; it needs mu.
+func (b *box) processes() target {
+	t := target{mark: b.mark}
+	for c := range b.commands {
+		t.groups = append(t.groups, c.cmd.Process.Pid)
+	}
+	return t
 }
 
 // find needs mu.

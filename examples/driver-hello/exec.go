@@ -7,22 +7,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
-	"sync"
 	"syscall"
-	"time"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
-// command is one process group.
+// command is one command in a sandbox.
 type command struct {
 	cmd   *exec.Cmd
 	pipes *pipes
+	mark  string        // of it and of all that it started
 	done  chan struct{} // closed when it has ended and its output is out
-
-	mu     sync.Mutex
-	ending bool // end deals with what is left of the group
 }
 
 func (h *hello) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.ExecIO) (driver.ExitStatus, error) {
@@ -33,10 +30,11 @@ func (h *hello) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.Exe
 	if stdio.Started != nil {
 		stdio.Started(int64(c.cmd.Process.Pid))
 	}
+	c.pipes.copy()
 	go func() { // goes on after Exec when the command is detached
+		defer close(c.done)
 		c.wait()
 		h.forget(spec.SandboxID, c)
-		close(c.done)
 	}()
 	select {
 	case <-c.done:
@@ -51,15 +49,15 @@ func (h *hello) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.Exe
 		if grace == 0 {
 			grace = driver.DefaultKillGrace
 		}
-		c.end(context.WithoutCancel(ctx), grace)
+		target{c.mark, []int{c.cmd.Process.Pid}}.end(context.WithoutCancel(ctx), grace)
 		<-c.done
 	}
 	return driver.ExitStatus{}, err
 }
 
-// start runs a command in a process group of its own.
+// start starts a command in a process group of its own.
 func (h *hello) start(spec driver.ExecSpec, stdio driver.ExecIO) (*command, error) {
-	h.mu.Lock() // until the command is in the books, so that Stop sees it
+	h.mu.Lock() // until the command runs, so that Stop sees it
 	defer h.mu.Unlock()
 	b, err := h.find(spec.SandboxID)
 	if err != nil {
@@ -78,12 +76,18 @@ func (h *hello) start(spec driver.ExecSpec, stdio driver.ExecIO) (*command, erro
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return nil, driver.Errorf(driver.NotFound, "there is no directory %s", dir).About(dir)
 	}
-	env := environment(b.env, spec.Env)
+	h.guarded.Do(func() { h.lifeline, err = guard(h.mark) })
+	if err != nil {
+		return nil, driver.Errorf(driver.Internal, "starting the guard: %w", err)
+	}
+	h.commands++
+	mark := b.mark + strconv.Itoa(h.commands) + "."
+	env := append(environment(b.env, spec.Env), mark)
 	file, err := lookUp(spec.Argv[0], dir, env)
 	if err != nil {
 		return nil, err
 	}
-	c := &command{done: make(chan struct{}), pipes: newPipes(stdio), cmd: &exec.Cmd{
+	c := &command{mark: mark, done: make(chan struct{}), pipes: newPipes(stdio), cmd: &exec.Cmd{
 		Path: file, Args: spec.Argv, Dir: dir, Env: env,
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
 	}}
@@ -161,64 +165,10 @@ func startError(name string, err error) error {
 }
 
 // wait returns when the command has ended and what it wrote is out. What it
-// left behind in its group ends with it, for nobody could end it later: the
-// group's number may by then be another's.
+// left behind goes on; Stop finds it by its mark.
 func (c *command) wait() {
 	_ = c.cmd.Wait() // its state tells how it ended
-	c.mu.Lock()
-	if !c.ending {
-		c.signal(syscall.SIGKILL)
-	}
-	c.mu.Unlock()
 	c.pipes.finish()
-}
-
-// end asks the group to exit and returns when nothing is left of it, having
-// killed what there was after grace or the end of ctx.
-func (c *command) end(ctx context.Context, grace time.Duration) {
-	c.mu.Lock()
-	first := !c.ending
-	c.ending = true
-	c.mu.Unlock()
-	if !first || !c.signal(syscall.SIGTERM) {
-		return
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, grace, errLost)
-	defer cancel()
-	c.vanish(ctx)
-	c.signal(syscall.SIGKILL)
-	ctx, cancel = context.WithTimeoutCause(context.WithoutCancel(ctx), time.Second, errLost)
-	defer cancel()
-	c.vanish(ctx)
-}
-
-// vanish returns when the group has no process any more, or when ctx ends.
-func (c *command) vanish(ctx context.Context) {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for c.signal(0) {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// signal tells whether the group had a process to signal.
-func (c *command) signal(s syscall.Signal) bool {
-	return syscall.Kill(-c.cmd.Process.Pid, s) == nil
-}
-
-func endAll(ctx context.Context, commands []*command, grace time.Duration) {
-	var all sync.WaitGroup
-	for _, c := range commands {
-		all.Go(func() {
-			c.end(ctx, grace)
-			<-c.done
-		})
-	}
-	all.Wait()
 }
 
 func (c *command) status() driver.ExitStatus {

@@ -46,12 +46,15 @@ func (p *pipes) start(cmd *exec.Cmd) error {
 	closeAll(stdin, stdout, stderr)
 	if err != nil {
 		closeAll(p.in, p.out, p.err)
-		return err
 	}
+	return err
+}
+
+// copy begins to carry bytes between the command and its caller.
+func (p *pipes) copy() {
 	go p.feed()
 	p.copying.Go(func() { p.drain(p.stdio.Stdout, p.out) })
 	p.copying.Go(func() { p.drain(p.stdio.Stderr, p.err) })
-	return nil
 }
 
 func closeAll(files ...*os.File) {
