@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -98,7 +99,7 @@ func checkNetwork(call string, sb driver.Sandbox) error {
 	}
 	addresses := sb.Addresses
 	if sb.Gateway != "" {
-		addresses = append(addresses[:len(addresses):len(addresses)], sb.Gateway)
+		addresses = append(slices.Clip(addresses), sb.Gateway)
 	}
 	for _, a := range addresses {
 		if _, err := netip.ParseAddr(a); err != nil {

@@ -1,7 +1,6 @@
 package registry_test
 
 import (
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -191,9 +190,11 @@ func TestB9OnlyTrustedFilesRun(t *testing.T) {
 			chmod(t, open, 0o777)
 			link(t, target, path)
 		}, driver.DriverUntrusted, "open can be written by other users"},
-		"link to a directory":  {func(t *testing.T, dir, path string) { link(t, dir, path) }, driver.DriverUntrusted, "not a regular file"},
-		"link to nothing":      {func(t *testing.T, dir, path string) { link(t, filepath.Join(dir, "gone"), path) }, driver.DriverFailed, "cannot be found"},
-		"link to a good place": {func(t *testing.T, dir, path string) { link(t, install(t, filepath.Join(dir, "good"), "real", "good toy #"), path) }, "", ""},
+		"link to a directory": {func(t *testing.T, dir, path string) { link(t, dir, path) }, driver.DriverUntrusted, "not a regular file"},
+		"link to nothing":     {func(t *testing.T, dir, path string) { link(t, filepath.Join(dir, "gone"), path) }, driver.DriverFailed, "cannot be found"},
+		"link to a good place": {func(t *testing.T, dir, path string) {
+			link(t, install(t, filepath.Join(dir, "good"), "real", "good toy #"), path)
+		}, "", ""},
 		"named pipe": {func(t *testing.T, _, path string) {
 			if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o700)); err != nil {
 				t.Fatal(err)
@@ -303,7 +304,7 @@ func TestB5ChooseStartsOnlyWhatItNeeds(t *testing.T) {
 }
 
 func TestSweep(t *testing.T) {
-	dir, err := os.MkdirTemp("", "sr")
+	dir, err := os.MkdirTemp("", "sr") //nolint:usetesting // short: sockets live below it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -324,13 +325,13 @@ func TestSweep(t *testing.T) {
 	}
 	dead.SetUnlinkOnClose(false)
 	_ = dead.Close()
-	alive, err := net.Listen("unix", at("plugin-dir2/p"))
+	alive, err := net.ListenUnix("unix", &net.UnixAddr{Name: at("plugin-dir2/p"), Net: "unix"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = alive.Close() }()
 	r := registry.New(registry.Config{RunDir: dir, HostVersion: "0.1.0"})
-	defer func() { _ = r.Close(context.Background()) }()
+	defer func() { _ = r.Close(t.Context()) }()
 	for name, stays := range map[string]bool{"plugin-dir1": false, "plugin-dir2": true, "plugin-dir3": false, "plugin-dir4": true, "other": true} {
 		if _, err := os.Stat(at(name)); (err == nil) != stays {
 			t.Errorf("%s: %v", name, err)

@@ -44,13 +44,19 @@ func dead(dir string, info os.FileInfo) bool {
 			continue
 		}
 		sockets++
-		conn, err := net.DialTimeout("unix", filepath.Join(dir, entry.Name()), 200*time.Millisecond)
-		if err == nil {
-			_ = conn.Close()
-		}
-		if !errors.Is(err, syscall.ECONNREFUSED) {
+		if !refused(filepath.Join(dir, entry.Name())) {
 			return false
 		}
 	}
 	return sockets > 0 || time.Since(info.ModTime()) > newborn
+}
+
+// refused tells whether nobody listens on a unix socket. Connecting to one never
+// waits for its owner.
+func refused(socket string) bool {
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: socket, Net: "unix"})
+	if err == nil {
+		_ = conn.Close()
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -29,17 +30,17 @@ func TestMain(m *testing.M) {
 	d := toy{mode: os.Args[2], name: os.Args[3]}
 	switch d.mode {
 	case "garbage":
-		fmt.Println("hello, I am a chatty driver")
+		fmt.Fprintln(os.Stdout, "hello, I am a chatty driver")
 	case "stderr-json":
 		fmt.Fprintln(os.Stderr, `{"@message":1}`)
 	case "wire-2":
-		fmt.Println("1|2|unix|/nowhere|grpc|")
+		fmt.Fprintln(os.Stdout, "1|2|unix|/nowhere|grpc|")
 		time.Sleep(time.Minute)
 	case "hang":
 		time.Sleep(time.Minute)
 	case "exit":
 		fmt.Fprintln(os.Stderr, "no engine in sight")
-		os.Exit(3)
+		syscall.Exit(3)
 	}
 	serve.Main(d)
 }
@@ -110,8 +111,8 @@ func (d toy) Get(ctx context.Context, id string) (driver.Sandbox, error) {
 		<-ctx.Done()
 		return driver.Sandbox{}, ctx.Err()
 	case "crash":
-		fmt.Fprintln(os.Stderr, "these are my last words")
-		os.Exit(7)
+		slog.Error("these are my last words")
+		syscall.Exit(7)
 	case "other":
 		return driver.Sandbox{ID: "sero-another"}, nil
 	case "escape":
@@ -155,12 +156,12 @@ func (d toy) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.ExecIO
 	switch spec.Argv[0] {
 	case "flood":
 		for range 5000 {
-			fmt.Println(strings.Repeat("noise ", 100))
+			fmt.Fprintln(os.Stdout, strings.Repeat("noise ", 100))
 		}
 	case "bad-exit":
 		return driver.ExitStatus{Code: 4711}, nil
 	case "wait":
-		fmt.Fprintln(os.Stderr, "waiting for Godot")
+		slog.Info("waiting for Godot")
 		<-ctx.Done()
 		return driver.ExitStatus{}, ctx.Err()
 	}
@@ -216,7 +217,7 @@ func (s *seen) count(prefix string) int {
 // open makes a registry that the test ends, and sees that nothing is left.
 func open(t *testing.T, c registry.Config) *registry.Registry {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sr") // short: sockets live below it
+	dir, err := os.MkdirTemp("", "sr") //nolint:usetesting // short: sockets live below it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -226,8 +227,9 @@ func open(t *testing.T, c registry.Config) *registry.Registry {
 		c.Log = slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	r := registry.New(c)
+	ctx := context.WithoutCancel(t.Context())
 	t.Cleanup(func() {
-		_ = r.Close(context.Background())
+		_ = r.Close(ctx)
 		if left, _ := filepath.Glob(filepath.Join(dir, "d", "*")); len(left) > 0 {
 			t.Errorf("left behind: %v", left)
 		}
@@ -265,4 +267,3 @@ func entry(t *testing.T, r *registry.Registry, name string) registry.Entry {
 	t.Fatalf("no entry for %s in %v", name, r.Entries())
 	return registry.Entry{}
 }
-
