@@ -54,10 +54,11 @@ type victim struct {
 	dir    string
 }
 
-func newVictim(t *testing.T, script string) *victim {
+func newVictim(t *testing.T, script string, wrapper ...string) *victim {
 	t.Helper()
 	v := &victim{dir: t.TempDir()}
-	v.cmd = exec.CommandContext(t.Context(), os.Args[0])
+	argv := append(wrapper, os.Args[0])
+	v.cmd = exec.CommandContext(t.Context(), argv[0], argv[1:]...)
 	v.cmd.Env = append(os.Environ(), driverProcessEnv+"="+script)
 	v.cmd.Dir = v.dir
 	v.cmd.Stderr = os.Stderr
@@ -178,6 +179,7 @@ func TestKeeperHoldsNothing(t *testing.T) {
 		}
 		switch {
 		case target == "/dev/null", strings.HasPrefix(target, "anon_inode:"):
+		case strings.HasSuffix(target, "/cgroup"), strings.HasPrefix(target, "/sys/fs/cgroup/"): // of Go's runtime
 		case strings.HasPrefix(target, "pipe:") && e.Name() == "3":
 		default:
 			t.Errorf("descriptor %s is %s", e.Name(), target)
@@ -203,5 +205,21 @@ func TestKeeperComesBack(t *testing.T) {
 	b.must(b.spec("true"), nil)
 	if second := b.processes.keeper.PID(); second == 0 || second == first || !alive(second) {
 		t.Errorf("the keeper was %d and is %d", first, second)
+	}
+}
+
+func TestCommandsDoNotInheritIgnoredSignals(t *testing.T) {
+	// A driver whose parents ignore signals, as nohup and some daemons do.
+	v := newVictim(t, `echo $$ >> pids; trap > trap; echo over >> trap; sleep 300`,
+		"sh", "-c", `trap "" HUP INT QUIT; exec "$0"`)
+	v.pids(t, 1)
+	var got string
+	eventually(t, "the command's signals", func() bool {
+		data, _ := os.ReadFile(v.dir + "/trap")
+		got = string(data)
+		return strings.HasSuffix(got, "over\n")
+	})
+	if got != "over\n" { // a shell lists what was ignored at its start
+		t.Errorf("ignored in commands: %q", got)
 	}
 }

@@ -40,6 +40,7 @@ func TestB39ExitStatus(t *testing.T) {
 		{"sh -c 'kill -KILL $$'; exit $?", driver.ExitStatus{Code: 137}},
 	} {
 		t.Run(tt.script, func(t *testing.T) {
+			b := b.in(t)
 			r := b.run(b.script("ulimit -c 0; "+tt.script), nil)
 			if r.err != nil || r.status != tt.want {
 				t.Fatalf("got %+v, error %v, want %+v", r.status, r.err, tt.want)
@@ -53,24 +54,28 @@ func TestB39BytesUnchanged(t *testing.T) {
 	in := make([]byte, 3<<20+17)
 	_, _ = rand.Read(in)
 	t.Run("input to output", func(t *testing.T) {
+		b := b.in(t)
 		r := b.run(b.spec("cat"), bytes.NewReader(in))
 		if r.err != nil || r.stdout != string(in) || r.stderr != "" {
 			t.Fatalf("%d bytes came back of %d, error %v", len(r.stdout), len(in), r.err)
 		}
 	})
 	t.Run("input to error", func(t *testing.T) {
+		b := b.in(t)
 		r := b.run(b.script("cat >&2"), bytes.NewReader(in))
 		if r.err != nil || r.stderr != string(in) || r.stdout != "" {
 			t.Fatalf("%d bytes came back of %d, error %v", len(r.stderr), len(in), r.err)
 		}
 	})
 	t.Run("both apart", func(t *testing.T) {
+		b := b.in(t)
 		r := b.run(b.script("printf 'a\\000\\377\\r\\n'; printf 'b\\004' >&2"), nil)
 		if r.stdout != "a\x00\xff\r\n" || r.stderr != "b\x04" {
 			t.Fatalf("got %q and %q", r.stdout, r.stderr)
 		}
 	})
 	t.Run("nil fields", func(t *testing.T) {
+		b := b.in(t)
 		status, err := b.Exec(t.Context(), b.script("cat; echo x; echo y >&2; exit 3"), driver.ExecIO{})
 		if err != nil || status.Code != 3 {
 			t.Fatalf("got %+v, %v", status, err)
@@ -201,6 +206,7 @@ func TestExecRefused(t *testing.T) {
 		{"user", driver.ExecSpec{Argv: []string{"true"}, User: "nobody"}, driver.Unsupported, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			b := b.in(t)
 			tt.spec.SandboxID = b.id
 			r := b.run(tt.spec, nil)
 			wantReason(t, r.err, tt.reason, tt.field)
@@ -210,9 +216,11 @@ func TestExecRefused(t *testing.T) {
 		})
 	}
 	t.Run("no sandbox", func(t *testing.T) {
+		b := b.in(t)
 		wantReason(t, b.run(driver.ExecSpec{SandboxID: "sero-other", Argv: []string{"true"}}, nil).err, driver.NotFound, "")
 	})
 	t.Run("not running", func(t *testing.T) {
+		b := b.in(t)
 		if err := b.Stop(t.Context(), b.id, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -354,12 +362,5 @@ func TestExecContextAlreadyEnded(t *testing.T) {
 	wantReason(t, r.err, driver.Canceled, "")
 	if _, err := os.Stat(b.dir + "/ran"); err == nil {
 		t.Error("it ran")
-	}
-}
-
-func TestExecUnignoresSignals(t *testing.T) {
-	b := newBox(t)
-	if got := b.must(b.script("trap"), nil); got != "" { // sh lists what is ignored at its start
-		t.Fatalf("ignored in commands: %q", got)
 	}
 }

@@ -96,6 +96,13 @@ func newBox(t *testing.T, env ...driver.EnvVar) *box {
 	return b
 }
 
+// in is the box in a subtest.
+func (b *box) in(t *testing.T) *box {
+	c := *b
+	c.t = t
+	return &c
+}
+
 func (b *box) spec(argv ...string) driver.ExecSpec {
 	return driver.ExecSpec{SandboxID: b.id, ExecID: "e1", Argv: argv}
 }

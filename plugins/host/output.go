@@ -17,6 +17,9 @@ import (
 // and what it wrote is delivered: what it left behind may have something to add.
 const linger = 100 * time.Millisecond
 
+// reopenPause is the time between two looks at a terminal that nobody has open.
+const reopenPause = 20 * time.Millisecond
+
 // terminalBacklog is more than a terminal holds between writer and reader; how
 // much it does hold cannot be asked.
 const terminalBacklog = 128 << 10
@@ -27,10 +30,12 @@ const terminalBacklog = 128 << 10
 type output struct {
 	file     *os.File
 	terminal bool
-	lost     func(error) // called once, when the caller's writer fails
+	ended    chan struct{} // closed when the command was waited for
+	lost     func(error)   // called once, when the caller's writer fails
 
 	gate      chan struct{} // held around each write
 	writer    io.Writer     // nil: nowhere; guarded by gate
+	muted     atomic.Bool   // nothing more is to be written
 	delivered chan struct{} // closed when the caller has all that is due
 	deliver   sync.Once
 	active    atomic.Int64 // when it last read something, in Unix nanoseconds
@@ -39,6 +44,7 @@ type output struct {
 func newOutput(file *os.File, writer io.Writer, terminal bool, lost func(error)) *output {
 	return &output{
 		file: file, writer: writer, terminal: terminal, lost: lost,
+		ended:     make(chan struct{}),
 		gate:      make(chan struct{}, 1),
 		delivered: make(chan struct{}),
 	}
@@ -52,8 +58,19 @@ func (o *output) run() {
 	defer o.done()
 	buf, _ := buffers.Get().(*[driver.MaxFrame]byte)
 	defer buffers.Put(buf)
-	if o.copy(buf[:], -1) { // to the end of file, or until the command has ended
-		return
+	for o.copy(buf[:], -1) { // to the end of file, or until the command has ended
+		if !o.terminal {
+			return
+		}
+		// Everybody has closed the terminal, as some programs do before they
+		// exit, or before they open it again. To close it here, too, would hang
+		// up on them.
+		select {
+		case <-o.ended:
+		case <-time.After(reopenPause):
+			continue
+		}
+		break
 	}
 	o.drain(buf[:])
 	o.done()
@@ -116,7 +133,7 @@ func (o *output) readOnce(buf []byte) (int, error) {
 func (o *output) write(p []byte) {
 	o.gate <- struct{}{}
 	defer func() { <-o.gate }()
-	if o.writer == nil {
+	if o.writer == nil || o.muted.Load() {
 		return
 	}
 	if _, err := o.writer.Write(p); err != nil {
@@ -126,24 +143,20 @@ func (o *output) write(p []byte) {
 	o.active.Store(time.Now().UnixNano())
 }
 
-// mute lets nothing be written any more. It waits up to patience for a write
-// that is under way.
+// mute lets no write begin any more. It waits up to patience for one that is
+// under way.
 func (o *output) mute(patience time.Duration) {
+	o.muted.Store(true)
 	select {
 	case o.gate <- struct{}{}:
-	default:
-		select {
-		case o.gate <- struct{}{}:
-		case <-time.After(patience):
-			return // the caller blocks its own writer
-		}
+		<-o.gate
+	case <-time.After(patience): // the caller blocks its own writer
 	}
-	o.writer = nil
-	<-o.gate
 }
 
 // commandEnded tells that the command was waited for.
 func (o *output) commandEnded() {
+	close(o.ended)
 	if err := o.file.SetReadDeadline(time.Now()); err == nil || errors.Is(err, os.ErrClosed) {
 		return
 	}

@@ -93,6 +93,7 @@ func TestExecReturnsThoughOutputIsHeldOpen(t *testing.T) {
 		"daemon":  "setsid sleep 60 &",
 	} {
 		t.Run(name, func(t *testing.T) {
+			b := b.in(t)
 			began := time.Now()
 			r := b.run(b.script(left+" echo $! > pid; echo done"), nil)
 			if r.err != nil || !strings.Contains(r.stdout, "done\n") {
@@ -124,6 +125,7 @@ func TestTerminal(t *testing.T) {
 		return s
 	}
 	t.Run("is one", func(t *testing.T) {
+		b := b.in(t)
 		got := b.must(terminal("/bin/sh", "-c", "test -t 0 && test -t 1 && test -t 2 && stty size && echo $TERM; ps -o tpgid= -p $$; echo $$"), nil)
 		f := strings.Fields(got)
 		if len(f) != 5 || f[0] != "33" || f[1] != "101" || f[2] != "xterm-256color" || f[3] != f[4] {
@@ -131,12 +133,14 @@ func TestTerminal(t *testing.T) {
 		}
 	})
 	t.Run("everything on standard output", func(t *testing.T) {
+		b := b.in(t)
 		r := b.run(terminal("/bin/sh", "-c", "echo out; echo err >&2"), nil)
 		if r.stdout != "out\r\nerr\r\n" || r.stderr != "" {
 			t.Fatalf("got %q and %q", r.stdout, r.stderr)
 		}
 	})
 	t.Run("output right before exit", func(t *testing.T) {
+		b := b.in(t)
 		want := strings.Repeat("0123456789abcde\r\n", 5000)
 		if err := os.WriteFile(b.dir+"/big", []byte(strings.Repeat("0123456789abcde\n", 500)), 0o644); err != nil {
 			t.Fatal(err)
@@ -152,6 +156,7 @@ func TestTerminal(t *testing.T) {
 		}
 	})
 	t.Run("resize", func(t *testing.T) {
+		b := b.in(t)
 		resize := make(chan driver.TerminalSize)
 		out := newLines()
 		ended, end := io.Pipe()
@@ -165,6 +170,7 @@ func TestTerminal(t *testing.T) {
 		b.wait(done)
 	})
 	t.Run("signal to the foreground", func(t *testing.T) {
+		b := b.in(t)
 		signals := make(chan string)
 		out := newLines()
 		ended, end := io.Pipe()
@@ -181,6 +187,7 @@ func TestTerminal(t *testing.T) {
 		}
 	})
 	t.Run("interrupt key", func(t *testing.T) {
+		b := b.in(t)
 		read, write := io.Pipe()
 		defer write.Close()
 		out := newLines()
@@ -195,13 +202,25 @@ func TestTerminal(t *testing.T) {
 		}
 	})
 	t.Run("end of input", func(t *testing.T) {
+		b := b.in(t)
 		got := b.must(terminal("/bin/sh", "-c", "stty -echo; cat; echo over"), strings.NewReader("a line\nhalf"))
 		if !strings.HasSuffix(got, "over\r\n") || !strings.Contains(got, "a line\r\nhalf") {
 			t.Fatalf("got %q", got)
 		}
 		b.must(terminal("cat"), nil)
 	})
+	t.Run("closed and opened again", func(t *testing.T) {
+		b := b.in(t)
+		for range 20 { // cat closes everything before it exits
+			b.must(terminal("cat"), nil)
+		}
+		r := b.run(terminal("/bin/sh", "-c", `tty=$(tty); exec <&- >&- 2>&-; sleep 0.1; echo again > $tty; exit 3`), strings.NewReader(""))
+		if r.err != nil || r.status.Code != 3 || r.stdout != "again\r\n" {
+			t.Fatalf("got %+v, %v, %q", r.status, r.err, r.stdout)
+		}
+	})
 	t.Run("held open by what is left", func(t *testing.T) {
+		b := b.in(t)
 		got := b.must(terminal("/bin/sh", "-c", "(trap '' HUP; sleep 60) & echo done"), nil)
 		if got != "done\r\n" {
 			t.Fatalf("got %q", got)
@@ -231,6 +250,7 @@ func TestExecCallerLost(t *testing.T) {
 	b := newBox(t)
 	broken := errors.New("broken")
 	t.Run("writer", func(t *testing.T) {
+		b := b.in(t)
 		r, err := b.Exec(t.Context(), b.script("echo $$ > w; echo x; exec sleep 60"), driver.ExecIO{
 			Stdout: writerFunc(func([]byte) (int, error) { return 0, broken }),
 		})
@@ -242,6 +262,7 @@ func TestExecCallerLost(t *testing.T) {
 		}
 	})
 	t.Run("reader", func(t *testing.T) {
+		b := b.in(t)
 		_, err := b.Exec(t.Context(), b.script("echo $$ > r; exec sleep 60"), driver.ExecIO{
 			Stdin: readerFunc(func([]byte) (int, error) { return 0, broken }),
 		})

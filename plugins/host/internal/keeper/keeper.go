@@ -31,7 +31,7 @@ type Keeper struct {
 	pipe    *os.File
 	gone    chan struct{} // closed when process is reaped
 	leaders map[proc.ID]bool
-	started time.Time
+	killed  time.Time // when it last ended without being told to
 	failed  time.Time // when it last could not be started
 	closed  bool
 }
@@ -156,7 +156,7 @@ func (k *Keeper) spawnLocked() error {
 		write.Close()
 		return fmt.Errorf("start keeper: %w", err)
 	}
-	k.process, k.pipe, k.gone, k.started = process, write, make(chan struct{}), time.Now()
+	k.process, k.pipe, k.gone = process, write, make(chan struct{})
 	go k.wait(process, write, k.gone) // ends with the process, which ends with the pipe
 	return nil
 }
@@ -175,8 +175,10 @@ func (k *Keeper) wait(process *os.Process, pipe io.Closer, gone chan struct{}) {
 		return
 	}
 	slog.Warn("the keeper process was killed")
-	if time.Since(k.started) < restartPause { // no tight circle of restarts
-		k.failed = time.Now()
+	again := time.Since(k.killed) < restartPause
+	k.killed = time.Now()
+	if again { // no tight circle of restarts
+		k.failed = k.killed
 	} else if len(k.leaders) > 0 {
 		if err := k.startLocked(); err != nil {
 			slog.Warn("commands will outlive this driver if it is killed", "error", err)

@@ -47,7 +47,7 @@ const commandLimit = 120
 // joinArguments makes one short printable line of NUL-terminated arguments.
 func joinArguments(argv []byte) string {
 	line := strings.Join(strings.FieldsFunc(strings.ToValidUTF8(string(argv), "?"), func(r rune) bool {
-		return r == 0 || unicode.IsControl(r)
+		return unicode.IsControl(r) || unicode.IsSpace(r)
 	}), " ")
 	if len(line) <= commandLimit {
 		return line

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+
+	"golang.org/x/sys/unix"
 )
 
 func list() ([]Process, error) {
@@ -35,13 +37,15 @@ func list() ([]Process, error) {
 // Read is one process, a zombie too.
 func Read(pid int) (Process, error) { return read(pid, make([]byte, 1024)) }
 
+// read makes bare system calls: it runs once for each process of the machine,
+// often, and os.File costs more than the rest of it.
 func read(pid int, buf []byte) (Process, error) {
-	f, err := os.Open("/proc/" + strconv.Itoa(pid) + "/stat")
+	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/stat", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return Process{}, err
 	}
-	defer f.Close()
-	n, err := f.Read(buf)
+	n, err := unix.Read(fd, buf)
+	unix.Close(fd)
 	if err != nil {
 		return Process{}, err
 	}
@@ -57,19 +61,18 @@ func parseStat(pid int, line []byte) (Process, error) {
 	if end < 0 {
 		return Process{}, errStat
 	}
-	fields := bytes.Fields(line[end+1:])
 	const state, parent, group, session, start = 0, 1, 2, 3, 19
-	if len(fields) <= start {
+	fields := bytes.SplitN(bytes.TrimLeft(line[end+1:], " "), []byte(" "), start+2)
+	if len(fields) <= start || len(fields[state]) == 0 {
 		return Process{}, errStat
 	}
 	p := Process{ID: ID{PID: pid}}
-	var err error
-	for field, to := range map[int]*int{parent: &p.Parent, group: &p.Group, session: &p.Session} {
-		if *to, err = strconv.Atoi(string(fields[field])); err != nil {
-			return Process{}, errStat
-		}
-	}
-	if p.Start, err = strconv.ParseUint(string(fields[start]), 10, 64); err != nil {
+	var errs [4]error
+	p.Parent, errs[0] = strconv.Atoi(string(fields[parent]))
+	p.Group, errs[1] = strconv.Atoi(string(fields[group]))
+	p.Session, errs[2] = strconv.Atoi(string(fields[session]))
+	p.Start, errs[3] = strconv.ParseUint(string(fields[start]), 10, 64)
+	if errs != [4]error{} {
 		return Process{}, errStat
 	}
 	switch fields[state][0] {
