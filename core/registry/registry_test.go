@@ -71,7 +71,10 @@ func TestB2MisbehaversDoNotStopTheOthers(t *testing.T) {
 			}
 		})
 	}
-	if e := entry(t, r, "wants-99"); e.State != registry.StateUnusable || e.PID != 0 || e.Usable() {
+	if e := entry(t, r, "no-health"); e.State != registry.StateRunning || e.Usable() || e.Health.Message == "" || len(e.Health.Remedies) == 0 {
+		t.Errorf("%+v", e)
+	}
+	if e := entry(t, r, "wants-99"); e.State != registry.StateUnusable || e.PID != 0 || e.Usable() || e.Handshake.Info.Version != "1.2.3" {
 		t.Errorf("%+v", e)
 	}
 	if e := entry(t, r, "good"); e.State != registry.StateRunning || e.PID == 0 || !e.Usable() || e.Handshake.Info.Version != "1.2.3" {
@@ -95,7 +98,7 @@ func TestWedgedDriverDelaysNobody(t *testing.T) {
 	if offers[0].Name != "good" || offers[0].Problem != nil || offers[1].Problem == nil || offers[1].Problem.Reason != driver.Timeout {
 		t.Errorf("%+v", offers)
 	}
-	if e := entry(t, r, "hang"); e.State != registry.StateStarting {
+	if e := entry(t, r, "hang"); e.State != registry.StateStarting || e.Problem == nil || !strings.Contains(e.Problem.Message, "has not answered yet") || len(e.Problem.Remedies) == 0 {
 		t.Errorf("%+v", e)
 	}
 	if _, ok := r.Started("hang"); ok {

@@ -40,6 +40,10 @@ func (s *supervisor) launch(ctx context.Context) (*launch.Process, *driver.Error
 	if err != nil {
 		return nil, s.named(err)
 	}
+	handshake := cleanHandshake(p.Handshake())
+	s.mu.Lock()
+	s.handshake = &handshake // shown even if there is no agreement
+	s.mu.Unlock()
 	if err := s.agree(ctx, p); err != nil {
 		_ = p.Close(context.WithoutCancel(ctx))
 		return nil, s.named(err)

@@ -54,6 +54,7 @@ type supervisor struct {
 // attempt is one start, after a delay that a caller in need can cut short.
 type attempt struct {
 	restart bool
+	since   time.Time // the process was launched; zero before
 	hurry   chan struct{}
 	hurried bool
 	done    chan struct{}
@@ -159,6 +160,9 @@ func (s *supervisor) run(a *attempt, delay time.Duration) {
 	var p *launch.Process
 	err := errClosed()
 	if ctx.Err() == nil {
+		s.mu.Lock()
+		a.since = time.Now()
+		s.mu.Unlock()
 		p, err = s.launch(ctx)
 	}
 	if late := s.finish(a, p, err); late != nil {
@@ -183,13 +187,12 @@ func (s *supervisor) finish(a *attempt, p *launch.Process, err *driver.Error) (l
 		s.failed(a, now)
 		return nil
 	}
-	handshake := cleanHandshake(p.Handshake())
-	s.process, s.started, s.handshake, s.problem, s.failures = p, now, &handshake, nil, 0
-	s.health, s.reported = driver.Health{}, make(chan struct{})
+	s.process, s.started, s.problem, s.failures = p, now, nil, 0
+	s.health, s.reported = unreported, make(chan struct{})
 	if a.restart {
 		s.restarts++
 	}
-	s.notify(event.DriverStarted, fmt.Sprintf("version %s, process %d", handshake.Info.Version, p.PID()))
+	s.notify(event.DriverStarted, fmt.Sprintf("version %s, process %d", s.handshake.Info.Version, p.PID()))
 	s.registry.running.Go(func() { s.watch(p) })
 	return nil
 }
@@ -337,6 +340,9 @@ func (s *supervisor) entry() Entry {
 		e.State = StateCrashed
 	case s.attempt != nil:
 		e.State = StateStarting
+		if waited := time.Since(s.attempt.since); e.Problem == nil && !s.attempt.since.IsZero() && waited >= s.registry.config.HealthWait {
+			e.Problem = s.slowStart(waited)
+		}
 	case s.problem != nil:
 		e.State = StateUnusable
 	default:
@@ -357,7 +363,7 @@ func (s *supervisor) offer(ctx context.Context) negotiate.Offer {
 		select {
 		case <-reported:
 		case <-ctx.Done():
-			err = driver.Errorf(driver.Timeout, "it has not told its health yet").Remedy("try again in a moment")
+			err = driver.Errorf(unreported.Reason, "%s", unreported.Message).Remedy("try again in a moment")
 		}
 	}
 	s.mu.Lock()
@@ -379,6 +385,19 @@ func (s *supervisor) known() negotiate.Offer {
 		o.Info, o.Capabilities = s.handshake.Info, s.handshake.Capabilities
 	}
 	return o
+}
+
+// unreported is the health of a driver that has not told it yet.
+var unreported = driver.Health{
+	State: driver.HealthUnknown, Reason: driver.Timeout, Message: "it has not told its health yet",
+	Remedies: []driver.Remedy{{Text: "try again in a moment"}},
+}
+
+// slowStart is the problem of a driver that takes long to start.
+func (s *supervisor) slowStart(waited time.Duration) *driver.Error {
+	e := driver.Errorf(driver.Timeout, "it was started %s ago and has not answered yet", waited.Round(time.Second))
+	e.Driver, e.Retryable = s.name, true
+	return e.Remedy("try again in a moment").Remedy("run it by hand to see what it waits for", append([]string{s.binary.path}, s.binary.args...)...)
 }
 
 func exited(p *launch.Process) bool {
