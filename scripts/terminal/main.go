@@ -10,7 +10,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
+	"regexp"
 	"time"
 
 	"github.com/creack/pty"
@@ -24,6 +24,9 @@ const (
 	// patience bounds everything.
 	patience = time.Minute
 )
+
+// control is what a terminal would obey instead of showing it.
+var control = regexp.MustCompile("\r|\x1b\\[[0-9;?]*[a-zA-Z]|\x1b\\][^\a]*\a")
 
 func main() {
 	if len(os.Args) < 3 {
@@ -71,7 +74,7 @@ func run(line string, command []string) (int, error) {
 			if !open {
 				return exitCode(ctx, cmd.Wait())
 			}
-			fmt.Print(strings.ReplaceAll(text, "\r", ""))
+			fmt.Print(control.ReplaceAllString(text, ""))
 			if !sent {
 				typed.Reset(quiet)
 			}
