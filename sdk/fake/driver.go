@@ -3,6 +3,7 @@ package fake
 import (
 	"cmp"
 	"context"
+	"reflect"
 	"runtime"
 	"slices"
 	"sync"
@@ -47,9 +48,15 @@ type Driver struct {
 	made      int  // counts instances and addresses
 }
 
-// New makes a Driver. A script that does not pass its checks is an empty one;
+// New makes a Driver. Faults of the script count for what they change in it and
+// in commands; all of them do in a process (Main). A script that does not pass its checks is an empty one;
 // check it with ParseScript.
 func New(script Script) *Driver {
+	for _, name := range script.Faults {
+		if f, ok := FaultNamed(name); ok && f.script != nil {
+			f.script(&script)
+		}
+	}
 	d := &Driver{
 		info: driver.Info{
 			Name:           cmp.Or(script.Name, "fake"),
@@ -216,10 +223,11 @@ func (d *Driver) Close() {
 // crash ends the process without a last word; in a test's own process the
 // driver only acts dead.
 func (d *Driver) crash() {
+	d.dead.Store(true)
 	if d.kill != nil {
 		d.kill()
 	}
-	d.Close()
+	go d.Close() // it waits for the command that crashed us, too
 }
 
 // crashSoon leaves a moment for the reply to go out.
@@ -290,3 +298,5 @@ var (
 	_ driver.EventWatcher    = (*Driver)(nil)
 	_ driver.ListenerWatcher = (*Driver)(nil)
 )
+
+func sameScript(a, b Script) bool { return reflect.DeepEqual(a, b) }

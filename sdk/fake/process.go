@@ -42,12 +42,6 @@ func (sb *sandbox) spawn(x *execution, parent *process, line string, run func(*p
 		exec: x, line: line, ctx: ctx, die: die,
 		dead: make(chan struct{}), interrupted: make(chan struct{}), traps: map[string]string{},
 	}
-	sb.mu.Lock()
-	sb.lastPID++
-	p.pid = 1 + sb.lastPID
-	p.group = p.pid
-	sb.procs[p.pid] = p
-	sb.mu.Unlock()
 	if parent != nil {
 		parent.mu.Lock()
 		p.group = parent.group
@@ -58,6 +52,14 @@ func (sb *sandbox) spawn(x *execution, parent *process, line string, run func(*p
 		}
 		parent.mu.Unlock()
 	}
+	sb.mu.Lock()
+	sb.lastPID++
+	p.pid = 1 + sb.lastPID // 1 is the sandbox's main process
+	if parent == nil {
+		p.group = p.pid
+	}
+	sb.procs[p.pid] = p
+	sb.mu.Unlock()
 	x.out.hold()
 	x.errs.hold()
 	sb.finished.Go(func() {
@@ -147,10 +149,7 @@ func (sb *sandbox) process(pid int64) (*process, bool) {
 // signalGroup sends a signal to every process of a group.
 func (sb *sandbox) signalGroup(group int64, name string) {
 	for _, p := range sb.table(nil) {
-		p.mu.Lock()
-		in := p.group == group
-		p.mu.Unlock()
-		if in {
+		if p.groupNow() == group {
 			p.signal(name)
 		}
 	}
@@ -194,10 +193,9 @@ func (sb *sandbox) end(grace time.Duration) {
 
 // listen takes a port for a process.
 func (sb *sandbox) listen(p *process, address string, port uint16) error {
-	for _, l := range sb.listeners() {
-		if l.Port == port {
-			return fmt.Errorf("port %d is in use", port)
-		}
+	inUse := slices.ContainsFunc(sb.listeners(), func(l driver.Listener) bool { return l.Port == port })
+	if inUse || sb.d.neighbours(sb, port) {
+		return fmt.Errorf("port %d is in use", port)
 	}
 	p.mu.Lock()
 	p.listener = &driver.Listener{Address: address, Port: port, PID: p.pid, Command: p.line, ExecID: p.exec.spec.ExecID}
@@ -220,4 +218,10 @@ func (sb *sandbox) listeners() []driver.Listener {
 		return cmp.Or(cmp.Compare(a.Port, b.Port), cmp.Compare(a.Address, b.Address))
 	})
 	return out
+}
+
+func (p *process) groupNow() int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.group
 }

@@ -20,7 +20,7 @@ import (
 type sandbox struct {
 	d     *Driver
 	files *files
-	ops   sync.Mutex // one Start or Stop at a time
+	ops   chan struct{} // one Start or Stop at a time
 
 	mu        sync.Mutex
 	spec      driver.SandboxSpec
@@ -52,7 +52,7 @@ func (d *Driver) Create(ctx context.Context, spec driver.SandboxSpec) (driver.Sa
 		return s.sandbox(sb.describe()), nil
 	}
 	d.made++
-	sb := &sandbox{d: d, spec: spec, procs: map[int64]*process{}}
+	sb := &sandbox{d: d, spec: spec, procs: map[int64]*process{}, ops: make(chan struct{}, 1)}
 	sb.view = d.firstView(spec, d.made)
 	sb.files = newFiles(sb.view.WorkspaceDir, spec.WorkspaceDir, spec.Mounts)
 	sb.files.limits(spec.Resources)
@@ -119,8 +119,12 @@ func (d *Driver) Start(ctx context.Context, id string) (driver.Sandbox, error) {
 	if err != nil {
 		return driver.Sandbox{}, err
 	}
-	sb.ops.Lock()
-	defer sb.ops.Unlock()
+	select {
+	case sb.ops <- struct{}{}:
+		defer func() { <-sb.ops }()
+	case <-ctx.Done():
+		return driver.Sandbox{}, context.Cause(ctx)
+	}
 	if sb.state() == driver.SandboxRunning {
 		return s.sandbox(sb.describe()), nil
 	}
@@ -161,8 +165,8 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 }
 
 func (sb *sandbox) stop(grace time.Duration) {
-	sb.ops.Lock()
-	defer sb.ops.Unlock()
+	sb.ops <- struct{}{}
+	defer func() { <-sb.ops }()
 	if sb.state() != driver.SandboxRunning {
 		return
 	}

@@ -148,7 +148,7 @@ func (s Script) check() error {
 		}
 	}
 	for i, name := range s.Faults {
-		if !slices.ContainsFunc(Faults, func(f Fault) bool { return f.Name == name }) {
+		if _, ok := FaultNamed(name); !ok {
 			return bad(fmt.Sprintf("faults[%d]", i), "no fault is called %q", name)
 		}
 	}

@@ -1,0 +1,71 @@
+package conformance_test
+
+import (
+	"bytes"
+	"cmp"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sero-labs/sero-runtime/sdk/conformance"
+)
+
+func TestMain(m *testing.M) {
+	conformance.HostMain()
+	goleak.VerifyTestMain(m)
+}
+
+// binaries are built once for all tests of this package, below a directory that
+// the last test to need it removes.
+var build = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "sero-conformance-")
+	if err != nil {
+		return "", err
+	}
+	_, file, _, _ := runtime.Caller(0)
+	cmd := exec.Command("go", "build", "-o", dir, "./cmd/sero-driver-fake") //nolint:noctx // go test has a timeout
+	cmd.Dir = filepath.Join(filepath.Dir(file), "..", "..")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", &os.PathError{Op: string(out), Path: dir, Err: err}
+	}
+	return dir, nil
+})
+
+func driverBinary(t *testing.T, name string) string {
+	t.Helper()
+	dir, err := build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filepath.Join(dir, "sero-driver-"+name)
+}
+
+// fakeConfig tests the fake with a script.
+func fakeConfig(t *testing.T, script string) conformance.Config {
+	t.Helper()
+	return conformance.Config{
+		Path:    driverBinary(t, "fake"),
+		Env:     []string{"SERO_FAKE_SCRIPT=" + script, "HOME=" + cmp.Or(os.Getenv("HOME"), "/"), "PATH=" + os.Getenv("PATH")},
+		Profile: conformance.Profile{PullImage: "sero-node:latest"},
+		Timeout: 20 * time.Second,
+	}
+}
+
+func TestFakeConforms(t *testing.T) {
+	report, err := conformance.Check(t.Context(), fakeConfig(t, ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if report.Verdict != conformance.Conformant {
+		var text bytes.Buffer
+		_ = report.WriteText(&text)
+		t.Errorf("%s: %s\n%s", report.Verdict, report.Why, text.String())
+	}
+}
