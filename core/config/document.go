@@ -40,8 +40,11 @@ type document struct {
 	text      []byte
 	root      hujson.Value
 	positions map[string]int // path such as "mounts[2].target" to offset
-	warnings  []Warning
+	warnings  []Warning // at most maxWarnings
 }
+
+// maxWarnings is enough for any file that a person wrote.
+const maxWarnings = 50
 
 var (
 	byteOrderMark    = []byte("\xef\xbb\xbf")
@@ -177,6 +180,9 @@ func (d *document) errorAt(path, format string, args ...any) *driver.Error {
 }
 
 func (d *document) warn(offset int, format string, args ...any) {
+	if len(d.warnings) >= maxWarnings {
+		return
+	}
 	line, column := d.place(offset)
 	d.warnings = append(d.warnings, Warning{File: d.file, Line: line, Column: column, Message: fmt.Sprintf(format, args...)})
 }

@@ -173,8 +173,8 @@ func (w *world) logs(key string) string {
 // becomes waits for a status.
 func (w *world) becomes(key string, status devserver.Status) devserver.Server {
 	w.t.Helper()
-	for range 600 {
-		if server := w.get(key); server.Status == status {
+	for range 3000 {
+		if server, err := w.Get(devserver.Ref{Key: key, WorkspaceID: "shop"}); err == nil && server.Status == status {
 			return server
 		}
 		time.Sleep(100 * time.Millisecond)

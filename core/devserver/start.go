@@ -197,8 +197,9 @@ func (s *Supervisor) checkPort(ctx context.Context, v *server, ws workspace.Work
 	for _, other := range s.servers {
 		shared := other.workspaceID == v.workspaceID || ws.Choice.HostMode && other.place.Choice.HostMode
 		if other != v && shared && other.live() && other.port == port {
-			err := errPortInUse(port, fmt.Sprintf("dev server %s of workspace %s", other.name, other.workspaceID)).
-				Remedy("stop it", "sero", "dev", "stop", "-w", other.workspaceID, other.name)
+			stop := driver.Remedy{Text: "stop it", Command: []string{"sero", "dev", "stop", "-w", other.workspaceID, other.name}}
+			err := errPortInUse(port, fmt.Sprintf("dev server %s of workspace %s", other.name, other.workspaceID))
+			err.Remedies = slices.Insert(err.Remedies, 0, stop)
 			s.mu.Unlock()
 			return err
 		}
