@@ -79,7 +79,7 @@ func TestB32Address(t *testing.T) {
 
 func TestB33FailedWithItsLastLines(t *testing.T) {
 	inBubble(t, host, func(w *world) {
-		got := w.start(w.spec("echo one; sleep 1; echo two >&2; exit 3"))
+		got := w.start(w.spec("echo one; sleep 1.03; echo two >&2; exit 3"))
 		if got.Status != devserver.StatusFailed || !slices.Equal(got.LogTail, []string{"one", "two"}) ||
 			got.StatusMessage != "the command exited with code 3 before it listened" || got.ID != "shop:workspace:root:0" {
 			w.t.Errorf("%+v", got)
