@@ -16,7 +16,9 @@ import (
 
 func pid(t *testing.T, d driver.Driver) int {
 	t.Helper()
-	sb, err := d.Get(t.Context(), "pid")
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Second, errors.New("the driver is not back"))
+	defer cancel()
+	sb, err := d.Get(ctx, "pid")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +31,10 @@ func pid(t *testing.T, d driver.Driver) int {
 
 func TestB8KilledDuringExec(t *testing.T) {
 	var events seen
-	r := open(t, registry.Config{Bundled: []registry.Bundled{bundled(t, "toy", "good"), bundled(t, "other", "good")}, OnEvent: events.add})
+	r := open(t, registry.Config{
+		Bundled: []registry.Bundled{bundled(t, "toy", "good"), bundled(t, "other", "good")}, OnEvent: events.add,
+		Policy: registry.Policy{MinDelay: time.Hour, MaxDelay: time.Hour}, // a call does not wait for it
+	})
 	d, other := get(t, r, "toy"), get(t, r, "other")
 	before, bystander := pid(t, d), pid(t, other)
 	_, err := d.Exec(t.Context(), driver.ExecSpec{SandboxID: "a", Argv: []string{"wait"}}, driver.ExecIO{Started: func(pid int64) {
@@ -152,9 +157,9 @@ func TestB8SetAsideAfterMissedDeadlines(t *testing.T) {
 func TestStopHasItsGrace(t *testing.T) {
 	r := open(t, registry.Config{
 		Bundled:   []registry.Bundled{bundled(t, "toy", "good")},
-		Deadlines: map[string]time.Duration{"StopSandbox": 10 * time.Second},
+		Deadlines: map[string]time.Duration{"StopSandbox": time.Second},
 	})
-	if err := get(t, r, "toy").Stop(t.Context(), "a", 50*time.Millisecond); err != nil {
+	if err := get(t, r, "toy").Stop(t.Context(), "a", 1200*time.Millisecond); err != nil {
 		t.Error(err)
 	}
 }
@@ -313,6 +318,19 @@ func TestCloseWhileStartingAndCrashed(t *testing.T) {
 	}
 	if err := r.Close(t.Context()); err != nil {
 		t.Error("twice: ", err)
+	}
+}
+
+func TestCloseAtAnyMoment(t *testing.T) {
+	for after := time.Duration(0); after < 80*time.Millisecond; after += 7 * time.Millisecond {
+		r := open(t, registry.Config{Bundled: []registry.Bundled{bundled(t, "toy", "good"), bundled(t, "two", "good")}})
+		var calls sync.WaitGroup
+		calls.Go(func() { r.Offers(t.Context()) })
+		time.Sleep(after)
+		if err := r.Close(t.Context()); err != nil {
+			t.Errorf("after %s: %v", after, err)
+		}
+		calls.Wait()
 	}
 }
 
