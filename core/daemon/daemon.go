@@ -87,6 +87,7 @@ func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc) error {
 	defer cutCalls(errAsked)
 	server := &http.Server{
 		Protocols:         protocols,
+		HTTP2:             &http.HTTP2Config{MaxReadFrameSize: 256 << 10},
 		ReadHeaderTimeout: 10 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return calls },
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),

@@ -105,6 +105,8 @@ func Start(ctx context.Context, c Config) (*Process, error) {
 		GRPCDialOptions: []grpc.DialOption{
 			grpc.WithTransportCredentials(plug.PeerCredentials(r.ownPeer)),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage)),
+			grpc.WithInitialWindowSize(wire.StreamWindow), grpc.WithInitialConnWindowSize(wire.ConnWindow),
+			grpc.WithReadBufferSize(wire.SocketBuffer), grpc.WithWriteBufferSize(wire.SocketBuffer),
 		},
 	})
 	p := &Process{run: r, client: client, log: c.Log}

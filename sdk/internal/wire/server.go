@@ -55,6 +55,8 @@ func Options(d driver.Driver, unary grpc.UnaryServerInterceptor, stream grpc.Str
 	}
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(MaxMessage),
+		grpc.InitialWindowSize(StreamWindow), grpc.InitialConnWindowSize(ConnWindow),
+		grpc.ReadBufferSize(SocketBuffer), grpc.WriteBufferSize(SocketBuffer),
 		grpc.ChainUnaryInterceptor(unaries...),
 		grpc.ChainStreamInterceptor(streams...),
 	}
@@ -63,6 +65,14 @@ func Options(d driver.Driver, unary grpc.UnaryServerInterceptor, stream grpc.Str
 // MaxMessage is the largest message either side takes, in bytes. Streams keep
 // their frames far below; a sandbox list may be long.
 const MaxMessage = 16 << 20
+
+// How much a stream and a connection may have on the way, and what one system
+// call moves, in bytes: gRPC's defaults are for a network, this is one machine.
+const (
+	StreamWindow = 1 << 20
+	ConnWindow   = 8 << 20
+	SocketBuffer = 256 << 10
+)
 
 // allowed refuses a call to our service that the driver lacks the capability
 // for. go-plugin's own services pass.
