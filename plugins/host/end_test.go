@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -39,13 +40,7 @@ func (b *box) family(ctx context.Context, spread string, spec driver.ExecSpec, s
 	_, done := b.background(ctx, spec, stdio)
 	var pids []int
 	eventually(b.t, "the family", func() bool {
-		pids = nil
-		data, _ := os.ReadFile(file)
-		for _, f := range strings.Fields(string(data)) {
-			var pid int
-			_, _ = fmt.Sscan(f, &pid)
-			pids = append(pids, pid)
-		}
+		pids = numbers(file)
 		return len(pids) == n+1
 	})
 	return pids, done
@@ -206,15 +201,9 @@ func TestB43StopEndsWhatWasLeftBehind(t *testing.T) {
 			n := strings.Count(spread, ">> pids")
 			b.must(b.spec("bash", "-c", "exec </dev/null >/dev/null 2>&1\n"+spread+
 				fmt.Sprintf("\nwhile [ \"$(cat pids 2>/dev/null | wc -l)\" -lt %d ]; do sleep 0.01; done", n)), nil)
-			data, err := os.ReadFile(b.dir + "/pids")
-			if err != nil {
-				t.Fatal(err)
-			}
-			var pids []int
-			for _, f := range strings.Fields(string(data)) {
-				var pid int
-				_, _ = fmt.Sscan(f, &pid)
-				pids = append(pids, pid)
+			pids := numbers(b.dir + "/pids")
+			if len(pids) != n {
+				t.Fatalf("got %v", pids)
 			}
 			if err := b.Stop(t.Context(), b.id, 200*time.Millisecond); err != nil {
 				t.Fatal(err)
@@ -234,7 +223,7 @@ func TestB43ShutdownEndsEverything(t *testing.T) {
 		pids = append(pids, more...)
 	}
 	// As sdk/serve calls it when the core has vanished.
-	ctx, cancel := context.WithTimeoutCause(context.Background(), 1500*time.Millisecond, errors.New("too slow"))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 1500*time.Millisecond, errors.New("too slow"))
 	defer cancel()
 	if err := b.Shutdown(ctx); err != nil {
 		t.Fatal(err)
@@ -254,18 +243,11 @@ func TestOrphansAreReaped(t *testing.T) {
 	b := newBox(t)
 	_, done := b.background(t.Context(), b.script("for i in 1 2 3; do (sh -c 'echo $$ >> pids; exec sleep 0.1' &); done; echo go > ready; sleep 300"), driver.ExecIO{})
 	eventually(t, "orphans gone", func() bool {
-		data, err := os.ReadFile(b.dir + "/pids")
-		if err != nil || strings.Count(string(data), "\n") != 3 {
-			return false
-		}
-		for _, f := range strings.Fields(string(data)) {
-			var pid int
-			_, _ = fmt.Sscan(f, &pid)
-			if _, err := proc.Read(pid); err == nil { // alive or a zombie
-				return false
-			}
-		}
-		return true
+		pids := numbers(b.dir + "/pids")
+		return len(pids) == 3 && !slices.ContainsFunc(pids, func(pid int) bool {
+			_, err := proc.Read(pid)
+			return err == nil // alive or a zombie
+		})
 	})
 	if err := b.Stop(t.Context(), b.id, 0); err != nil {
 		t.Fatal(err)

@@ -72,7 +72,7 @@ func TestListeners(t *testing.T) {
 		t.Fatal(err)
 	}
 	// Somebody else's, this process's own.
-	foreign, err := net.Listen("tcp", "127.0.0.1:0")
+	foreign, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestListeners(t *testing.T) {
 			_, _ = fmt.Sscan(f, &port)
 			ports = append(ports, port)
 		}
-		return ports, func() { stop.Close(); b.wait(done) }
+		return ports, func() { _ = stop.Close(); b.wait(done) }
 	}
 	one, endOne := server("one", "", "127.0.0.1")
 	set := o.want(t, fmt.Sprintf("127.0.0.1 %d one", one[0]))

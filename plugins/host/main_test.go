@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/sero-labs/sero-runtime/plugins/host/internal/keeper"
 	"github.com/sero-labs/sero-runtime/plugins/host/internal/proc"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -23,7 +25,7 @@ const patience = 30 * time.Second
 
 func TestMain(m *testing.M) {
 	if script := os.Getenv(driverProcessEnv); script != "" {
-		os.Exit(driverProcess(script))
+		os.Exit(driverProcess(script)) //nolint:forbidigo // this is a driver process
 	}
 	code := m.Run()
 	if code == 0 {
@@ -32,7 +34,7 @@ func TestMain(m *testing.M) {
 			code = 1
 		}
 	}
-	os.Exit(code)
+	os.Exit(code) //nolint:forbidigo // a test's main function
 }
 
 // made are the marker prefixes of all drivers that tests made.
@@ -67,11 +69,13 @@ type box struct {
 func newDriver(t *testing.T) *Driver {
 	t.Helper()
 	d := New()
+	// A keeper with the race detector would take a second to exit.
+	d.processes.keeper = keeper.New(d.processes.prefix, append(d.inherited, "GORACE=atexit_sleep_ms=0"))
 	made.Lock()
 	made.prefixes = append(made.prefixes, d.processes.prefix)
 	made.Unlock()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeoutCause(context.Background(), patience, errors.New("shutdown hangs"))
+		ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(t.Context()), patience, errors.New("shutdown hangs"))
 		defer cancel()
 		if err := d.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)
@@ -192,6 +196,18 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("not in time: %s", what)
 		}
 	}
+}
+
+// numbers reads the process numbers in a file, as many as there are by now.
+func numbers(path string) []int {
+	data, _ := os.ReadFile(path)
+	var pids []int
+	for f := range strings.FieldsSeq(string(data)) {
+		if pid, err := strconv.Atoi(f); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 func alive(pid int) bool {

@@ -181,7 +181,7 @@ func (o *output) done() { o.deliver.Do(func() { close(o.delivered) }) }
 
 // unread is how many bytes wait in the pipe.
 func (o *output) unread() (n int) {
-	control(o.file, func(fd int) (err error) {
+	_ = control(o.file, func(fd int) (err error) { // fails when the file is closed
 		n, err = unix.IoctlGetInt(fd, unreadBytes)
 		return err
 	})

@@ -160,7 +160,7 @@ func TestTerminal(t *testing.T) {
 		resize := make(chan driver.TerminalSize)
 		out := newLines()
 		ended, end := io.Pipe()
-		defer end.Close()
+		defer func() { _ = end.Close() }()
 		_, done := b.background(t.Context(), terminal("/bin/sh", "-c",
 			`trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.05; done`),
 			driver.ExecIO{Stdin: ended, Stdout: out, Resize: resize})
@@ -174,7 +174,7 @@ func TestTerminal(t *testing.T) {
 		signals := make(chan string)
 		out := newLines()
 		ended, end := io.Pipe()
-		defer end.Close()
+		defer func() { _ = end.Close() }()
 		// With job control the sleep is a group of its own, in the foreground.
 		_, done := b.background(t.Context(), terminal("bash", "-ic", "echo ready; sleep 60; echo status $?; exit 5"),
 			driver.ExecIO{Stdin: ended, Stdout: out, Signals: signals})
@@ -189,7 +189,7 @@ func TestTerminal(t *testing.T) {
 	t.Run("interrupt key", func(t *testing.T) {
 		b := b.in(t)
 		read, write := io.Pipe()
-		defer write.Close()
+		defer func() { _ = write.Close() }()
 		out := newLines()
 		_, done := b.background(t.Context(), terminal("/bin/sh", "-c", "trap 'exit 6' INT; echo ready; while :; do sleep 0.05; done"),
 			driver.ExecIO{Stdin: read, Stdout: out})
@@ -309,7 +309,7 @@ func BenchmarkSurvey(bm *testing.B) {
 
 func benchDriver(bm *testing.B) (*Driver, string) {
 	d := New()
-	bm.Cleanup(func() { _ = d.Shutdown(context.Background()) })
+	bm.Cleanup(func() { _ = d.Shutdown(context.WithoutCancel(bm.Context())) })
 	spec := driver.SandboxSpec{ID: "bench", WorkspaceDir: bm.TempDir()}
 	if _, err := d.Create(bm.Context(), spec); err != nil {
 		bm.Fatal(err)

@@ -34,9 +34,9 @@ func hideDescriptors() {
 const pipeSize = 256 << 10
 
 func enlargePipe(f *os.File) {
-	control(f, func(fd int) error {
+	_ = control(f, func(fd int) error { // not needed, only faster
 		_, err := unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, pipeSize)
-		return err // not needed, only faster
+		return err
 	})
 }
 

@@ -45,7 +45,7 @@ func read(pid int, buf []byte) (Process, error) {
 		return Process{}, err
 	}
 	n, err := unix.Read(fd, buf)
-	unix.Close(fd)
+	_ = unix.Close(fd)
 	if err != nil {
 		return Process{}, err
 	}

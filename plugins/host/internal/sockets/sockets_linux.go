@@ -2,6 +2,7 @@ package sockets
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -33,7 +34,7 @@ type endpoint struct {
 
 func (f *finder) close() {
 	if f.open {
-		unix.Close(f.fd)
+		_ = unix.Close(f.fd)
 		f.open = false
 	}
 }
@@ -128,7 +129,7 @@ func (f *finder) connect() error {
 	}
 	timeout := unix.NsecToTimeval(int64(lookTimeout))
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return fmt.Errorf("list listening sockets: %w", err)
 	}
 	f.fd, f.open = fd, true
@@ -151,7 +152,7 @@ func (f *finder) dumpFamily(family byte, found map[uint64]endpoint) error {
 	buf := make([]byte, 32<<10)
 	for {
 		n, _, err := unix.Recvfrom(f.fd, buf, 0)
-		if err == unix.EINTR {
+		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {

@@ -40,7 +40,7 @@ func TestFind(t *testing.T) {
 	}
 	for _, address := range []string{"127.0.0.1:0", "[::1]:0", "[::]:0"} {
 		t.Run(address, func(t *testing.T) {
-			l, err := net.Listen("tcp", address)
+			l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", address)
 			if err != nil {
 				t.Skip(err)
 			}
@@ -61,7 +61,7 @@ func TestFind(t *testing.T) {
 				t.Error(diff)
 			}
 			// A connection is not a listener.
-			c, err := net.Dial("tcp", l.Addr().String())
+			c, err := new(net.Dialer).DialContext(t.Context(), "tcp", l.Addr().String())
 			if err != nil {
 				t.Fatal(err)
 			}
