@@ -40,7 +40,7 @@ type document struct {
 	text      []byte
 	root      hujson.Value
 	positions map[string]int // path such as "mounts[2].target" to offset
-	warnings  []Warning // at most maxWarnings
+	warnings  []Warning      // at most maxWarnings
 }
 
 // maxWarnings is enough for any file that a person wrote.

@@ -79,7 +79,7 @@ func (w *world) Choose(context.Context, negotiate.Request) (negotiate.Choice, er
 	return negotiate.Choice{Desired: "auto", Actual: "box", Reason: "the only one", HostMode: w.host}, nil
 }
 
-// The Runner of the Supervisor: the Manager, with the script that signals what
+// The Runner of the Supervisor: the Manager, with the script that ends what
 // was left behind done in the fake's own words.
 func (w *world) Up(ctx context.Context, o workspace.UpOptions, report func(driver.Progress)) (workspace.Workspace, error) {
 	return w.manager.Up(ctx, o, report)
@@ -94,7 +94,7 @@ func (w *world) Exec(ctx context.Context, o workspace.ExecOptions, stdio driver.
 ) (workspace.ExecResult, error) {
 	w.mu.Lock()
 	if i := slices.Index(o.Argv, "sero-stop"); i > 0 {
-		o.Argv = []string{"kill", "-" + o.Argv[i+1], o.Argv[i+2]}
+		o.Argv = []string{"kill", "-KILL", o.Argv[i+1]}
 		w.kills = append(w.kills, strings.Join(o.Argv, " "))
 	} else {
 		w.execs++

@@ -101,11 +101,12 @@ func (s *Supervisor) stop(ctx context.Context, v *server) error {
 		return nil
 	}
 	r.stopping = true
+	left := r.ended // so what listens was left behind, and nothing else will end it
 	s.mu.Unlock()
 
 	err := s.endCommand(ctx, v, r)
 	if err == nil {
-		err = s.freePort(ctx, v)
+		err = s.freePort(ctx, v, left)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,18 +143,18 @@ func (s *Supervisor) endCommand(ctx context.Context, v *server, r *run) error {
 
 // freePort waits until no process of a server's command listens, and ends those
 // that the command left behind.
-func (s *Supervisor) freePort(ctx context.Context, v *server) error {
-	for _, signal := range []string{"", "TERM", "KILL"} {
-		limit := freeLimit
-		if signal != "" {
-			s.signalListeners(ctx, v, signal)
-			if signal == "TERM" {
-				limit = s.grace
-			}
-		}
-		if s.waitFree(ctx, v, limit) {
+func (s *Supervisor) freePort(ctx context.Context, v *server, left bool) error {
+	if left {
+		s.endListeners(ctx, v)
+	}
+	for range 3 {
+		if s.waitFree(ctx, v, freeLimit) {
 			return nil
 		}
+		s.endListeners(ctx, v)
+	}
+	if s.waitFree(ctx, v, freeLimit) {
+		return nil
 	}
 	return driver.Errorf(driver.Timeout, "dev server %s still listens after it was killed", v.name).About(v.name).
 		Remedy("stop the workspace", "sero", "stop", "-w", v.workspaceID)
@@ -181,14 +182,22 @@ func (s *Supervisor) waitFree(ctx context.Context, v *server, limit time.Duratio
 	}
 }
 
-// killScript sends a signal to the process group of a pid, in the sandbox. It
-// never signals group 0 or 1, nor a group that it cannot tell.
-const killScript = `g=$(ps -o pgid= -p "$2" 2>/dev/null | tr -d ' ')
-case "$g" in ''|0|1) kill -s "$1" "$2" ;; *) kill -s "$1" -- "-$g" ;; esac`
+// endScript ends the process group of a pid, in the sandbox: SIGTERM, and
+// SIGKILL for what is left after so many tenths of a second. It never signals
+// group 0 or 1; where the group cannot be told, it ends the process alone.
+const endScript = `g=$(ps -o pgid= -p "$1" 2>/dev/null | tr -d ' ')
+case "$g" in ''|0|1) t=$1 ;; *) t=-$g ;; esac
+kill -s TERM -- "$t" || exit 0
+n=$2
+while kill -s 0 -- "$t" 2>/dev/null; do
+	[ "$n" -gt 0 ] || { kill -s KILL -- "$t"; exit 0; }
+	n=$((n - 1))
+	sleep 0.1
+done`
 
-// signalListeners signals the processes that a command left behind and that
-// listen: those the driver names as its descendants, and no others.
-func (s *Supervisor) signalListeners(ctx context.Context, v *server, signal string) {
+// endListeners ends the processes that a command left behind and that listen:
+// those that the driver names as its descendants, and no others.
+func (s *Supervisor) endListeners(ctx context.Context, v *server) {
 	s.mu.Lock()
 	var pids []int64
 	for _, l := range s.own(v) {
@@ -198,14 +207,17 @@ func (s *Supervisor) signalListeners(ctx context.Context, v *server, signal stri
 	}
 	s.mu.Unlock()
 	for _, pid := range pids {
-		bounded, cancel := context.WithTimeoutCause(ctx, 5*time.Second, errors.New("kill does not return"))
+		bounded, cancel := context.WithTimeoutCause(ctx, s.grace+10*time.Second, errors.New("kill does not return"))
 		_, err := s.runner.Exec(bounded, workspace.ExecOptions{
-			Ref:  workspace.Ref{ID: v.workspaceID},
-			Argv: []string{"sh", "-c", killScript, "sero-stop", signal, strconv.FormatInt(pid, 10)},
+			Ref: workspace.Ref{ID: v.workspaceID},
+			Argv: []string{
+				"sh", "-c", endScript, "sero-stop", strconv.FormatInt(pid, 10),
+				strconv.FormatInt(int64(s.grace/(100*time.Millisecond)), 10),
+			},
 		}, driver.ExecIO{}, nil, nil)
 		cancel()
 		if err != nil {
-			s.log.Warn("a process that a dev server left behind cannot be signalled", "server", v.id(), "pid", pid, "error", err)
+			s.log.Warn("a process that a dev server left behind cannot be ended", "server", v.name, "pid", pid, "error", err)
 		}
 	}
 }

@@ -39,7 +39,7 @@ func ValidateID(id string) error {
 		shown(id), MaxID).About(shown(id))
 	err.Field = "id"
 	if better := IDFromName(id); better != fallbackID {
-		err.Remedy("use an id such as " + better)
+		err = err.Remedy("use an id such as " + better)
 	}
 	return err.Remedy("leave the id out to have one made from the directory's name")
 }
