@@ -340,7 +340,7 @@ func (s *supervisor) entry() Entry {
 		e.State = StateCrashed
 	case s.attempt != nil:
 		e.State = StateStarting
-		if waited := time.Since(s.attempt.since); e.Problem == nil && !s.attempt.since.IsZero() && waited >= s.registry.config.HealthWait {
+		if waited := time.Since(s.attempt.since); e.Problem == nil && !s.attempt.since.IsZero() && waited >= s.registry.config.HealthWait/2 {
 			e.Problem = s.slowStart(waited)
 		}
 	case s.problem != nil:
