@@ -61,7 +61,7 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer func() { _ = held.Close() }() // the file stays
-	if err := sweep(c.RunDir); err != nil {
+	if err := removeSocket(c.RunDir); err != nil {
 		return driver.Errorf(driver.Internal, "the run directory cannot be cleaned: %w", err).About(c.RunDir)
 	}
 	ctx, end := context.WithCancelCause(ctx)

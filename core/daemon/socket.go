@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"path/filepath"
 
 	"github.com/gofrs/flock"
 
@@ -30,11 +29,9 @@ func lock(run string) (*flock.Flock, error) {
 	return l, nil
 }
 
-// sweep removes what a daemon that was killed left in the run directory. Only
-// the holder of the lock may.
-func sweep(run string) error {
-	return errors.Join(os.RemoveAll(filepath.Join(run, "d")), os.RemoveAll(paths.Socket(run)))
-}
+// removeSocket takes away what a daemon that was killed left. Only the holder of
+// the lock may. The registry does the same for drivers' sockets.
+func removeSocket(run string) error { return os.RemoveAll(paths.Socket(run)) }
 
 // listen opens the socket. It is private twice: by its mode and directory, and
 // by refusing every other user's process.

@@ -57,7 +57,7 @@ func requestFor(wish string, file config.Workspace, machine config.Machine) (req
 	case wishHost:
 		request.Mode, request.Driver, request.FallbackHost = config.ModeHost, "", true
 	default:
-		request.Mode, request.Driver, request.FallbackHost = config.ModeRequire, wish, false
+		request.Mode, request.Driver, request.FallbackHost = config.ModeAuto, wish, false // named: it or an error
 	}
 	if request.Mode == "" {
 		request.Mode = config.ModeAuto

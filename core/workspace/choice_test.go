@@ -32,7 +32,7 @@ func TestB4RequestFollowsPersonFileMachine(t *testing.T) {
 		"file's driver":                      {file: `{"driver": "box", "fallback": "host"}`, want: negotiate.Request{Mode: "auto", Driver: "box", FallbackHost: true}},
 		"driver host":                        {file: `{"driver": "host"}`, want: negotiate.Request{Mode: "host"}},
 		"needs":                              {file: `{"image": "x", "resources": {"cpus": 1}}`, want: negotiate.Request{Mode: "auto", NeedsIsolation: []string{"image", "resources"}}},
-		"wish over all":                      {wish: "box", file: `{"mode": "host"}`, want: negotiate.Request{Mode: "require", Driver: "box"}},
+		"wish over all":                      {wish: "box", file: `{"mode": "host"}`, want: negotiate.Request{Mode: "auto", Driver: "box"}},
 		"wish auto":                          {wish: "auto", file: `{"mode": "host"}`, want: negotiate.Request{Mode: "auto"}},
 		"wish host":                          {wish: "host", file: `{"image": "x"}`, machine: require, want: negotiate.Request{Mode: "host", FallbackHost: true, NeedsIsolation: []string{"image"}}},
 		"file never weakens the machine":     {file: `{"mode": "host"}`, machine: require, want: negotiate.Request{Mode: "require"}},

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -99,7 +100,7 @@ func Start(ctx context.Context, c Config) (*Process, error) {
 		StartTimeout:     c.StartTimeout + time.Minute, // connect has the deadline
 		Stderr:           nil,                          // read by run, never by go-plugin
 		SyncStdout:       r.noise("stdout"),
-		SyncStderr:       r.noise("stderr"),
+		SyncStderr:       io.MultiWriter(&r.tail, r.noise("stderr")),
 		Logger:           hclog.NewNullLogger(),
 		UnixSocketConfig: &plugin.UnixSocketConfig{TempDir: filepath.Join(c.RunDir, "d")},
 		GRPCDialOptions: []grpc.DialOption{

@@ -94,6 +94,10 @@ func (toy) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.ExecIO) 
 		return driver.ExitStatus{}, nil
 	case "panic":
 		panic("the toy broke")
+	case "give-up":
+		fmt.Fprintln(os.Stderr, "out of ideas")
+		time.Sleep(100 * time.Millisecond) // go-plugin copies what goes to os.Stderr
+		os.Exit(9)                         //nolint:forbidigo // this is a driver process
 	case "wait": // ignores its input
 		select {
 		case name := <-stdio.Signals:
@@ -285,3 +289,16 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// A Go driver's plain writes to os.Stderr travel another way than its panics.
+func TestB8LastWordsOnStderr(t *testing.T) {
+	p := mustStart(t, "good")
+	_, err := p.Exec(t.Context(), driver.ExecSpec{Argv: []string{"give-up"}}, driver.ExecIO{})
+	if driver.ReasonOf(err) != driver.DriverCrashed {
+		t.Fatal(err)
+	}
+	<-p.Exited()
+	if !strings.Contains(p.Err().Error(), "out of ideas") {
+		t.Errorf("last words: %v", p.Err())
+	}
+}
