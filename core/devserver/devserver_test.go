@@ -60,7 +60,7 @@ func TestB32Address(t *testing.T) {
 		"host, v6":       {host, "listen -a ::1 3000", "http://[::1]:3000"},
 		"host, both":     {host, "listen -a ::1 3000 & listen -a 127.0.0.1 3000", "http://127.0.0.1:3000"},
 		"host, any":      {host, "listen -a :: 3000", "http://localhost:3000"},
-		"sandbox":        {fake.Script{}, "listen -a 0.0.0.0 3000", "http://10.99.0.2:3000"},
+		"sandbox":        {fake.Script{}, "listen -a 0.0.0.0 3000", "http://10.99.0.3:3000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, c.script, func(w *world) {
@@ -360,7 +360,7 @@ func TestRestartWaitsForAPortThatIsHeld(t *testing.T) {
 
 func TestB38Logs(t *testing.T) {
 	inBubble(t, host, func(w *world) {
-		w.start(w.spec("echo 1; echo 2; echo 3; sleep 1; listen 3000 & sleep 5; echo later; sleep 600"))
+		w.start(w.spec("echo 1; echo 2; echo 3; listen 3000 >/dev/null & sleep 5; echo later; sleep 600"))
 		var mu sync.Mutex
 		var followed strings.Builder
 		ctx, cancel := context.WithCancelCause(w.t.Context())
@@ -379,7 +379,7 @@ func TestB38Logs(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		cancel(errSeen)
 		wg.Wait()
-		if followed.String() != "3\nlistening\nlater\n" {
+		if followed.String() != "2\n3\nlater\n" {
 			w.t.Errorf("%q", followed.String())
 		}
 		err := w.Logs(w.t.Context(), devserver.Ref{Key: "nosuch"}, false, 0, nil)

@@ -123,7 +123,11 @@ func TestB14TheLastOneToLeaveEndsIt(t *testing.T) {
 	eventually(t, "it hangs", func() bool { return w.box.Calls("CreateSandbox") == 1 })
 	cancel(errors.New("enough"))
 	wg.Wait()
-	w.upDir(dir) // a new one is not caught by the old one's end
+	ctx, stop := context.WithTimeoutCause(t.Context(), guard, errors.New("the abandoned attempt is still in the way"))
+	defer stop()
+	if _, err := w.Up(ctx, workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestB14ProgressGoesToEveryWaiter(t *testing.T) {

@@ -379,6 +379,41 @@ func (r *recordingServers) ForgetWorkspace(id string) {
 	r.forgotten = append(r.forgotten, id)
 }
 
+// TestASecondAttemptHasAllOfTheInput uses a driver that takes input at once and
+// then finds that the sandbox does not run.
+func TestASecondAttemptHasAllOfTheInput(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	eager := &eagerDriver{Driver: w.host}
+	w.replaceHost(eager)
+	var out bytes.Buffer
+	_, err := w.Exec(t.Context(), workspace.ExecOptions{Ref: workspace.Ref{Dir: w.dir("shop", `{"mode": "host"}`)}, Argv: []string{"cat"}},
+		driver.ExecIO{Stdin: strings.NewReader("all of it"), Stdout: &out}, nil, nil)
+	if err != nil || out.String() != "all of it" || eager.calls != 2 {
+		t.Errorf("%q %v after %d calls", out.String(), err, eager.calls)
+	}
+}
+
+type eagerDriver struct {
+	driver.Driver
+	calls int
+}
+
+func (e *eagerDriver) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.ExecIO) (driver.ExitStatus, error) {
+	if e.calls++; e.calls > 1 {
+		return e.Driver.Exec(ctx, spec, stdio)
+	}
+	read := make(chan struct{})
+	go func() {
+		_, _ = stdio.Stdin.Read(make([]byte, 3))
+		close(read)
+	}()
+	select {
+	case <-read:
+	case <-time.After(50 * time.Millisecond): // it waits for the start, as it should
+	}
+	return driver.ExitStatus{}, driver.Errorf(driver.NotRunning, "not running")
+}
+
 // spyDriver notes the command of the last Exec and does not run it.
 type spyDriver struct {
 	driver.Driver
