@@ -126,12 +126,19 @@ func TestReadmeCommands(t *testing.T) {
 	}
 }
 
-// TestLinks follows the relative links of the documents.
+// TestLinks follows the relative links of the documents, and the paths of this
+// repository that they name.
 func TestLinks(t *testing.T) {
 	link := regexp.MustCompile(`\]\(([^)#:\s]+)(#[^)]*)?\)`)
+	named := regexp.MustCompile("`((?:core|sdk|cmd|plugins|internal|examples|scripts|docs|proto)/[A-Za-z0-9_./-]+)`")
 	for _, name := range files(t) {
 		if !strings.HasSuffix(name, ".md") {
 			continue
+		}
+		for _, match := range named.FindAllStringSubmatch(read(t, name), -1) {
+			if _, err := os.Stat(match[1]); err != nil {
+				t.Errorf("%s names %s: %v", name, match[1], err)
+			}
 		}
 		for _, match := range link.FindAllStringSubmatch(read(t, name), -1) {
 			target := match[1]
