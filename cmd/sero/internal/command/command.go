@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 
@@ -49,16 +50,19 @@ func (p Program) Main(args []string) int {
 	}
 	a.view.Terminal = term.IsTerminal(int(os.Stderr.Fd()))
 	a.view.Plain = os.Getenv("TERM") == "dumb"
-	ctx, stop := interruptible()
-	defer stop()
+	ctx, release := interruptible()
+	defer release()
+	a.releaseSignals = release
 	return a.run(ctx, args)
 }
 
 // interruptible is a context that a signal ends, with the signal as its cause.
-// The second signal kills, as it does any program.
-func interruptible() (context.Context, func()) {
+// The second signal kills, as it does any program. After release signals have no
+// effect on it.
+func interruptible() (_ context.Context, release func()) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ch := make(chan os.Signal, 1)
+	done := make(chan struct{})
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		if !signal.Ignored(sig) {
 			signal.Notify(ch, sig)
@@ -70,13 +74,13 @@ func interruptible() (context.Context, func()) {
 			signal.Stop(ch)
 			number, _ := sig.(syscall.Signal)
 			cancel(&session.Interrupted{Signal: number})
-		case <-ctx.Done():
+		case <-done:
 		}
 	}()
-	return ctx, func() {
+	return ctx, sync.OnceFunc(func() {
 		signal.Stop(ch)
-		cancel(nil)
-	}
+		close(done)
+	})
 }
 
 // app is one invocation.
@@ -86,9 +90,10 @@ type app struct {
 	stdout, stderr io.Writer
 	view           *view.View
 
-	args         []string // the command line
-	workspace    string   // --workspace
-	workspaceSet bool
+	args           []string // the command line
+	releaseSignals func()   // for a command that handles them itself
+	workspace      string   // --workspace
+	workspaceSet   bool
 }
 
 func (a *app) run(ctx context.Context, args []string) int {

@@ -107,12 +107,12 @@ func environment(list []string) ([]*apipb.EnvVar, error) {
 
 // runSession runs a command and gives its exit status as this command's.
 func (a *app) runSession(cmd *cobra.Command, start *apipb.ExecStart, terminal bool) error {
-	// The session turns signals into the command's own from here on.
 	c, err := a.connectQuietly(cmd.Context())
 	if err != nil {
 		return err
 	}
 	defer c.Close()
+	a.releaseSignals() // from here on they are the command's
 	progress := a.view.Quiet()
 	defer progress.Done()
 	exit, err := session.Run(cmd.Context(), c.Exec, session.Config{

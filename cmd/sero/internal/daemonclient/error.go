@@ -45,6 +45,9 @@ func fromDetail(d *apipb.ErrorDetail, cause error) *driver.Error {
 func undetailed(c *connect.Error) *driver.Error {
 	switch c.Code() {
 	case connect.CodeCanceled:
+		if !errors.Is(c, context.Canceled) {
+			return lost(c) // the stream was reset
+		}
 		return &driver.Error{Reason: driver.Canceled, Message: "cancelled", Err: context.Canceled}
 	case connect.CodeDeadlineExceeded:
 		return &driver.Error{Reason: driver.Timeout, Message: "the daemon took too long", Retryable: true, Err: c}
