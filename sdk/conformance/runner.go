@@ -84,10 +84,9 @@ func (r *runner) run(ctx context.Context) Report {
 		Suite: Version, Protocol: launch.ProtocolVersion, Path: r.c.Path, SHA256: r.sha256(),
 		OS: runtime.GOOS, Arch: runtime.GOARCH, Started: started,
 	}
-	cases := Cases()
-	if r.c.Run != nil {
-		cases = slices.DeleteFunc(cases, func(c Case) bool { return c.ID != startCase.ID && !r.c.Run.MatchString(c.ID) })
-	}
+	cases := slices.DeleteFunc(Cases(), func(c Case) bool {
+		return c.ID == startCase.ID || (r.c.Run != nil && !r.c.Run.MatchString(c.ID))
+	})
 	first := r.start(ctx)
 	report.Results = append(report.Results, first)
 	report.Driver, report.Version = r.shake.Info.Name, r.shake.Info.Version

@@ -328,7 +328,7 @@ func isClosed(ch <-chan struct{}) bool {
 // eventually polls until ok, or limit has passed, or ctx has ended.
 func eventually(ctx context.Context, limit time.Duration, ok func() bool) bool {
 	deadline := time.Now().Add(limit)
-	for wait := time.Millisecond; ; wait = min(2*wait, 50*time.Millisecond) {
+	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		if ok() {
 			return true
 		}

@@ -92,7 +92,7 @@ func (c *Config) fill() {
 // Cases lists the suite, in the order of the report.
 func Cases() []Case {
 	return slices.Concat(
-		wireCases(), negotiationCases(), settingsCases(), healthCases(),
+		[]Case{startCase}, wireCases(), negotiationCases(), settingsCases(), healthCases(),
 		createCases(), lifecycleCases(), listCases(),
 		execCases(), execStreamCases(), execEndCases(), terminalCases(),
 		errorCases(), imageCases(), mountCases(), networkCases(), partCases(), factCases(),

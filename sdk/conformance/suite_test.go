@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"sync"
 	"testing"
@@ -29,7 +30,7 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	_, file, _, _ := runtime.Caller(0)
-	cmd := exec.Command("go", "build", "-o", dir, "./cmd/sero-driver-fake") //nolint:noctx // go test has a timeout
+	cmd := exec.Command("go", "build", "-o", dir, "./cmd/sero-driver-fake", "./cmd/sero-driver-host") //nolint:noctx // go test has a timeout
 	cmd.Dir = filepath.Join(filepath.Dir(file), "..", "..")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
@@ -52,18 +53,31 @@ func fakeConfig(t *testing.T, script string) conformance.Config {
 	t.Helper()
 	return conformance.Config{
 		Path:    driverBinary(t, "fake"),
-		Env:     []string{"SERO_FAKE_SCRIPT=" + script, "HOME=" + cmp.Or(os.Getenv("HOME"), "/"), "PATH=" + os.Getenv("PATH")},
+		Args:    []string{"-script=" + script},
+		Env:     []string{"HOME=" + cmp.Or(os.Getenv("HOME"), "/"), "PATH=" + os.Getenv("PATH")},
 		Profile: conformance.Profile{PullImage: "sero-node:latest"},
 		Timeout: 20 * time.Second,
 	}
 }
 
 func TestFakeConforms(t *testing.T) {
-	report, err := conformance.Check(t.Context(), fakeConfig(t, ""))
+	conforms(t, fakeConfig(t, ""))
+}
+
+func TestHostConforms(t *testing.T) {
+	conforms(t, conformance.Config{Path: driverBinary(t, "host"), Timeout: 20 * time.Second})
+}
+
+func conforms(t *testing.T, c conformance.Config) {
+	t.Helper()
+	if only := os.Getenv("SERO_CONFORMANCE_CASES"); only != "" { // while working on a case
+		c.Run = regexp.MustCompile(only)
+	}
+	report, err := conformance.Check(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.Verdict != conformance.Conformant {
+	if report.Verdict != conformance.Conformant && (c.Run == nil || report.Verdict != conformance.Incomplete) {
 		var text bytes.Buffer
 		_ = report.WriteText(&text)
 		t.Errorf("%s: %s\n%s", report.Verdict, report.Why, text.String())

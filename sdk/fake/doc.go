@@ -8,8 +8,8 @@
 // language can write one) tells it what to be and when to fail: errors by
 // reason, delays, crashes, hangs, lost streams, progress. It comes from New's
 // argument, from Configure's settings, or, for what a process must know before
-// its first call, from the environment variable SERO_FAKE_SCRIPT (JSON, or @ and
-// a file's path).
+// its first call, from the environment variable SERO_FAKE_SCRIPT or the argument
+// -script= (JSON, or @ and a file's path).
 //
 // [Faults] are promises of the contract that it can break on purpose. The
 // conformance suite is tested with them: each must fail its own cases and no

@@ -28,6 +28,7 @@ type faulty struct {
 	systemUp   bool
 	creating   int
 	busy       map[string]bool
+	state      map[string]driver.SandboxState // as Start and Stop last left it
 	ghosts     []driver.Sandbox
 	removed    []driver.Sandbox
 	copies     map[string]string // workspaces that were swapped, by sandbox
@@ -38,7 +39,7 @@ type faulty struct {
 
 func newFaulty(d *Driver) *faulty {
 	f := &faulty{
-		Driver: d, busy: map[string]bool{}, copies: map[string]string{},
+		Driver: d, busy: map[string]bool{}, state: map[string]driver.SandboxState{}, copies: map[string]string{},
 		turn: make(chan struct{}, 1), slots: make(chan struct{}, 16),
 	}
 	if d.has("ghosts") {
@@ -66,14 +67,14 @@ func (f *faulty) Schema() string {
 
 // Configure may take anything, or only once.
 func (f *faulty) Configure(ctx context.Context, settings []byte, validateOnly bool) error {
+	err := f.Driver.Configure(ctx, settings, validateOnly)
 	f.mu.Lock()
 	again := f.configured
-	f.configured = true
+	f.configured = again || (err == nil && !validateOnly)
 	f.mu.Unlock()
-	if f.has("configures-once") && again {
+	if f.has("configures-once") && again && err == nil {
 		return driver.Errorf(driver.Internal, "settings were given already")
 	}
-	err := f.Driver.Configure(ctx, settings, validateOnly)
 	if e := driver.AsError(err); e != nil && f.has("field-unnamed") {
 		e.Field = ""
 	}
@@ -128,7 +129,7 @@ func (f *faulty) changeSpec(spec *driver.SandboxSpec) {
 	own := func(m driver.Mount) bool { return m.Source == spec.WorkspaceDir }
 	spec.Mounts = slices.Clone(spec.Mounts)
 	if f.has("no-mounts") {
-		spec.Mounts = slices.DeleteFunc(spec.Mounts, func(m driver.Mount) bool { return !own(m) })
+		spec.Mounts = slices.DeleteFunc(spec.Mounts, func(m driver.Mount) bool { return !own(m) && exists(m.Source) })
 	}
 	for i, m := range spec.Mounts {
 		if f.has("mount-writable") {
@@ -156,6 +157,11 @@ func (f *faulty) changeSpec(spec *driver.SandboxSpec) {
 			spec.Env[i].Value = string(cut)
 		}
 	}
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 // hideWorkspace mounts an empty directory instead.
@@ -196,8 +202,8 @@ func (f *faulty) Start(ctx context.Context, id string) (driver.Sandbox, error) {
 		return driver.Sandbox{}, err
 	}
 	defer leave()
-	if sb, err := f.Driver.Get(ctx, id); f.has("start-once") && err == nil && sb.State == driver.SandboxRunning {
-		return sb, driver.Errorf(driver.Internal, "sandbox %s runs already", id).About(id)
+	if f.moves(id, driver.SandboxRunning) && f.has("start-once") {
+		return driver.Sandbox{}, driver.Errorf(driver.Internal, "sandbox %s runs already", id).About(id)
 	}
 	if f.has("leaves-process") {
 		f.strays.Do(func() { startStray("sleep", "8") })
@@ -232,6 +238,15 @@ func (f *faulty) enter(id string) (leave func(), err error) {
 	}, nil
 }
 
+// moves notes where a sandbox goes, and tells whether it was there already.
+func (f *faulty) moves(id string, to driver.SandboxState) (already bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	already = f.state[id] == to
+	f.state[id] = to
+	return already
+}
+
 // Stop may leave, fail, hurry or forget.
 func (f *faulty) Stop(ctx context.Context, id string, grace time.Duration) error {
 	leave, err := f.enter(id)
@@ -239,13 +254,13 @@ func (f *faulty) Stop(ctx context.Context, id string, grace time.Duration) error
 		return err
 	}
 	defer leave()
-	before, _ := f.Driver.Get(ctx, id)
+	still := f.moves(id, driver.SandboxStopped)
 	sb, findErr := f.find(id)
 	switch {
 	case findErr != nil && f.has("stop-absent"):
 		return nil
 	case findErr != nil:
-	case f.has("stop-once") && before.State == driver.SandboxStopped:
+	case f.has("stop-once") && still:
 		return driver.Errorf(driver.Internal, "sandbox %s is stopped already", id).About(id)
 	case f.has("stop-leaves"):
 		sb.mu.Lock()
@@ -259,9 +274,6 @@ func (f *faulty) Stop(ctx context.Context, id string, grace time.Duration) error
 	}
 	if f.has("stop-at-once") {
 		grace = 0
-	}
-	if f.has("stop-uncancelled") {
-		ctx = context.WithoutCancel(ctx)
 	}
 	return f.Driver.Stop(ctx, id, grace)
 }

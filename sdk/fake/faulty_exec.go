@@ -35,7 +35,7 @@ func (f *faulty) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.Ex
 		defer func() { <-f.slots }()
 	}
 	f.changeCommand(&spec)
-	defer f.changeStreams(&stdio)()
+	end := f.changeStreams(spec, &stdio)
 	defer f.expose(spec)()
 	if f.has("missing-hangs") && f.missing(spec) {
 		<-ctx.Done()
@@ -46,6 +46,7 @@ func (f *faulty) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.Ex
 		return driver.ExitStatus{Code: 127}, nil
 	}
 	status, err := f.Driver.Exec(ctx, spec, stdio)
+	end(err)
 	return f.changeStatus(status, f.changeError(err))
 }
 
@@ -82,8 +83,8 @@ func (f *faulty) changeCommand(spec *driver.ExecSpec) {
 }
 
 // changeStreams spoils the streams; what it returns is to be called last.
-func (f *faulty) changeStreams(x *driver.ExecIO) (end func()) {
-	end = func() {}
+func (f *faulty) changeStreams(spec driver.ExecSpec, x *driver.ExecIO) (end func(error)) {
+	end = func(error) {}
 	if f.has("streams-joined") {
 		x.Stderr = x.Stdout
 	}
@@ -98,7 +99,7 @@ func (f *faulty) changeStreams(x *driver.ExecIO) (end func()) {
 	}
 	if f.has("unbounded") {
 		q := newQueue(x.Stdout)
-		x.Stdout, end = q, q.close
+		x.Stdout, end = q, func(error) { q.close() }
 	}
 	if f.has("no-signals") {
 		x.Signals = nil
@@ -109,16 +110,16 @@ func (f *faulty) changeStreams(x *driver.ExecIO) (end func()) {
 	if started := x.Started; f.has("wrong-pid") {
 		x.Started = func(pid int64) { started(pid + 1000) }
 	}
-	return f.changeInput(x, end)
+	return f.changeInput(spec, x, end)
 }
 
-func (f *faulty) changeInput(x *driver.ExecIO, end func()) func() {
+func (f *faulty) changeInput(spec driver.ExecSpec, x *driver.ExecIO, end func(error)) func(error) {
 	switch {
-	case f.has("stdin-ends"):
+	case f.has("stdin-ends") && spec.Terminal == nil:
 		x.Stdin = &onePiece{from: x.Stdin}
 	case f.has("stdin-open"):
 		x.Stdin = neverEnding{x.Stdin}
-	case f.has("tty-deaf"):
+	case f.has("tty-deaf") && spec.Terminal != nil:
 		x.Stdin = deaf{x.Stdin}
 	case f.has("drains-stdin"):
 		r := &watched{from: x.Stdin}
@@ -128,7 +129,7 @@ func (f *faulty) changeInput(x *driver.ExecIO, end func()) func() {
 		r := &watched{from: x.Stdin}
 		over := make(chan struct{})
 		x.Stdin, x.Signals = r, r.hold(x.Signals, over)
-		return func() { close(over) }
+		return func(error) { close(over) }
 	}
 	return end
 }
@@ -353,8 +354,12 @@ func (w *watched) holds() bool {
 	return w.held
 }
 
-// drain reads on while there is input.
-func (w *watched) drain() {
+// drain reads on if there is input, and while there is.
+func (w *watched) drain(err error) {
+	if err != nil {
+		return
+	}
+	time.Sleep(20 * time.Millisecond) // let what was taken be seen as taken
 	for w.holds() {
 		if n, err := w.from.Read(make([]byte, chunk)); n == 0 || err != nil {
 			return

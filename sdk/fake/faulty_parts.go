@@ -134,7 +134,7 @@ func (f *faulty) Listeners(ctx context.Context, id string, report func([]driver.
 		}
 	}
 	if f.has("listeners-all") {
-		return f.allListeners(ctx, report)
+		return f.allListeners(ctx, id, report)
 	}
 	var before []driver.Listener
 	return f.Driver.Listeners(ctx, id, func(ls []driver.Listener) error {
@@ -151,7 +151,10 @@ func (f *faulty) Listeners(ctx context.Context, id string, report func([]driver.
 }
 
 // allListeners tells of every sandbox's sockets.
-func (f *faulty) allListeners(ctx context.Context, report func([]driver.Listener) error) error {
+func (f *faulty) allListeners(ctx context.Context, id string, report func([]driver.Listener) error) error {
+	if _, err := f.running(id); err != nil {
+		return err
+	}
 	for {
 		changed := f.changed.next()
 		var all []driver.Listener

@@ -61,7 +61,7 @@ func (i *interceptor) request(req any) error {
 	if !ok {
 		return nil
 	}
-	if i.f.has("refuses-unknown-fields") && len(m.ProtoReflect().GetUnknown()) > 0 {
+	if _, first := m.(*driverpb.HandshakeRequest); !first && i.f.has("refuses-unknown-fields") && len(m.ProtoReflect().GetUnknown()) > 0 {
 		return status.Error(codes.InvalidArgument, "unknown field")
 	}
 	if i.f.has("small-messages") && proto.Size(m) > 4<<20 {
@@ -205,6 +205,9 @@ func (s *spoiledStream) sendBig(r *driverpb.ExecResponse) error {
 
 // sendSoon holds the last frame of much output back until after the exit.
 func (s *spoiledStream) sendSoon(r *driverpb.ExecResponse) error {
+	if r.GetStdout() == nil && r.GetExit() == nil {
+		return s.ServerStream.SendMsg(r)
+	}
 	s.sent += len(r.GetStdout())
 	kept := s.kept
 	if s.kept = nil; s.sent > 500_000 && r.GetStdout() != nil {

@@ -19,9 +19,9 @@ import (
 const maxSocketDir = 90
 
 // Main is the whole of a fake driver's binary: it does what the script of
-// SERO_FAKE_SCRIPT wants before serving, serves, and ends the process.
+// the environment or the arguments wants before serving, serves, and ends the process.
 func Main() {
-	script, err := ScriptFromEnv()
+	script, err := ScriptOfProcess()
 	if err != nil {
 		_, _ = fmt.Fprintln(os.Stderr, err)
 		os.Exit(2) //nolint:forbidigo // this is the main function

@@ -76,7 +76,7 @@ func (p *pipe) pump(w io.Writer, ended <-chan struct{}) error {
 	}
 	idle := time.NewTicker(quiet)
 	defer idle.Stop()
-	fresh := true
+	fresh, over := true, false
 	for {
 		select {
 		case b := <-p.chunks:
@@ -87,11 +87,12 @@ func (p *pipe) pump(w io.Writer, ended <-chan struct{}) error {
 		case <-p.released:
 			return p.rest(w)
 		case <-idle.C:
+			if over && !fresh {
+				return p.rest(w)
+			}
 			select {
 			case <-ended:
-				if !fresh {
-					return nil
-				}
+				over = true // a whole quiet period must follow
 			default:
 			}
 			fresh = false

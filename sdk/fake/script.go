@@ -163,9 +163,18 @@ func (s Script) check() error {
 	return nil
 }
 
-// ScriptFromEnv reads the script of SERO_FAKE_SCRIPT.
-func ScriptFromEnv() (Script, error) {
+// ScriptFlag, with a script behind it, may stand among a fake driver's arguments
+// instead of SERO_FAKE_SCRIPT.
+const ScriptFlag = "-script="
+
+// ScriptOfProcess reads the script of this process's arguments or environment.
+func ScriptOfProcess() (Script, error) {
 	text := os.Getenv(ScriptEnv)
+	for _, arg := range os.Args[1:] {
+		if s, ok := strings.CutPrefix(arg, ScriptFlag); ok {
+			text = s
+		}
+	}
 	if file, ok := strings.CutPrefix(text, "@"); ok {
 		data, err := os.ReadFile(file)
 		if err != nil {

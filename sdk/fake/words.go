@@ -107,10 +107,13 @@ func wordShell(c *invocation) (int, error) {
 		_, _ = c.fail("%v", err)
 		return 2, nil
 	}
-	outer := c.sh.io
+	outer, self, sub := c.sh.io, c.sh.vars["$"], c.sh.vars["$"] != ""
 	c.sh.io = c.io
+	delete(c.sh.vars, "$") // a shell of its own
 	err = c.sh.runScript(l)
-	c.sh.io = outer
+	if c.sh.io = outer; sub {
+		c.sh.vars["$"] = self
+	}
 	return c.sh.last, err
 }
 
@@ -464,7 +467,7 @@ func (c *invocation) testOne(op, arg string) bool {
 		data, err := f.read(c.path(arg))
 		return err == nil && len(data) > 0
 	case "-S":
-		return arg == c.sh.vars["SSH_AUTH_SOCK"]
+		return arg != "" && arg == c.sh.vars["SSH_AUTH_SOCK"]
 	default:
 		return f.exists(c.path(arg))
 	}
