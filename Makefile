@@ -100,6 +100,7 @@ vuln: $(GOVULNCHECK) ## Look for known vulnerabilities in what the code calls
 darwin: ## Build and vet for macOS on Apple silicon, tests included
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build ./...
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./...
+	@for module in $(EXAMPLES); do echo "$$module"; (cd $$module && GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet .); done
 
 .PHONY: install
 install: build ## Install sero into PREFIX/bin (~/.local/bin)
