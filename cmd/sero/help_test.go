@@ -2,6 +2,7 @@ package main
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -61,7 +62,7 @@ func TestExamples(t *testing.T) {
 			})
 		}
 		for _, verb := range p.verbs {
-			walk(append(path[:len(path):len(path)], verb))
+			walk(append(slices.Clip(path), verb))
 		}
 	}
 	walk(nil)

@@ -25,7 +25,7 @@ type machine struct {
 
 func newMachine(t *testing.T) *machine {
 	t.Helper()
-	run, err := os.MkdirTemp("/tmp", "sero-t")
+	run, err := os.MkdirTemp("/tmp", "sero-t") //nolint:usetesting // its path must be short for sockets
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,12 +5,14 @@ import (
 	"os"
 
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/command"
+	"github.com/sero-labs/sero-runtime/plugins/fake"
 	"github.com/sero-labs/sero-runtime/plugins/host"
+	"github.com/sero-labs/sero-runtime/sdk/conformance"
 	"github.com/sero-labs/sero-runtime/sdk/serve"
 )
 
 func main() {
-	os.Exit(command.Program{Drivers: map[string]func(){
-		"host": func() { serve.Main(host.New()) },
-	}}.Main(os.Args[1:]))
+	conformance.HostMain()
+	drivers := map[string]func(){"fake": fake.Main, "host": func() { serve.Main(host.New()) }}
+	os.Exit(command.Program{Drivers: drivers}.Main(os.Args[1:]))
 }

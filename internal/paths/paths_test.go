@@ -147,7 +147,7 @@ func TestForeignRuntimeDirIsNotUsed(t *testing.T) {
 // shortDir is a private directory whose path leaves room below MaxRun.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/tmp", "sp")
+	dir, err := os.MkdirTemp("/tmp", "sp") //nolint:usetesting // its path must be short for sockets
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,7 +13,7 @@ func (a *app) shellCommand() *cobra.Command {
 		Long: `Runs the user's login shell in the workspace, on a terminal if this is one. When it
 ends, or sero is ended, the terminal is as it was before.`,
 		Example: `  sero shell
-  echo 'npm test' | sero shell`,
+  echo 'ls -l' | sero shell`,
 		Annotations: map[string]string{runnerKey: "yes", exitKey: "the shell's own; 125 when sero itself failed"},
 		Args:        arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -56,6 +56,7 @@ func undetailed(c *connect.Error) *driver.Error {
 		return e.Remedy("end it; the next command starts this version's", "sero", "daemon", "stop")
 	case connect.CodeUnavailable:
 		return lost(c)
+	default:
 	}
 	if !connect.IsWireError(c) {
 		return lost(c)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
@@ -92,14 +93,14 @@ func (v *View) Event(e *apipb.WatchEventsResponse) error {
 	if v.JSON {
 		return v.Value(eventOf(e))
 	}
-	line := fmt.Sprintf("%d", e.GetSequence())
+	words := []string{strconv.FormatUint(e.GetSequence(), 10)}
 	if t := timeOf(e.GetTime()); t != nil {
-		line += " " + t.Local().Format(time.TimeOnly)
+		words = append(words, t.Local().Format(time.TimeOnly))
 	}
-	for _, part := range []string{e.GetType(), e.GetWorkspaceId(), e.GetSubject(), e.GetMessage()} {
-		if part != "" {
-			line += " " + part
+	for _, word := range []string{e.GetType(), e.GetWorkspaceId(), e.GetSubject(), e.GetMessage()} {
+		if word != "" {
+			words = append(words, word)
 		}
 	}
-	return v.Text(clean(line))
+	return v.Text(clean(strings.Join(words, " ")))
 }
