@@ -121,9 +121,9 @@ func errResource(t T, s *Session) {
 }
 
 func contains(e *driver.Error, text string) bool {
-	all := e.Message + "\n" + e.Resource + "\n" + e.Field
+	all := []string{e.Message, e.Resource, e.Field}
 	for _, r := range e.Remedies {
-		all += "\n" + r.Text + "\n" + strings.Join(r.Command, " ")
+		all = append(all, r.Text, strings.Join(r.Command, " "))
 	}
-	return strings.Contains(all, text)
+	return strings.Contains(strings.Join(all, "\n"), text)
 }

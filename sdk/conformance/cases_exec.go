@@ -44,6 +44,11 @@ func execCases() []Case {
 			ID: "EXEC-8", Group: "exec", Run: execNotExecutable,
 			Must: "a file that cannot be executed is COMMAND_NOT_EXECUTABLE",
 		},
+	})
+}
+
+func execEdgeCases() []Case {
+	return engine([]Case{
 		{
 			ID: "EXEC-9", Group: "exec", Run: execNotRunning,
 			Must: "Exec in a sandbox that does not run is NOT_RUNNING",

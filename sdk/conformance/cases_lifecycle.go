@@ -228,8 +228,8 @@ func startTen(t T, s *Session) {
 	began := time.Now().Add(-time.Hour) // an engine's clock may differ
 	sb, err := d.Start(s.Ctx, id)
 	s.OK(t, "Start", err)
-	if sb.State != driver.SandboxRunning || sb.Started.Before(began) {
-		t.Errorf("Start gives state %s, started %s", sb.State, sb.Started)
+	if sb.ID != id || sb.State != driver.SandboxRunning || sb.Started.Before(began) {
+		t.Errorf("Start gives id %q, state %s, started %s", sb.ID, sb.State, sb.Started)
 	}
 	c := s.Begin(t, d, s.script(id, "echo up; cat"))
 	c.Expect(t, "up")

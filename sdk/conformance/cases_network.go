@@ -136,7 +136,7 @@ func freePort(t T) int {
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	defer l.Close() //nolint:errcheck // it was never used
+	defer l.Close()
 	_, port, _ := strings.Cut(l.Addr().String(), ":")
 	n, _ := strconv.Atoi(port)
 	return n
@@ -248,7 +248,7 @@ func netPublish(t T, s *Session) {
 		if conn, err = net.DialTimeout("tcp", address, time.Second); err != nil { //nolint:noctx // it has a deadline
 			return false
 		}
-		defer conn.Close() //nolint:errcheck // it was only tried
+		defer conn.Close()
 		_ = conn.SetReadDeadline(time.Now().Add(200 * time.Millisecond))
 		_, rerr := bufio.NewReader(conn).ReadByte()
 		return rerr == nil || isTimeout(rerr) // closed at once: nobody is behind it

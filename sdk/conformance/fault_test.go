@@ -16,9 +16,6 @@ import (
 // TestFaults breaks one promise of the fake at a time: the suite must fail the
 // cases that the fault names, and no other (B7).
 func TestFaults(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs the whole suite once for each fault")
-	}
 	driverBinary(t, "fake")
 	for _, f := range fake.Faults {
 		t.Run(f.Name, func(t *testing.T) {

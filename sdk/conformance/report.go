@@ -5,6 +5,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -118,10 +119,8 @@ func (r *Report) judge(partial bool) {
 // newer ones it cannot judge.
 func known(c driver.Capability) bool {
 	for _, k := range Cases() {
-		for _, n := range k.Needs {
-			if n == c {
-				return true
-			}
+		if slices.Contains(k.Needs, c) {
+			return true
 		}
 	}
 	return false

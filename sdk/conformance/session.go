@@ -123,7 +123,9 @@ func (s *Session) willRemove(t T, d driver.Driver, id string) {
 // Created makes a stopped sandbox.
 func (s *Session) Created(t T) string {
 	t.Helper()
-	return s.Create(t, s.Driver(t), s.Spec(t)).ID
+	spec := s.Spec(t)
+	s.Create(t, s.Driver(t), spec)
+	return spec.ID
 }
 
 // Running makes a sandbox that runs.
@@ -139,6 +141,7 @@ func (s *Session) runningOn(t T, d driver.Driver, spec driver.SandboxSpec) drive
 	if err != nil {
 		t.Fatalf("Start: %v", err)
 	}
+	sb.ID = spec.ID // what Start says of it is a case of its own
 	return sb
 }
 

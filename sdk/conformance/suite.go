@@ -94,7 +94,7 @@ func Cases() []Case {
 	return slices.Concat(
 		[]Case{startCase}, wireCases(), negotiationCases(), settingsCases(), healthCases(),
 		createCases(), lifecycleCases(), listCases(),
-		execCases(), execStreamCases(), execEndCases(), terminalCases(),
+		execCases(), execEdgeCases(), execStreamCases(), execEndCases(), terminalCases(),
 		errorCases(), imageCases(), mountCases(), networkCases(), partCases(), factCases(),
 		crashCases(), cleanUpCases(),
 	)

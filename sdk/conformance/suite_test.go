@@ -3,6 +3,7 @@ package conformance_test
 import (
 	"bytes"
 	"cmp"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,18 +20,26 @@ import (
 
 func TestMain(m *testing.M) {
 	conformance.HostMain()
-	goleak.VerifyTestMain(m)
+	flag.Parse()
+	if err := flag.Set("test.parallel", "6"); err != nil { // the suites mostly wait
+		panic(err)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if dir, err := build(); err == nil {
+			_ = os.RemoveAll(dir)
+		}
+		os.Exit(code) //nolint:forbidigo // it is the main function
+	}))
 }
 
-// binaries are built once for all tests of this package, below a directory that
-// the last test to need it removes.
+// build builds the drivers, once for all tests of this package.
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "sero-conformance-")
 	if err != nil {
 		return "", err
 	}
 	_, file, _, _ := runtime.Caller(0)
-	cmd := exec.Command("go", "build", "-o", dir, "./cmd/sero-driver-fake", "./cmd/sero-driver-host") //nolint:noctx // go test has a timeout
+	cmd := exec.Command("go", "build", "-o", dir, "./cmd/sero-driver-fake", "./cmd/sero-driver-host")
 	cmd.Dir = filepath.Join(filepath.Dir(file), "..", "..")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

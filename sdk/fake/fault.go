@@ -65,6 +65,7 @@ var wireFaults = []Fault{
 	{Name: "slow-shutdown", Does: "takes four seconds for Shutdown, whatever its deadline", Breaks: []string{"WIRE-11"}},
 	{Name: "no-lifeline", Does: "outlives its host", Breaks: []string{"WIRE-12", "ORPHAN-1"}},
 	{Name: "two-details", Does: "puts two details into each error", Breaks: []string{"ERR-1"}},
+	{Name: "untyped", Does: "gives no details with NOT_FOUND of Get", Breaks: []string{"ERR-1", "ERR-4", "GET-1", "REMOVE-1", "REMOVE-3", "MOUNT-3", "CRASH-1"}},
 	{Name: "prose-errors", Does: "writes its name and a full stop into messages", Breaks: []string{"ERR-2"}},
 	{Name: "no-remedies", Does: "gives errors without remedies", Breaks: []string{"ERR-3"}},
 	{Name: "no-resource", Does: "gives errors without what they are about", Breaks: []string{"ERR-4"}},
@@ -101,6 +102,8 @@ var identityFaults = []Fault{
 
 var lifecycleFaults = []Fault{
 	{Name: "create-runs", Does: "Create says that the sandbox runs", Breaks: []string{"CREATE-1"}},
+	{Name: "wrong-id", Does: "Create gives another id than it was asked for", Breaks: []string{"CREATE-1"}},
+	{Name: "labels-lost", Does: "sandboxes lose a label", Breaks: []string{"CREATE-1", "CREATE-3"}},
 	{Name: "create-again", Does: "the same specification gives another instance", Breaks: []string{"CREATE-2", "CREATE-4"}},
 	{Name: "create-race", Does: "concurrent Creates give different instances", Breaks: []string{"CREATE-4"}},
 	{Name: "create-any", Does: "another specification gives the existing sandbox", Breaks: []string{"CREATE-3"}},

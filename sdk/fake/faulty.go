@@ -86,10 +86,12 @@ func (f *faulty) Configure(ctx context.Context, settings []byte, validateOnly bo
 
 // Shutdown may leave something.
 func (f *faulty) Shutdown(ctx context.Context) error {
-	if f.has("leaves-file") {
-		_ = os.WriteFile(filepath.Join(os.TempDir(), "fake-left"), []byte("left"), 0o600)
+	if tmp := os.Getenv("TMPDIR"); tmp != "" && f.has("leaves-file") {
+		_ = os.WriteFile(filepath.Join(tmp, "fake-left"), []byte("left"), 0o600)
 	}
-	_ = os.Remove(ghostFile())
+	if f.has("ghosts") {
+		_ = os.Remove(ghostFile())
+	}
 	return f.Driver.Shutdown(ctx)
 }
 
@@ -115,6 +117,8 @@ func (f *faulty) Create(ctx context.Context, spec driver.SandboxSpec) (driver.Sa
 		return f.Driver.Get(ctx, spec.ID)
 	case err != nil:
 		return sb, err
+	case f.has("wrong-id"):
+		sb.ID += "-1"
 	case f.has("create-runs"):
 		sb.State = driver.SandboxRunning
 	case f.has("create-again") && getErr == nil, f.has("create-race") && raced:
@@ -178,6 +182,9 @@ func (f *faulty) hideWorkspace(spec *driver.SandboxSpec, i int) {
 
 // view is a sandbox as a faulty driver shows it.
 func (f *faulty) view(sb driver.Sandbox) driver.Sandbox {
+	if f.has("labels-lost") {
+		delete(sb.Labels, driver.LabelSpecHash)
+	}
 	if f.has("instance-constant") {
 		sb.Instance = sb.ID
 	}

@@ -303,7 +303,7 @@ type neverEnding struct{ from io.Reader }
 // Read gives everything but the end.
 func (r neverEnding) Read(p []byte) (int, error) {
 	n, err := r.from.Read(p)
-	if n == 0 && err == io.EOF { //nolint:errorlint // an io.Reader gives it as it is
+	if n == 0 && err == io.EOF {
 		select {}
 	}
 	return n, err

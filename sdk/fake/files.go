@@ -84,7 +84,7 @@ func (m driverMount) do(write bool, act func(*os.Root) error) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close() //nolint:errcheck // nothing is buffered
+	defer root.Close()
 	return act(root)
 }
 

@@ -52,7 +52,10 @@ func (i *interceptor) Unary(ctx context.Context, req any, info *grpc.UnaryServer
 	if m, ok := resp.(proto.Message); ok && i.f.has("future-fields") {
 		addUnknown(m)
 	}
-	return resp, i.spoil(err)
+	if err = i.spoil(err); err != nil && i.f.has("untyped") && strings.HasSuffix(info.FullMethod, "/GetSandbox") {
+		err = status.Error(status.Code(err), "no such sandbox")
+	}
+	return resp, err
 }
 
 // request refuses and delays where it should not.
@@ -130,10 +133,9 @@ func (i *interceptor) Stream(srv any, ss grpc.ServerStream, info *grpc.StreamSer
 // spoiledStream is a stream whose messages may be changed.
 type spoiledStream struct {
 	grpc.ServerStream
-	i     *interceptor
-	sent  int    // bytes of output
-	kept  []byte // output that is held back
-	turns int
+	i    *interceptor
+	sent int    // bytes of output
+	kept []byte // output that is held back
 }
 
 // Context may outlive the stream.

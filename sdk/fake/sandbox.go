@@ -292,7 +292,7 @@ func (sb *sandbox) describe() driver.Sandbox {
 // which something listens inside is greeted.
 func (sb *sandbox) publish() error {
 	for i, p := range sb.spec.Publish {
-		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p.HostPort))
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p.HostPort)) //nolint:noctx // it does not wait
 		if err != nil {
 			sb.unpublish()
 			return driver.Errorf(driver.PortInUse, "host port %d: %w", p.HostPort, err).Remedy("choose another host port")
