@@ -204,6 +204,18 @@ func TestKeeperComesBack(t *testing.T) {
 	}
 }
 
+func TestCommandsDoNotInheritDescriptors(t *testing.T) {
+	v := newVictim(t, `echo $$ >> pids; (ls /dev/fd/; echo over) > fds; sleep 300`, "bash", "-c", `exec 9</dev/null; exec "$0"`)
+	v.pids(t, 1)
+	eventually(t, "the command's descriptors", func() bool {
+		data, _ := os.ReadFile(v.dir + "/fds")
+		if strings.Contains(string(data), "9") {
+			t.Fatalf("open in a command: %q", data)
+		}
+		return strings.HasSuffix(string(data), "over\n")
+	})
+}
+
 func TestCommandsDoNotInheritIgnoredSignals(t *testing.T) {
 	// A driver whose parents ignore signals, as nohup and some daemons do.
 	v := newVictim(t, `echo $$ >> pids; trap > trap; echo over >> trap; sleep 300`,

@@ -25,6 +25,7 @@ var families = map[string]string{
 	"own session":  `setsid sh -c 'echo $$ >> pids; exec sleep 300' &`,
 	"daemon":       `(setsid sh -c 'sh -c "echo \$\$ >> pids; exec sleep 300" &' &)`,
 	"bare daemon":  `setsid env -i sh -c 'echo $$ >> pids; exec sleep 300' &`,
+	"bare orphan":  `bash -mc '(env -i sh -c "echo \$\$ >> pids; exec sleep 300" &)'`,
 	"deaf":         `sh -c 'trap "" TERM HUP INT; echo $$ >> pids; while :; do sleep 300; done' &`,
 	"stopped":      `sh -c 'echo $$ >> pids; kill -STOP $$; sleep 300' &`,
 	"deaf stopped": `sh -c 'trap "" TERM HUP; echo $$ >> pids; kill -STOP $$; sleep 300' &`,
@@ -125,6 +126,23 @@ func TestB41PoliteFirst(t *testing.T) {
 				t.Errorf("it was not asked: %q", out.all())
 			}
 		})
+	}
+}
+
+func TestB41PoliteToTheStopped(t *testing.T) {
+	b := newBox(t)
+	spec := b.script("sh -c 'trap \"echo asked > asked; exit\" TERM; echo $$ > pid; kill -STOP $$; while :; do sleep 0.02; done' & wait; sleep 300")
+	spec.KillGrace = patience
+	ctx, cancel := context.WithCancelCause(t.Context())
+	_, done := b.background(ctx, spec, driver.ExecIO{})
+	pid := b.pidFrom("pid")
+	eventually(t, "it stopped", func() bool { p, err := proc.Read(pid); return err == nil && p.Stopped })
+	cancel(nil)
+	if r := b.wait(done); !errors.Is(r.err, context.Canceled) {
+		t.Fatal(r.err)
+	}
+	if _, err := os.Stat(b.dir + "/asked"); err != nil {
+		t.Error("it was not asked")
 	}
 }
 

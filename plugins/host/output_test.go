@@ -45,11 +45,11 @@ func (c *counter) Write(p []byte) (int, error) {
 
 func TestB39OutputToSlowReader(t *testing.T) {
 	b := newBox(t)
-	data := make([]byte, 300<<10)
+	data := make([]byte, 512<<10)
 	_, _ = rand.Read(data)
 	var got bytes.Buffer
 	slow := writerFunc(func(p []byte) (int, error) {
-		time.Sleep(30 * time.Millisecond)
+		time.Sleep(2 * linger / 3)
 		return got.Write(p)
 	})
 	// The command has ended long before the reader has all, and what it left
