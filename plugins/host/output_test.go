@@ -263,14 +263,16 @@ func TestExecCallerLost(t *testing.T) {
 	})
 	t.Run("reader", func(t *testing.T) {
 		b := b.in(t)
-		_, err := b.Exec(t.Context(), b.script("echo $$ > r; exec sleep 60"), driver.ExecIO{
-			Stdin: readerFunc(func([]byte) (int, error) { return 0, broken }),
+		var pid int64
+		_, err := b.Exec(t.Context(), b.spec("sleep", "60"), driver.ExecIO{
+			Started: func(p int64) { pid = p },
+			Stdin:   readerFunc(func([]byte) (int, error) { return 0, broken }),
 		})
 		if !errors.Is(err, broken) || driver.ReasonOf(err) != driver.Canceled {
 			t.Fatal(err)
 		}
-		if _, err := os.Stat(b.dir + "/r"); err == nil && alive(b.pidFrom("r")) {
-			t.Error("the command lives")
+		if pid == 0 || alive(int(pid)) {
+			t.Errorf("the command %d lives", pid)
 		}
 	})
 }
