@@ -158,6 +158,7 @@ var execFaults = []Fault{
 	{Name: "exit-too-soon", Does: "sends the exit before the last of much output", Breaks: []string{"IO-1", "IO-2", "IO-3", "IO-7"}},
 	{Name: "stdin-ends", Does: "standard input ends after the first piece", Breaks: []string{"IO-1", "IO-4"}},
 	{Name: "stdin-open", Does: "the end of standard input is lost", Breaks: []string{"IO-1", "IO-3", "IO-5"}},
+	{Name: "no-acks", Does: "input is not acknowledged", Breaks: []string{"IO-1"}},
 	{Name: "drains-stdin", Does: "Exec waits until its caller has no more input", Breaks: []string{"IO-6", "IO-8"}},
 	{Name: "unbounded", Does: "keeps all output that is not read in memory", Breaks: []string{"IO-7"}},
 	{Name: "signal-queued", Does: "signals wait behind standard input", Breaks: []string{"IO-8"}},

@@ -175,6 +175,8 @@ func (s *spoiledStream) SendMsg(m any) error {
 	}
 	if r, ok := m.(*driverpb.ExecResponse); ok {
 		switch {
+		case s.i.f.has("no-acks") && r.GetStdinConsumed() > 0:
+			return nil
 		case s.i.f.has("big-frames"):
 			return s.sendBig(r)
 		case s.i.f.has("exit-too-soon"):

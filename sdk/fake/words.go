@@ -428,6 +428,7 @@ func wordClock(c *invocation) (int, error) {
 
 func wordCrash(c *invocation) (int, error) {
 	c.sh.x.sb.d.crash()
+	<-c.sh.p.ctx.Done()
 	return 1, errEnded
 }
 
