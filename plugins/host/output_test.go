@@ -117,16 +117,18 @@ func TestExecReturnsThoughOutputIsHeldOpen(t *testing.T) {
 	}
 }
 
-func TestTerminal(t *testing.T) {
+// terminal is a command on a terminal.
+func (b *box) terminal(argv ...string) driver.ExecSpec {
+	s := b.spec(argv...)
+	s.Terminal = &driver.TerminalSize{Rows: 33, Cols: 101}
+	return s
+}
+
+func TestB39Terminal(t *testing.T) {
 	b := newBox(t)
-	terminal := func(argv ...string) driver.ExecSpec {
-		s := b.spec(argv...)
-		s.Terminal = &driver.TerminalSize{Rows: 33, Cols: 101}
-		return s
-	}
 	t.Run("is one", func(t *testing.T) {
 		b := b.in(t)
-		got := b.must(terminal("/bin/sh", "-c", "test -t 0 && test -t 1 && test -t 2 && stty size && echo $TERM; ps -o tpgid= -p $$; echo $$"), nil)
+		got := b.must(b.terminal("/bin/sh", "-c", "test -t 0 && test -t 1 && test -t 2 && stty size && echo $TERM; ps -o tpgid= -p $$; echo $$"), nil)
 		f := strings.Fields(got)
 		if len(f) != 5 || f[0] != "33" || f[1] != "101" || f[2] != "xterm-256color" || f[3] != f[4] {
 			t.Fatalf("got %q", got)
@@ -134,7 +136,7 @@ func TestTerminal(t *testing.T) {
 	})
 	t.Run("everything on standard output", func(t *testing.T) {
 		b := b.in(t)
-		r := b.run(terminal("/bin/sh", "-c", "echo out; echo err >&2"), nil)
+		r := b.run(b.terminal("/bin/sh", "-c", "echo out; echo err >&2"), nil)
 		if r.stdout != "out\r\nerr\r\n" || r.stderr != "" {
 			t.Fatalf("got %q and %q", r.stdout, r.stderr)
 		}
@@ -146,7 +148,7 @@ func TestTerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range rounds(50, 500) {
-			got := b.must(terminal("/bin/sh", "-c", `i=0; while [ $i -lt 10 ]; do cat big; i=$((i+1)); done`), nil)
+			got := b.must(b.terminal("/bin/sh", "-c", `i=0; while [ $i -lt 10 ]; do cat big; i=$((i+1)); done`), nil)
 			if i == 0 && got == "" {
 				t.Fatal("no output")
 			}
@@ -155,13 +157,17 @@ func TestTerminal(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestB39TerminalControl(t *testing.T) {
+	b := newBox(t)
 	t.Run("resize", func(t *testing.T) {
 		b := b.in(t)
 		resize := make(chan driver.TerminalSize)
 		out := newLines()
 		ended, end := io.Pipe()
 		defer func() { _ = end.Close() }()
-		_, done := b.background(t.Context(), terminal("/bin/sh", "-c",
+		_, done := b.background(t.Context(), b.terminal("/bin/sh", "-c",
 			`trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.05; done`),
 			driver.ExecIO{Stdin: ended, Stdout: out, Resize: resize})
 		out.want(t, "ready")
@@ -176,7 +182,7 @@ func TestTerminal(t *testing.T) {
 		ended, end := io.Pipe()
 		defer func() { _ = end.Close() }()
 		// With job control the sleep is a group of its own, in the foreground.
-		_, done := b.background(t.Context(), terminal("bash", "-ic", "echo ready; sleep 60; echo status $?; exit 5"),
+		_, done := b.background(t.Context(), b.terminal("bash", "-ic", "echo ready; sleep 60; echo status $?; exit 5"),
 			driver.ExecIO{Stdin: ended, Stdout: out, Signals: signals})
 		out.want(t, "ready")
 		eventually(t, "sleep in the foreground", func() bool { return b.foreground(t, "sleep") })
@@ -191,7 +197,7 @@ func TestTerminal(t *testing.T) {
 		read, write := io.Pipe()
 		defer func() { _ = write.Close() }()
 		out := newLines()
-		_, done := b.background(t.Context(), terminal("/bin/sh", "-c", "trap 'exit 6' INT; echo ready; while :; do sleep 0.05; done"),
+		_, done := b.background(t.Context(), b.terminal("/bin/sh", "-c", "trap 'exit 6' INT; echo ready; while :; do sleep 0.05; done"),
 			driver.ExecIO{Stdin: read, Stdout: out})
 		out.want(t, "ready")
 		if _, err := write.Write([]byte{3}); err != nil {
@@ -201,27 +207,31 @@ func TestTerminal(t *testing.T) {
 			t.Fatalf("got %+v, %v", r.status, r.err)
 		}
 	})
+}
+
+func TestB39TerminalEnds(t *testing.T) {
+	b := newBox(t)
 	t.Run("end of input", func(t *testing.T) {
 		b := b.in(t)
-		got := b.must(terminal("/bin/sh", "-c", "stty -echo; cat; echo over"), strings.NewReader("a line\nhalf"))
+		got := b.must(b.terminal("/bin/sh", "-c", "stty -echo; cat; echo over"), strings.NewReader("a line\nhalf"))
 		if !strings.HasSuffix(got, "over\r\n") || !strings.Contains(got, "a line\r\nhalf") {
 			t.Fatalf("got %q", got)
 		}
-		b.must(terminal("cat"), nil)
+		b.must(b.terminal("cat"), nil)
 	})
 	t.Run("closed and opened again", func(t *testing.T) {
 		b := b.in(t)
 		for range 20 { // cat closes everything before it exits
-			b.must(terminal("cat"), nil)
+			b.must(b.terminal("cat"), nil)
 		}
-		r := b.run(terminal("/bin/sh", "-c", `tty=$(tty); exec <&- >&- 2>&-; sleep 0.1; echo again > $tty; exit 3`), strings.NewReader(""))
+		r := b.run(b.terminal("/bin/sh", "-c", `tty=$(tty); exec <&- >&- 2>&-; sleep 0.1; echo again > $tty; exit 3`), strings.NewReader(""))
 		if r.err != nil || r.status.Code != 3 || r.stdout != "again\r\n" {
 			t.Fatalf("got %+v, %v, %q", r.status, r.err, r.stdout)
 		}
 	})
 	t.Run("held open by what is left", func(t *testing.T) {
 		b := b.in(t)
-		got := b.must(terminal("/bin/sh", "-c", "(trap '' HUP; sleep 60) & echo done"), nil)
+		got := b.must(b.terminal("/bin/sh", "-c", "(trap '' HUP; sleep 60) & echo done"), nil)
 		if got != "done\r\n" {
 			t.Fatalf("got %q", got)
 		}
