@@ -42,6 +42,8 @@ while. Other commands start it by themselves; where one runs already this does n
 			return err
 		},
 	}
+	a.jsonFlag(cmd) // an error that whoever started the daemon can read
+	_ = cmd.Flags().MarkHidden("json")
 	cmd.Flags().DurationVar(&idle, "idle-exit", 0, "end after this `time` with nothing to do, 0 for never [30m]")
 	return cmd
 }

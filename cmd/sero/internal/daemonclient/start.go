@@ -2,6 +2,7 @@ package daemonclient
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -129,7 +130,7 @@ func start(home, run string) (*process, error) {
 		return nil, cannotStart(err)
 	}
 	//nolint:noctx // the daemon outlives every context of this process
-	cmd := exec.Command(self, "serve")
+	cmd := exec.Command(self, "serve", "--json")
 	cmd.Args[0] = "sero"
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), paths.HomeVariable+"="+home, paths.RunVariable+"="+run)
@@ -148,11 +149,17 @@ func cannotStart(err error) error {
 	return e.Remedy("set " + paths.HomeVariable + " to a directory that you can write")
 }
 
-// failure is the error of a daemon that ended before it answered.
+// failure is the error of a daemon that ended before it answered: its own, which
+// is its last line, or else its last words.
 func (p *process) failure(err error) error {
+	words := p.lastWords()
+	if e := decodeError(words[len(words)-1]); e != nil {
+		e.Message = "the daemon does not start: " + e.Message
+		return e
+	}
 	message := fmt.Sprintf("the daemon ended at its start (%v)", err)
-	if words := p.lastWords(); words != "" {
-		message += ": " + words
+	if last := strings.Join(words[max(0, len(words)-lastWords):], " | "); last != "" {
+		message += ": " + last
 	}
 	return driver.Errorf(DaemonFailed, "%s", message).About(p.log).
 		Remedy("read its log", "sero", "daemon", "logs").
@@ -167,20 +174,36 @@ func late(ctx context.Context) error {
 		Remedy("read its log", "sero", "daemon", "logs")
 }
 
-// lastWords are the last lines that this daemon wrote, joined into one.
-func (p *process) lastWords() string {
+// decodeError reads an error as --json has it; nil when the line is none.
+func decodeError(line string) *driver.Error {
+	var v struct {
+		Error struct {
+			Reason   driver.Reason
+			Message  string
+			Resource string
+			Remedies []driver.Remedy
+		}
+	}
+	if json.Unmarshal([]byte(line), &v) != nil || v.Error.Message == "" {
+		return nil
+	}
+	return &driver.Error{Reason: v.Error.Reason, Message: v.Error.Message, Resource: v.Error.Resource, Remedies: v.Error.Remedies}
+}
+
+// lastWords are the last lines that this daemon wrote, at least one, which may
+// be empty.
+func (p *process) lastWords() []string {
 	f, err := os.Open(p.log)
 	if err != nil {
-		return ""
+		return []string{""}
 	}
 	defer func() { _ = f.Close() }()
 	const tail = 8 << 10
 	info, err := f.Stat()
 	if err != nil {
-		return ""
+		return []string{""}
 	}
 	b := make([]byte, tail)
 	n, _ := f.ReadAt(b, max(p.from, info.Size()-tail))
-	lines := strings.Split(strings.TrimSpace(string(b[:n])), "\n")
-	return strings.Join(lines[max(0, len(lines)-lastWords):], " | ")
+	return strings.Split(strings.TrimSpace(string(b[:n])), "\n")
 }

@@ -119,9 +119,6 @@ func (v *View) hostMode(c *apipb.DriverChoice) error {
 		return nil
 	}
 	lines := []string{clean("  HOST MODE  nothing separates this workspace from your machine: " + c.GetReason())}
-	for _, r := range c.GetRejected() {
-		lines = append(lines, clean("  not used   "+r.GetDriver()+": "+r.GetMessage()))
-	}
 	if len(c.GetReduced()) > 0 {
 		lines = append(lines, clean("  without    "+strings.Join(c.GetReduced(), " ")))
 	}
