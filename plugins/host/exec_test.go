@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sero-labs/sero-runtime/internal/testutil"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -274,7 +275,7 @@ func TestExecInheritsNoDescriptors(t *testing.T) {
 	script := `import fcntl,os,sys; sys.exit(any(fcntl.fcntl(i, fcntl.F_GETFL) & os.O_NONBLOCK for i in range(3)))`
 	if r := b.run(b.spec("python3", "-c", script), strings.NewReader("")); r.err != nil || r.status.Code != 0 {
 		if driver.ReasonOf(r.err) == driver.CommandNotFound {
-			t.Skip("no python3")
+			testutil.Missing(t, "python3", "it is not on PATH")
 		}
 		t.Fatalf("standard streams do not block: %+v %v", r.status, r.err)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/sero-labs/sero-runtime/internal/testutil"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -65,7 +66,7 @@ func (o *observer) want(t *testing.T, want ...string) []driver.Listener {
 func TestListeners(t *testing.T) {
 	b := newBox(t)
 	if r := b.run(b.spec("python3", "-c", "pass"), nil); r.err != nil {
-		t.Skip("no python3")
+		testutil.Missing(t, "python3", "it is not on PATH")
 	}
 	spec := driver.SandboxSpec{ID: "sero-other", WorkspaceDir: t.TempDir()}
 	if _, err := b.Create(t.Context(), spec); err != nil {
