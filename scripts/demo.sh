@@ -99,7 +99,7 @@ want 5 "30 100"
 step "Start a dev server"
 show "sero run --name web --wait 2m -- go run ."
 want 0 "http://"
-url=$(printf '%s\n' "$output" | grep -o 'http://[^ ]*' | head -n 1)
+url=$(printf '%s\n' "$output" | grep -o 'http://[^ ]*' | sed -n 1p)
 show "fetch $url"
 want 0 "Hello from a dev server"
 show "sero dev ls"
