@@ -70,7 +70,7 @@ func crashCommands(t T, s *Session) {
 		second := s.Launch(t) // what an engine runs ends with its sandbox
 		s.OK(t, "Remove", second.Remove(s.Ctx, id, true))
 	}
-	gone := eventually(s.Ctx, 2*time.Second+slack, func() bool { return len(hostCommands(mark)) == 0 })
+	gone := s.eventually(2*time.Second, func() bool { return len(hostCommands(mark)) == 0 })
 	for _, line := range hostCommands(mark) {
 		if !gone {
 			t.Errorf("still there: %s", line)
@@ -106,7 +106,7 @@ func orphan(t T, s *Session) {
 		onHost := s.r.shake.Info.Isolation == driver.IsolationNone && len(hostCommands(mark)) > 0
 		return !processLives(h.driverPID) && !onHost
 	}
-	if !eventually(s.Ctx, 2*time.Second+slack, gone) {
+	if !s.eventually(2*time.Second, gone) {
 		t.Errorf("the driver (process %d) lives: %t; its commands: %v", h.driverPID, processLives(h.driverPID), hostCommands(mark))
 	}
 }
@@ -173,7 +173,7 @@ func cleanFiles(t T, s *Session) {
 func cleanProcesses(t T, s *Session) {
 	_, descendants := s.wholeLife(t)
 	var left []process
-	eventually(s.Ctx, 2*time.Second, func() bool {
+	s.eventually(2*time.Second, func() bool {
 		left = left[:0]
 		for _, p := range descendants {
 			if p.lives() {

@@ -70,7 +70,7 @@ func endCancel(t T, s *Session) {
 	c := s.Begin(t, d, s.script(id, `sleep 600 & echo pid $! .; sleep 600`))
 	child := c.pidOf(t)
 	c.cancel(errCaseCancel)
-	o := c.Wait(t, driver.DefaultKillGrace+slack)
+	o := c.Wait(t, driver.DefaultKillGrace)
 	if driver.ReasonOf(o.Err) != driver.Canceled {
 		t.Errorf("Exec returned %v, want CANCELED", o.Err)
 	}
@@ -87,7 +87,7 @@ func endPolite(t T, s *Session) {
 	c := s.Begin(t, d, run)
 	c.pidOf(t)
 	c.cancel(errCaseCancel)
-	c.Wait(t, run.KillGrace+slack)
+	c.Wait(t, run.KillGrace)
 	if got := s.Sh(t, id, "cat conf-cleaned"); got.Out != "cleaned\n" {
 		t.Errorf("its handler for SIGTERM has not run")
 	}
@@ -101,7 +101,7 @@ func endDeaf(t T, s *Session) {
 	c := s.Begin(t, d, run)
 	pid := c.pidOf(t)
 	c.cancel(errCaseCancel)
-	c.Wait(t, run.KillGrace+slack)
+	c.Wait(t, run.KillGrace)
 	if s.alive(t, id, pid) {
 		t.Errorf("process %s goes on", pid)
 	}
@@ -116,7 +116,7 @@ func endSession(t T, s *Session) {
 	c := s.Begin(t, d, s.script(id, `setsid sh -c 'echo pid $$ .; sleep 600' & wait`))
 	pid := c.pidOf(t)
 	c.cancel(errCaseCancel)
-	c.Wait(t, driver.DefaultKillGrace+slack)
+	c.Wait(t, driver.DefaultKillGrace)
 	if s.alive(t, id, pid) {
 		t.Errorf("process %s goes on", pid)
 	}
@@ -138,7 +138,7 @@ func endLost(t T, s *Session) {
 	}
 	pid := strings.Fields(out.String())[1]
 	x.cut(errCaseCancel)
-	ended := eventually(s.Ctx, driver.DefaultKillGrace+slack, func() bool {
+	ended := s.eventually(driver.DefaultKillGrace, func() bool {
 		o := s.exec(d, s.script(id, "kill -0 "+pid), nil)
 		return o.Err == nil && o.ShellCode() != 0
 	})
@@ -165,8 +165,8 @@ func endDetach(t T, s *Session) {
 	c := s.Begin(t, d, run)
 	pid := c.pidOf(t)
 	c.cancel(errCaseCancel)
-	c.Wait(t, driver.DefaultKillGrace+slack+time.Second)
-	if !eventually(s.Ctx, 2*time.Second+slack, func() bool { return s.Sh(t, id, "cat conf-detached").Out == "went on\n" }) {
+	c.Wait(t, driver.DefaultKillGrace+time.Second)
+	if !s.eventually(2*time.Second, func() bool { return s.Sh(t, id, "cat conf-detached").Out == "went on\n" }) {
 		t.Errorf("it did not go on")
 	}
 	s.Sh(t, id, "kill -s KILL "+pid)
@@ -192,7 +192,7 @@ func endWriter(t T, s *Session) {
 	}
 	for what, change := range breaks {
 		c := s.Begin(t, d, s.script(id, "echo $$ >conf-pid-"+what+"; echo up; sleep 600"), change)
-		o := c.Wait(t, driver.DefaultKillGrace+slack)
+		o := c.Wait(t, driver.DefaultKillGrace)
 		if o.Err == nil {
 			t.Errorf("with failing %s Exec succeeded", what)
 		}
@@ -211,7 +211,7 @@ func endNeighbours(t T, s *Session) {
 	c := s.Begin(t, d, s.script(id, "echo pid $$ .; sleep 600"))
 	c.pidOf(t)
 	c.cancel(errCaseCancel)
-	c.Wait(t, driver.DefaultKillGrace+slack)
+	c.Wait(t, driver.DefaultKillGrace)
 	if _, err := fmt.Fprintln(other.stdin, "line"); err != nil {
 		t.Errorf("writing: %v", err)
 	}

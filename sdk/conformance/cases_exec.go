@@ -153,7 +153,7 @@ func execDir(t T, s *Session) {
 func execMissing(t T, s *Session) {
 	id := s.Running(t)
 	for _, name := range []string{"no-such-command-" + s.r.nonce, "/no/such/command"} {
-		ctx, cancel := context.WithTimeoutCause(s.Ctx, 5*time.Second, errDeadline)
+		ctx, cancel := context.WithTimeoutCause(s.Ctx, s.within(5*time.Second), errDeadline)
 		started := false
 		spec := s.script(id, "")
 		spec.Argv = []string{name}
@@ -216,7 +216,7 @@ func execOrphan(t T, s *Session) {
 	d := s.Driver(t)
 	id := s.Running(t)
 	c := s.Begin(t, d, s.script(id, "sleep 600 & echo $!; exit 3"))
-	o := c.Wait(t, 500*time.Millisecond+slack)
+	o := c.Wait(t, 500*time.Millisecond)
 	pid := strings.TrimSpace(o.Out)
 	if o.Err != nil || o.Code != 3 || pid == "" {
 		t.Errorf("it ended with code %d, output %q, error %v", o.Code, o.Out, o.Err)

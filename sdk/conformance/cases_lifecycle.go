@@ -321,12 +321,10 @@ func stopCancelled(t T, s *Session) {
 	c.Expect(t, "up")
 	ctx, cancel := context.WithTimeoutCause(s.Ctx, 200*time.Millisecond, errCaseCancel)
 	defer cancel()
-	began := time.Now()
-	err := d.Stop(ctx, id, 3*time.Second)
-	if took := time.Since(began); err == nil || took > 2500*time.Millisecond {
-		t.Errorf("Stop with a context of 200 ms returned %v after %s", err, took)
+	if d.Stop(ctx, id, 3*time.Second) == nil {
+		t.Errorf("Stop succeeded, although its context has ended before its grace time has")
 	}
-	_, err = d.Get(s.Ctx, id)
+	_, err := d.Get(s.Ctx, id)
 	s.OK(t, "Get", err)
 }
 
@@ -374,10 +372,10 @@ func removeKeepsWorkspace(t T, s *Session) {
 func orderApart(t T, s *Session) {
 	d := s.Driver(t)
 	slow, quick := s.Running(t), s.Created(t)
-	c := s.Begin(t, d, s.script(slow, `trap '' TERM; echo up; sleep 600; sleep 600`))
+	c := s.Begin(t, d, s.script(slow, `trap '' TERM; echo up; read x`))
 	c.Expect(t, "up")
 	stopped := make(chan error, 1)
-	go func() { stopped <- d.Stop(s.Ctx, slow, 1500*time.Millisecond) }()
+	go func() { stopped <- d.Stop(s.Ctx, slow, 10*time.Second) }()
 	time.Sleep(100 * time.Millisecond) // let the Stop begin
 	_, err := d.Start(s.Ctx, quick)
 	s.OK(t, "Start of another", err)
@@ -386,6 +384,7 @@ func orderApart(t T, s *Session) {
 	case err = <-stopped:
 		t.Errorf("the other sandbox was served only after the slow Stop")
 	default:
+		_ = c.stdin.Close() // the command has ended, and so can Stop
 		err = <-stopped
 	}
 	s.OK(t, "the slow Stop", err)

@@ -98,7 +98,7 @@ func negRefusals(t T, s *Session) {
 		if s.declares(c) {
 			continue
 		}
-		ctx, cancel := context.WithTimeoutCause(s.Ctx, 5*time.Second, errDeadline)
+		ctx, cancel := context.WithTimeoutCause(s.Ctx, s.within(5*time.Second), errDeadline)
 		if err := call(ctx); driver.ReasonOf(err) != driver.Unsupported {
 			t.Errorf("%s is not declared, and yet the answer is %v", c, describeAnswer(err))
 		}
@@ -240,7 +240,7 @@ func healthCases() []Case {
 }
 
 func healthFirst(t T, s *Session) {
-	ctx, cancel := context.WithTimeoutCause(s.Ctx, time.Second+slack, errDeadline)
+	ctx, cancel := context.WithTimeoutCause(s.Ctx, s.within(time.Second), errDeadline)
 	defer cancel()
 	err := s.Driver(t).Health(ctx, func(driver.Health) error { return errSeen })
 	if err != errSeen { //nolint:errorlint // our own value comes back as it is

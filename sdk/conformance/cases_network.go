@@ -108,7 +108,7 @@ func (s *Session) watch(t T, id string) <-chan []driver.Listener {
 func (s *Session) seen(t T, sets <-chan []driver.Listener, what string, ok func([]driver.Listener) bool) []driver.Listener {
 	t.Helper()
 	var last []driver.Listener
-	for deadline := time.After(8 * time.Second); ; {
+	for deadline := time.After(s.within(5 * time.Second)); ; {
 		select {
 		case set, open := <-sets:
 			if !open {
@@ -163,7 +163,7 @@ func listenAppears(t T, s *Session) {
 	s.listening(t, id, second)
 	s.seen(t, sets, "the whole set with a second listener", func(ls []driver.Listener) bool { return onPort(first)(ls) && onPort(second)(ls) })
 	run.cancel(errCaseCancel)
-	s.seen(t, sets, "the end of the first listener", func(ls []driver.Listener) bool { return !onPort(first)(ls) && onPort(second)(ls) })
+	s.seen(t, sets, "the end of the first listener", func(ls []driver.Listener) bool { return !onPort(first)(ls) })
 }
 
 func listenForeign(t T, s *Session) {
@@ -243,7 +243,7 @@ func netPublish(t T, s *Session) {
 	s.listening(t, spec.ID, 3123)
 	address := fmt.Sprintf("127.0.0.1:%d", sb.Publish[0].HostPort)
 	var err error
-	reached := eventually(s.Ctx, 5*time.Second, func() bool {
+	reached := s.eventually(5*time.Second, func() bool {
 		var conn net.Conn
 		if conn, err = net.DialTimeout("tcp", address, time.Second); err != nil { //nolint:noctx // it has a deadline
 			return false

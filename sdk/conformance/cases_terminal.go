@@ -71,11 +71,11 @@ func ttyResize(t T, s *Session) {
 	for i := range 4 { // each replaces the one before, or comes after it
 		select {
 		case c.resize <- driver.TerminalSize{Rows: uint16(40 + i), Cols: 123}:
-		case <-time.After(2 * time.Second):
+		case <-time.After(s.within(2 * time.Second)):
 			t.Fatalf("the sizes are not taken")
 		}
 	}
-	ok := eventually(s.Ctx, 4*time.Second, func() bool {
+	ok := s.eventually(4*time.Second, func() bool {
 		_, err := fmt.Fprintln(c.stdin, "now")
 		return err != nil || strings.Contains(c.output(), "43 123")
 	})
@@ -112,7 +112,7 @@ func ttyHangUp(t T, s *Session) {
 	c := s.Begin(t, s.Driver(t), run)
 	c.Expect(t, "up .")
 	c.cancel(errCaseCancel)
-	c.Wait(t, run.KillGrace+slack)
+	c.Wait(t, run.KillGrace)
 	if got := s.Sh(t, id, "cat conf-hup"); got.Out != "hung up\n" {
 		t.Errorf("its handler for SIGHUP has not run")
 	}

@@ -21,9 +21,6 @@ import (
 	"github.com/sero-labs/sero-runtime/sdk/serve"
 )
 
-// slack is how much longer than the contract's word a busy machine may take.
-const slack = 2 * time.Second
-
 func wireCases() []Case {
 	return []Case{
 		{
@@ -126,7 +123,7 @@ func wireHandshake(t T, s *Session) {
 		if err != nil {
 			t.Fatalf("Handshake: %v", err)
 		}
-		if took := time.Since(began); took > time.Second+slack {
+		if took := time.Since(began); took > s.within(time.Second) {
 			t.Errorf("it took %s", took)
 		}
 		h.ProtoReflect().SetUnknown(nil) // may differ on purpose
@@ -168,7 +165,7 @@ func wireBig(t T, s *Session) {
 
 func wireStreams(t T, s *Session) {
 	r := s.Raw(t, rawOptions{})
-	ctx, cancel := context.WithTimeoutCause(s.Ctx, 10*time.Second, errDeadline)
+	ctx, cancel := context.WithTimeoutCause(s.Ctx, s.within(10*time.Second), errDeadline)
 	defer cancel()
 	var streams []grpc.ServerStreamingClient[driverpb.HealthResponse]
 	for range 32 {
@@ -210,7 +207,7 @@ func wireEnv(t T, s *Session) {
 func wireTerm(t T, s *Session) {
 	r := s.Raw(t, rawOptions{})
 	_ = r.cmd.Process.Signal(syscall.SIGTERM)
-	if !r.ended(2*time.Second + slack) {
+	if !r.ended(2*time.Second) {
 		t.Fatalf("it goes on after SIGTERM")
 	}
 }
@@ -219,7 +216,7 @@ func wireShutdown(t T, s *Session) {
 	r := s.Raw(t, rawOptions{})
 	began := time.Now()
 	_, _ = r.Shutdown(s.Ctx, &driverpb.ShutdownRequest{DeadlineMs: 500}) // in time, with an error perhaps
-	if took := time.Since(began); took > 500*time.Millisecond+slack {
+	if took := time.Since(began); took > s.within(500*time.Millisecond) {
 		t.Errorf("with a deadline of 500 ms it took %s", took)
 	}
 }
@@ -227,7 +224,7 @@ func wireShutdown(t T, s *Session) {
 func wireLifeline(t T, s *Session) {
 	r := s.Raw(t, rawOptions{})
 	_ = r.lifeline.Close()
-	if !r.ended(2*time.Second + slack) {
+	if !r.ended(2*time.Second) {
 		t.Errorf("it goes on without its host")
 	}
 }

@@ -33,6 +33,7 @@ type raw struct {
 	conn     *grpc.ClientConn
 	lifeline *os.File
 	stderr   *tailBuffer
+	slack    time.Duration
 	exited   chan struct{}
 }
 
@@ -67,7 +68,7 @@ func (s *Session) Raw(t T, o rawOptions) *raw {
 func (s *Session) spawn(t T, o rawOptions) *raw {
 	t.Helper()
 	dir := s.r.dir()
-	r := &raw{dir: dir, exited: make(chan struct{}), stderr: &tailBuffer{}}
+	r := &raw{dir: dir, exited: make(chan struct{}), stderr: &tailBuffer{}, slack: s.r.c.Slack}
 	if o.socketDir == "" {
 		o.socketDir = filepath.Join(dir, "s")
 		_ = os.Mkdir(o.socketDir, 0o700)
@@ -109,7 +110,7 @@ func (s *Session) spawn(t T, o rawOptions) *raw {
 	select {
 	case r.line = <-lines:
 	case <-r.exited:
-	case <-time.After(10 * time.Second):
+	case <-time.After(s.within(10 * time.Second)):
 	case <-s.Ctx.Done():
 	}
 	return r
@@ -153,7 +154,7 @@ func (r *raw) ended(limit time.Duration) bool {
 	select {
 	case <-r.exited:
 		return true
-	case <-time.After(limit):
+	case <-time.After(limit + r.slack):
 		return false
 	}
 }
@@ -254,7 +255,7 @@ func (x rawExec) frames() ([]*driverpb.ExecResponse, error) {
 // runByHand runs the binary as a person would and gives its standard output.
 func (s *Session) runByHand(t T, args ...string) (output string, ended bool) {
 	t.Helper()
-	ctx, cancel := context.WithTimeoutCause(s.Ctx, 5*time.Second, errDeadline)
+	ctx, cancel := context.WithTimeoutCause(s.Ctx, s.within(5*time.Second), errDeadline)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, s.r.c.Path, append(append([]string{}, s.r.c.Args...), args...)...)
 	cmd.Env = s.r.env(s.r.dir())

@@ -130,7 +130,7 @@ func TestHangingDriver(t *testing.T) {
 	t.Parallel()
 	report := check(t, fake.Script{Rules: []fake.Rule{{Call: "GetSandbox", Hang: true}}}, func(c *conformance.Config) {
 		c.Run = regexp.MustCompile("^GET-1$|^LIST-1$|^EXEC-1$")
-		c.Timeout = 5 * time.Second
+		c.Timeout = 10 * time.Second
 	})
 	if got := report.Failing(); len(got) != 1 || got[0] != "GET-1" {
 		t.Errorf("failing: %v", got)

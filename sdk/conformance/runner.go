@@ -130,7 +130,7 @@ func (r *runner) start(ctx context.Context) Result {
 	c.Run = func(t T, s *Session) {
 		p := s.Launch(t)
 		r.shake = p.Handshake()
-		ctx, cancel := context.WithTimeoutCause(s.Ctx, 10*time.Second, errDeadline)
+		ctx, cancel := context.WithTimeoutCause(s.Ctx, s.within(10*time.Second), errDeadline)
 		defer cancel()
 		err := p.Health(ctx, func(h driver.Health) error {
 			r.health = h

@@ -295,7 +295,7 @@ func (c *command) Wait(t T, limit time.Duration) outcome {
 	t.Helper()
 	select {
 	case <-c.done:
-	case <-time.After(limit):
+	case <-time.After(c.s.within(limit)):
 		t.Fatalf("the command has not ended after %s; its output so far: %.200q", limit, c.output())
 	}
 	c.mu.Lock()
@@ -306,7 +306,7 @@ func (c *command) Wait(t T, limit time.Duration) outcome {
 // Expect waits until the output has a text in it.
 func (c *command) Expect(t T, text string) {
 	t.Helper()
-	ok := eventually(c.s.Ctx, 10*time.Second, func() bool { return strings.Contains(c.output(), text) || isClosed(c.done) })
+	ok := c.s.eventually(10*time.Second, func() bool { return strings.Contains(c.output(), text) || isClosed(c.done) })
 	if !ok || !strings.Contains(c.output(), text) {
 		t.Fatalf("the output is %.200q, want %q in it (error %v, stderr %.200q)", c.output(), text, c.resultErr(), c.errs.String())
 	}
@@ -328,14 +328,17 @@ func isClosed(ch <-chan struct{}) bool {
 	}
 }
 
-// eventually polls until ok, or limit has passed, or ctx has ended.
-func eventually(ctx context.Context, limit time.Duration, ok func() bool) bool {
-	deadline := time.Now().Add(limit)
+// within is a limit of the contract, with what a busy machine may take longer.
+func (s *Session) within(limit time.Duration) time.Duration { return limit + s.r.c.Slack }
+
+// eventually polls until ok, or limit has passed, or the case has to end.
+func (s *Session) eventually(limit time.Duration, ok func() bool) bool {
+	deadline := time.Now().Add(s.within(limit))
 	for wait := 2 * time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		if ok() {
 			return true
 		}
-		if time.Now().After(deadline) || ctx.Err() != nil {
+		if time.Now().After(deadline) || s.Ctx.Err() != nil {
 			return false
 		}
 		time.Sleep(wait)
@@ -345,7 +348,7 @@ func eventually(ctx context.Context, limit time.Duration, ok func() bool) bool {
 // gone waits until no process of that pid is left in the sandbox.
 func (s *Session) gone(t T, id, pid string, limit time.Duration) bool {
 	t.Helper()
-	return eventually(s.Ctx, limit, func() bool { return !s.alive(t, id, pid) })
+	return s.eventually(limit, func() bool { return !s.alive(t, id, pid) })
 }
 
 func (s *Session) alive(t T, id, pid string) bool {

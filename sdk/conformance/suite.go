@@ -63,6 +63,7 @@ type Config struct {
 	Waivers  map[string]Waiver // by case ID
 	Parallel int               // drivers tested at once; 0: 4
 	Timeout  time.Duration     // of each case; 0: a minute
+	Slack    time.Duration     // how much longer than the contract says a busy machine may take; 0: two seconds
 	Log      *slog.Logger      // nil: nothing is logged
 }
 
@@ -77,6 +78,7 @@ func (c *Config) fill() {
 	c.Profile.User = cmp.Or(c.Profile.User, "1000")
 	c.Parallel = cmp.Or(c.Parallel, 4)
 	c.Timeout = cmp.Or(c.Timeout, time.Minute)
+	c.Slack = cmp.Or(c.Slack, 2*time.Second)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // slowHealth is longer than any suite waits for the first report.
-const slowHealth = 3500 * time.Millisecond
+const slowHealth = 12 * time.Second
 
 // faulty is a Driver whose promises break as its script says. The Driver itself
 // stays as it should be.
@@ -109,19 +109,23 @@ func (f *faulty) Create(ctx context.Context, spec driver.SandboxSpec) (driver.Sa
 	if f.has("create-race") {
 		time.Sleep(20 * time.Millisecond)
 	}
-	_, getErr := f.Driver.Get(ctx, spec.ID)
+	_, findErr := f.find(spec.ID)
 	f.changeSpec(&spec)
 	sb, err := f.Driver.Create(ctx, spec)
 	switch {
 	case driver.ReasonOf(err) == driver.AlreadyExists && f.has("create-any"):
-		return f.Driver.Get(ctx, spec.ID)
+		existing, err := f.find(spec.ID)
+		if err != nil {
+			return driver.Sandbox{}, err
+		}
+		return existing.describe(), nil
 	case err != nil:
 		return sb, err
 	case f.has("wrong-id"):
 		sb.ID += "-1"
 	case f.has("create-runs"):
 		sb.State = driver.SandboxRunning
-	case f.has("create-again") && getErr == nil, f.has("create-race") && raced:
+	case f.has("create-again") && findErr == nil, f.has("create-race") && raced:
 		sb.Instance += fmt.Sprintf("-%d", time.Now().UnixNano())
 	case f.has("ghosts"):
 		f.keepGhost(sb)
@@ -213,7 +217,7 @@ func (f *faulty) Start(ctx context.Context, id string) (driver.Sandbox, error) {
 		return driver.Sandbox{}, driver.Errorf(driver.Internal, "sandbox %s runs already", id).About(id)
 	}
 	if f.has("leaves-process") {
-		f.strays.Do(func() { startStray("sleep", "8") })
+		f.strays.Do(func() { startStray("sh", "-c", `while [ -d "$TMPDIR" ]; do sleep 0.2; done`) })
 	}
 	sb, err := f.Driver.Start(ctx, id)
 	if f.has("start-absent") && driver.ReasonOf(err) == driver.NotFound {
@@ -287,7 +291,11 @@ func (f *faulty) Stop(ctx context.Context, id string, grace time.Duration) error
 
 // Remove may fail, or take too much.
 func (f *faulty) Remove(ctx context.Context, id string, force bool) error {
-	before, err := f.Driver.Get(ctx, id)
+	var before driver.Sandbox
+	existing, err := f.find(id)
+	if err == nil {
+		before = existing.describe()
+	}
 	f.forget(id)
 	switch {
 	case err != nil && f.has("remove-once"):

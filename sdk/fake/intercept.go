@@ -71,7 +71,7 @@ func (i *interceptor) request(req any) error {
 		return status.Error(codes.ResourceExhausted, "received message larger than max")
 	}
 	if s, ok := m.(*driverpb.ShutdownRequest); ok && i.f.has("slow-shutdown") && s.GetDeadlineMs() < 1000 {
-		time.Sleep(4 * time.Second)
+		time.Sleep(12 * time.Second)
 	}
 	return nil
 }
