@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"os"
 	"sync"
 	"time"
 )
@@ -60,22 +59,21 @@ func (a *activity) watch(ctx context.Context, end context.CancelCauseFunc) {
 	}
 }
 
-// watchRunDir ends a daemon whose run directory was removed: nobody can reach
-// it any more, and the next client starts another one.
-func watchRunDir(ctx context.Context, run string, end context.CancelCauseFunc) {
-	before, err := os.Stat(run)
-	if err != nil {
-		end(errVanished)
-		return
-	}
-	ticker := time.NewTicker(5 * time.Second)
+// defaultCheck is the time between two looks at the socket.
+const defaultCheck = 5 * time.Second
+
+// watchSocket ends a daemon whose socket was removed or replaced, or its
+// directory: nobody can reach it any more, and the next client starts another
+// one.
+func watchSocket(ctx context.Context, l *ownListener, every time.Duration, end context.CancelCauseFunc) {
+	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			if now, err := os.Stat(run); err != nil || !os.SameFile(before, now) {
+			if !l.reachable() {
 				end(errVanished)
 				return
 			}

@@ -4,6 +4,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,6 +38,8 @@ type Config struct {
 	LogFile  string             // where Log goes, to be shown; may be empty
 	IdleExit time.Duration      // 0: the configuration's or DefaultIdleExit; negative: never
 	Log      *slog.Logger       // nil: slog.Default
+
+	CheckEvery time.Duration // between looks at whether clients can still reach the socket; 0: 5 s
 }
 
 // Reasons for a daemon's end, seen in its log and in the errors of calls that it
@@ -44,7 +47,7 @@ type Config struct {
 var (
 	errAsked    = errors.New("the daemon was asked to end")
 	errIdle     = errors.New("the daemon had nothing to do")
-	errVanished = errors.New("the run directory is gone")
+	errVanished = errors.New("its socket is gone")
 	errServe    = errors.New("the socket failed")
 	errSlowEnd  = errors.New("the daemon took too long to end")
 )
@@ -110,7 +113,7 @@ func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc) error {
 		return nil
 	})
 	group.Go(func() error { activity.watch(ctx, end); return nil })
-	group.Go(func() error { watchRunDir(ctx, p.config.RunDir, end); return nil })
+	group.Go(func() error { watchSocket(ctx, listener, cmp.Or(p.config.CheckEvery, defaultCheck), end); return nil })
 	p.log.Info("the daemon serves", "socket", paths.Socket(p.config.RunDir), "version", p.config.Version)
 	<-ctx.Done()
 	p.log.Info("the daemon ends", "why", fmt.Sprint(context.Cause(ctx)))

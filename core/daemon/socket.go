@@ -35,20 +35,43 @@ func removeSocket(run string) error { return os.RemoveAll(paths.Socket(run)) }
 
 // listen opens the socket. It is private twice: by its mode and directory, and
 // by refusing every other user's process.
-func listen(run string) (net.Listener, error) {
+func listen(run string) (*ownListener, error) {
 	path := paths.Socket(run)
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, driver.Errorf(driver.Internal, "the socket cannot be opened: %w", err).About(path)
 	}
+	l.SetUnlinkOnClose(false) // by then another daemon's may have its name
 	if err := os.Chmod(path, 0o600); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	return &ownListener{l}, nil
+	file, err := os.Lstat(path)
+	if err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return &ownListener{UnixListener: l, path: path, file: file}, nil
 }
 
 // ownListener accepts connections of this user only.
-type ownListener struct{ *net.UnixListener }
+type ownListener struct {
+	*net.UnixListener
+	path string
+	file os.FileInfo // of the socket when it was made
+}
+
+// reachable tells whether the socket's name still leads to it.
+func (l *ownListener) reachable() bool {
+	now, err := os.Lstat(l.path)
+	return err == nil && os.SameFile(l.file, now)
+}
+
+// Close ends the listener and removes the socket, unless the name is another's.
+func (l *ownListener) Close() error {
+	if l.reachable() {
+		_ = os.Remove(l.path) // who connects from now on finds no daemon, not one that refuses
+	}
+	return l.UnixListener.Close()
+}
 
 // Accept waits for the next connection of this user or root.
 func (l *ownListener) Accept() (net.Conn, error) {
