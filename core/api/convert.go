@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -21,6 +22,22 @@ func envVars(ps []*apipb.EnvVar) []driver.EnvVar {
 		out = append(out, driver.EnvVar{Name: p.GetName(), Value: p.GetValue()})
 	}
 	return out
+}
+
+// longest is more than any wait that is meant, and small enough that sums of
+// durations cannot wrap around.
+const longest = 10 * 365 * 24 * time.Hour
+
+// duration is a request's number of milliseconds, or InvalidArgument.
+func duration(field string, ms int64) (time.Duration, error) {
+	if ms < 0 || ms > longest.Milliseconds() {
+		return 0, &driver.Error{
+			Reason: driver.InvalidArgument, Field: field,
+			Message:  fmt.Sprintf("%d ms is not a time to wait: it is negative or longer than ten years", ms),
+			Remedies: []driver.Remedy{{Text: "give a positive time, or 0 for the usual one"}},
+		}
+	}
+	return time.Duration(ms) * time.Millisecond, nil
 }
 
 func timestamp(t time.Time) *timestamppb.Timestamp {

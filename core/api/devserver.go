@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"time"
 
 	"connectrpc.com/connect"
 
@@ -23,6 +22,10 @@ func (h devServerHandler) StartDevServer(ctx context.Context, r *apipb.StartDevS
 	if r.GetPort() > 0xffff {
 		return nil, &driver.Error{Reason: driver.InvalidArgument, Message: "a port is at most 65535", Field: "port"}
 	}
+	wait, err := duration("wait_ms", r.GetWaitMs())
+	if err != nil {
+		return nil, err
+	}
 	result, err := h.servers.Start(ctx, devserver.Spec{
 		Workspace: ref(r.GetWorkspace()),
 		Command:   r.GetCommand(),
@@ -33,7 +36,7 @@ func (h devServerHandler) StartDevServer(ctx context.Context, r *apipb.StartDevS
 		Dir:       r.GetDir(),
 		Env:       envVars(r.GetEnv()),
 		Driver:    r.GetDriver(),
-	}, milliseconds(r.GetWaitMs()), nil)
+	}, wait, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +61,11 @@ func (h devServerHandler) RestartDevServer(ctx context.Context, r *apipb.Restart
 	if err != nil {
 		return nil, err
 	}
-	s, err := h.servers.Restart(ctx, named, milliseconds(r.GetWaitMs()), nil)
+	wait, err := duration("wait_ms", r.GetWaitMs())
+	if err != nil {
+		return nil, err
+	}
+	s, err := h.servers.Restart(ctx, named, wait, nil)
 	return &apipb.RestartDevServerResponse{DevServer: devServer(s)}, err
 }
 
@@ -128,5 +135,3 @@ func devServers(ss []devserver.Server) []*apipb.DevServer {
 	}
 	return out
 }
-
-func milliseconds(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }

@@ -53,10 +53,7 @@ func connectError(err error) error {
 	if err == nil {
 		return nil
 	}
-	if c, ok := errors.AsType[*connect.Error](err); ok && !errors.Is(err, context.Canceled) {
-		return c
-	}
-	e := driver.AsError(err)
+	e := asError(err)
 	code, ok := codes[e.Reason]
 	if !ok {
 		code = connect.CodeInternal
@@ -70,6 +67,28 @@ func connectError(err error) error {
 		c.AddDetail(detail)
 	}
 	return c
+}
+
+// asError is a handler's error as the core's: what Connect found wrong with a
+// message, before or instead of the core, is the caller's mistake.
+func asError(err error) *driver.Error {
+	c, byConnect := errors.AsType[*connect.Error](err)
+	if _, ours := errors.AsType[*driver.Error](err); ours || !byConnect {
+		return driver.AsError(err)
+	}
+	switch c.Code() {
+	case connect.CodeResourceExhausted:
+		e := driver.Errorf(driver.InvalidArgument, "a message is larger than %d bytes", maxRequest)
+		return e.Remedy("send less at once")
+	case connect.CodeInvalidArgument:
+		return driver.Errorf(driver.InvalidArgument, "a message cannot be read: %s", c.Message())
+	case connect.CodeCanceled:
+		return driver.Errorf(driver.Canceled, "the caller is gone")
+	case connect.CodeDeadlineExceeded:
+		return driver.Errorf(driver.Timeout, "the caller's deadline is over")
+	default:
+		return driver.AsError(err)
+	}
 }
 
 func valid(s string) string { return strings.ToValidUTF8(s, "?") }

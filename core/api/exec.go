@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"sync"
-	"time"
 
 	"connectrpc.com/connect"
 
@@ -24,12 +23,16 @@ type execHandler struct{ workspaces *workspace.Manager }
 // command ends with the stream.
 func (h execHandler) Exec(ctx context.Context, stream *execStream) error {
 	first, err := stream.Receive()
-	if err != nil {
-		return driver.Errorf(driver.Canceled, "the caller is gone: %w", err)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err
 	}
 	start := first.GetStart()
 	if start == nil {
 		return driver.Errorf(driver.InvalidArgument, "the first frame of Exec must be start")
+	}
+	options, err := execOptions(start)
+	if err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -40,7 +43,7 @@ func (h execHandler) Exec(ctx context.Context, stream *execStream) error {
 
 	stdio := in.IO()
 	stdio.Stdout, stdio.Stderr = outWriter(out.stdout), outWriter(out.stderr)
-	result, err := h.workspaces.Exec(ctx, execOptions(start), stdio, out.started, out.progress)
+	result, err := h.workspaces.Exec(ctx, options, stdio, out.started, out.progress)
 	if err != nil {
 		return err
 	}
@@ -49,21 +52,22 @@ func (h execHandler) Exec(ctx context.Context, stream *execStream) error {
 	}}})
 }
 
-func execOptions(s *apipb.ExecStart) workspace.ExecOptions {
+func execOptions(s *apipb.ExecStart) (workspace.ExecOptions, error) {
+	timeout, err := duration("timeout_ms", s.GetTimeoutMs())
 	o := workspace.ExecOptions{
 		Ref:        ref(s.GetWorkspace()),
 		Argv:       s.GetArgv(),
 		Env:        envVars(s.GetEnv()),
 		Dir:        s.GetDir(),
 		User:       s.GetUser(),
-		Timeout:    time.Duration(s.GetTimeoutMs()) * time.Millisecond,
+		Timeout:    timeout,
 		LoginShell: s.GetLoginShell(),
 		Driver:     s.GetDriver(),
 	}
 	if size := s.GetTerminal(); size != nil {
 		o.Terminal = new(terminalSize(size))
 	}
-	return o
+	return o, err
 }
 
 func terminalSize(p *apipb.TerminalSize) driver.TerminalSize {
@@ -83,7 +87,11 @@ func (r *execReceiver) run(stream *execStream) {
 			return
 		}
 		if err != nil {
-			r.cancel(driver.Errorf(driver.Canceled, "the caller is gone"))
+			e := asError(err)
+			if e.Reason != driver.InvalidArgument {
+				e = driver.Errorf(driver.Canceled, "the caller is gone")
+			}
+			r.cancel(e)
 			return
 		}
 		if err := r.take(req); err != nil {

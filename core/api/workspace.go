@@ -56,7 +56,11 @@ func (h workspaceHandler) GetWorkspace(ctx context.Context, r *apipb.GetWorkspac
 
 // StopWorkspace stops one.
 func (h workspaceHandler) StopWorkspace(ctx context.Context, r *apipb.StopWorkspaceRequest) (*apipb.StopWorkspaceResponse, error) {
-	w, stopped, err := h.workspaces.Stop(ctx, ref(r.GetWorkspace()), milliseconds(r.GetGraceMs()))
+	grace, err := duration("grace_ms", r.GetGraceMs())
+	if err != nil {
+		return nil, err
+	}
+	w, stopped, err := h.workspaces.Stop(ctx, ref(r.GetWorkspace()), grace)
 	if err != nil {
 		return nil, err
 	}

@@ -170,7 +170,7 @@ func (s *Spec) check() error {
 		return argument("dir", "%s is not a path below the workspace", shown(s.Dir)).Remedy("give a relative path without ..")
 	}
 	s.Dir = filepath.Clean(s.Dir)
-	return nil
+	return workspace.ExecOptions{Argv: s.Command, Env: s.Env, Dir: s.Dir, Driver: s.Driver}.Check()
 }
 
 const maxPart = 64

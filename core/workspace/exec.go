@@ -56,7 +56,7 @@ var (
 func (m *Manager) Exec(ctx context.Context, options ExecOptions, stdio driver.ExecIO,
 	onStarted func(w Workspace, dir string, pid int64), progress func(driver.Progress),
 ) (ExecResult, error) {
-	if err := options.check(); err != nil {
+	if err := options.Check(); err != nil {
 		return ExecResult{}, err
 	}
 	for again := false; ; {
@@ -81,7 +81,9 @@ func (m *Manager) Exec(ctx context.Context, options ExecOptions, stdio driver.Ex
 	}
 }
 
-func (o ExecOptions) check() error {
+// Check is nil for a command that may be run, else InvalidArgument. Exec makes
+// the same check before anything else.
+func (o ExecOptions) Check() error {
 	if err := checkWish(o.Driver); err != nil {
 		return err
 	}
