@@ -124,7 +124,7 @@ func endSession(t T, s *Session) {
 
 // endLost cuts the stream itself: no frame asks for anything.
 func endLost(t T, s *Session) {
-	r := s.Raw(t, rawOptions{})
+	r := s.Wire(t)
 	d := r.driver(t, s)
 	id := s.runningOn(t, d, s.Spec(t)).ID
 	x := r.exec(s, t, &driverpb.ExecStart{SandboxId: id, ExecId: "conf-lost", Argv: []string{"sh", "-c", "echo pid $$ .; sleep 600"}})
@@ -222,7 +222,7 @@ func endNeighbours(t T, s *Session) {
 
 // ioFrames looks at the frames themselves.
 func ioFrames(t T, s *Session) {
-	r := s.Raw(t, rawOptions{})
+	r := s.Wire(t)
 	d := r.driver(t, s)
 	id := s.runningOn(t, d, s.Spec(t)).ID
 	x := r.exec(s, t, &driverpb.ExecStart{

@@ -57,7 +57,7 @@ func mistakes(t T, s *Session, d driver.Driver) map[string]error {
 
 // errTyped looks at the statuses themselves.
 func errTyped(t T, s *Session) {
-	r := s.Raw(t, rawOptions{})
+	r := s.Wire(t)
 	absent := s.Spec(t).ID
 	_, get := r.GetSandbox(s.Ctx, &driverpb.GetSandboxRequest{Id: absent})
 	_, start := r.StartSandbox(s.Ctx, &driverpb.StartSandboxRequest{Id: absent})

@@ -73,7 +73,7 @@ func imageLocal(t T, s *Session) {
 	if image.Reference != ref || !strings.HasPrefix(image.Digest, "sha256:") {
 		t.Errorf("it gives %+v", image)
 	}
-	r := s.Raw(t, rawOptions{})
+	r := s.Wire(t)
 	stream, err := r.EnsureImage(s.Ctx, &driverpb.EnsureImageRequest{Reference: ref, Policy: driverpb.PullPolicy(77)})
 	if err == nil {
 		_, err = stream.Recv()

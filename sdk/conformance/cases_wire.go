@@ -115,7 +115,7 @@ func wireLine(t T, s *Session) {
 }
 
 func wireHandshake(t T, s *Session) {
-	r := s.Raw(t, rawOptions{})
+	r := s.Wire(t)
 	var first *driverpb.HandshakeResponse
 	for i := range 3 {
 		began := time.Now()
@@ -137,7 +137,7 @@ func wireHandshake(t T, s *Session) {
 }
 
 func wireGrease(t T, s *Session) {
-	r := s.Raw(t, rawOptions{})
+	r := s.Wire(t)
 	_, err := r.Handshake(s.Ctx, greased(&driverpb.HandshakeRequest{
 		HostName: "sero", HostVersion: "99.0.0", HostCapabilities: []string{"x-sero.dev/grease@7", "brand.new@1"},
 	}))
@@ -152,7 +152,7 @@ func wireGrease(t T, s *Session) {
 }
 
 func wireBig(t T, s *Session) {
-	r := s.Raw(t, rawOptions{})
+	r := s.Wire(t)
 	labels := map[string]string{labelRun: s.r.nonce, "x": strings.Repeat("x", 5<<20)}
 	// What the runtime makes of it may differ; that it arrives may not.
 	_, err := r.ListSandboxes(s.Ctx, &driverpb.ListSandboxesRequest{Labels: labels})
@@ -164,7 +164,7 @@ func wireBig(t T, s *Session) {
 }
 
 func wireStreams(t T, s *Session) {
-	r := s.Raw(t, rawOptions{})
+	r := s.Wire(t)
 	ctx, cancel := context.WithTimeoutCause(s.Ctx, s.within(10*time.Second), errDeadline)
 	defer cancel()
 	var streams []grpc.ServerStreamingClient[driverpb.HealthResponse]
@@ -207,7 +207,7 @@ func wireEnv(t T, s *Session) {
 func wireTerm(t T, s *Session) {
 	r := s.Raw(t, rawOptions{})
 	_ = r.cmd.Process.Signal(syscall.SIGTERM)
-	if !r.ended(2*time.Second) {
+	if !r.ended(2 * time.Second) {
 		t.Fatalf("it goes on after SIGTERM")
 	}
 }
@@ -224,7 +224,7 @@ func wireShutdown(t T, s *Session) {
 func wireLifeline(t T, s *Session) {
 	r := s.Raw(t, rawOptions{})
 	_ = r.lifeline.Close()
-	if !r.ended(2*time.Second) {
+	if !r.ended(2 * time.Second) {
 		t.Errorf("it goes on without its host")
 	}
 }

@@ -41,14 +41,32 @@ type raw struct {
 type rawOptions struct {
 	env       []string // instead of the suite's; the launcher's variables come on top
 	bare      bool     // with env as it is, empty too
+	shared    bool     // it outlives the case
 	socketDir string
 }
 
-// Raw launches the driver by hand, as the contract says a launcher does, and
-// shakes hands.
+// Wire is a driver's process seen from the wire, which cases on the same worker
+// share.
+func (s *Session) Wire(t T) *raw {
+	t.Helper()
+	if r := s.w.raw; r != nil && !isClosed(r.exited) {
+		s.onKill(r.kill)
+		return r
+	}
+	s.w.closeRaw()
+	s.w.raw = s.shake(t, s.spawn(t, rawOptions{shared: true}))
+	return s.w.raw
+}
+
+// Raw launches the driver by hand, as the contract says a launcher does, for
+// this case alone, and shakes hands.
 func (s *Session) Raw(t T, o rawOptions) *raw {
 	t.Helper()
-	r := s.spawn(t, o)
+	return s.shake(t, s.spawn(t, o))
+}
+
+func (s *Session) shake(t T, r *raw) *raw {
+	t.Helper()
 	if !r.connect(t) {
 		t.Fatalf("the driver printed %q and ended or served nothing; stderr: %s", r.line, r.stderr)
 	}
@@ -106,7 +124,11 @@ func (s *Session) spawn(t T, o rawOptions) *raw {
 		defer close(r.exited)
 		_ = r.cmd.Wait()
 	}()
-	t.Cleanup(r.close)
+	if o.shared {
+		s.w.raw = r // closed with the worker
+	} else {
+		t.Cleanup(r.close)
+	}
 	select {
 	case r.line = <-lines:
 	case <-r.exited:

@@ -205,6 +205,7 @@ func (r *runner) one(ctx context.Context, w *worker, c Case, up bool) Result {
 type worker struct {
 	r       *runner
 	process *launch.Process
+	raw     *raw // seen from the wire
 }
 
 // patience is how long a case may take to end once its deadline has passed and
@@ -270,11 +271,18 @@ func (w *worker) driver(ctx context.Context) (*launch.Process, error) {
 }
 
 func (w *worker) close() {
-	if w.process == nil {
-		return
+	if w.process != nil {
+		closeProcess(w.process)
 	}
-	closeProcess(w.process)
 	w.process = nil
+	w.closeRaw()
+}
+
+func (w *worker) closeRaw() {
+	if w.raw != nil {
+		w.raw.close()
+	}
+	w.raw = nil
 }
 
 func closeProcess(p *launch.Process) {

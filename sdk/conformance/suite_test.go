@@ -25,19 +25,20 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
-		if dir, err := build(); err == nil {
-			_ = os.RemoveAll(dir)
-		}
+		_ = os.RemoveAll(built)
 		os.Exit(code) //nolint:forbidigo // it is the main function
 	}))
 }
 
 // build builds the drivers, once for all tests of this package.
+var built string // where, if it was needed
+
 var build = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "sero-conformance-")
 	if err != nil {
 		return "", err
 	}
+	built = dir
 	_, file, _, _ := runtime.Caller(0)
 	cmd := exec.Command("go", "build", "-o", dir, "./cmd/sero-driver-fake", "./cmd/sero-driver-host")
 	cmd.Dir = filepath.Join(filepath.Dir(file), "..", "..")
