@@ -4,6 +4,7 @@
 package wire
 
 import (
+	"math"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -215,10 +216,18 @@ func publishToProto(ports []driver.PublishedPort) []*driverpb.PublishedPort {
 	return out
 }
 
+// port is 0, which is no port, for a number that is none: never another port.
+func port(n uint32) uint16 {
+	if n > math.MaxUint16 {
+		return 0
+	}
+	return uint16(n)
+}
+
 func publishFromProto(ps []*driverpb.PublishedPort) []driver.PublishedPort {
 	var out []driver.PublishedPort
 	for _, p := range ps {
-		out = append(out, driver.PublishedPort{SandboxPort: uint16(p.GetSandboxPort()), HostPort: uint16(p.GetHostPort())})
+		out = append(out, driver.PublishedPort{SandboxPort: port(p.GetSandboxPort()), HostPort: port(p.GetHostPort())})
 	}
 	return out
 }
@@ -333,7 +342,7 @@ func execFromProto(p *driverpb.ExecStart) driver.ExecSpec {
 		User:      p.GetUser(),
 		Terminal:  nil,
 		Detach:    p.GetDetach(),
-		KillGrace: time.Duration(p.GetKillGraceMs()) * time.Millisecond,
+		KillGrace: milliseconds(p.GetKillGraceMs()),
 	}
 	if p.GetTerminal() != nil {
 		s.Terminal = new(sizeFromProto(p.GetTerminal()))
@@ -346,7 +355,7 @@ func sizeToProto(s driver.TerminalSize) *driverpb.TerminalSize {
 }
 
 func sizeFromProto(p *driverpb.TerminalSize) driver.TerminalSize {
-	return driver.TerminalSize{Rows: uint16(p.GetRows()), Cols: uint16(p.GetCols())}
+	return driver.TerminalSize{Rows: uint16(min(p.GetRows(), math.MaxUint16)), Cols: uint16(min(p.GetCols(), math.MaxUint16))}
 }
 
 func exitToProto(s driver.ExitStatus) *driverpb.ExecExit {
@@ -405,7 +414,7 @@ func listenersFromProto(p *driverpb.ListenersResponse) []driver.Listener {
 	var out []driver.Listener
 	for _, l := range p.GetListeners() {
 		out = append(out, driver.Listener{
-			Address: oneLine(clip(l.GetAddress())), Port: uint16(l.GetPort()), PID: l.GetPid(),
+			Address: oneLine(clip(l.GetAddress())), Port: port(l.GetPort()), PID: l.GetPid(),
 			Command: oneLine(clip(l.GetCommand())), ExecID: l.GetExecId(),
 		})
 	}

@@ -186,6 +186,9 @@ func (x *execClient) receive() (driver.ExitStatus, error) {
 		if status != nil {
 			return driver.ExitStatus{}, driver.Errorf(driver.Internal, "the driver sent a frame after the exit")
 		}
+		if resp.GetFrame() == nil {
+			continue // a frame from a newer driver
+		}
 		if !started && resp.GetStarted() == nil && resp.GetStdinConsumed() == 0 {
 			return driver.ExitStatus{}, driver.Errorf(driver.Internal, "the driver sent a frame before started")
 		}
@@ -216,7 +219,7 @@ func (x *execClient) take(resp *driverpb.ExecResponse) error {
 	case *driverpb.ExecResponse_StdinConsumed:
 		x.window.Release(int(frame.StdinConsumed))
 		return nil
-	default: // a frame from a newer driver
+	default:
 		return nil
 	}
 	if len(data) > driver.MaxFrame {

@@ -2,11 +2,14 @@ package wire
 
 import (
 	"context"
+	"errors"
 	"io"
+	"math"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -39,13 +42,20 @@ func Options(d driver.Driver, unary grpc.UnaryServerInterceptor, stream grpc.Str
 			return nil, ToStatus(err)
 		}
 		resp, err := next(ctx, req)
+		if !ours(info.FullMethod) {
+			return resp, err
+		}
 		return resp, keepStatus(err)
 	}}
 	streams := []grpc.StreamServerInterceptor{func(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
 		if err := allowed(d, info.FullMethod); err != nil {
 			return ToStatus(err)
 		}
-		return keepStatus(next(srv, ss))
+		err := next(srv, ss)
+		if !ours(info.FullMethod) {
+			return err
+		}
+		return keepStatus(err)
 	}}
 	if unary != nil {
 		unaries = append([]grpc.UnaryServerInterceptor{unary}, unaries...)
@@ -74,29 +84,49 @@ const (
 	SocketBuffer = 256 << 10
 )
 
+// servicePrefix begins the full names of this protocol's methods. go-plugin has
+// services of its own beside it.
+var servicePrefix = "/" + driverpb.DriverService_ServiceDesc.ServiceName + "/"
+
+func ours(fullMethod string) bool { return strings.HasPrefix(fullMethod, servicePrefix) }
+
 // allowed refuses a call to our service that the driver lacks the capability
-// for. go-plugin's own services pass.
+// for.
 func allowed(d driver.Driver, fullMethod string) error {
-	method, ours := strings.CutPrefix(fullMethod, "/"+driverpb.DriverService_ServiceDesc.ServiceName+"/")
-	if !ours {
-		return nil
-	}
-	if c, ok := driver.CallNeeds[method]; ok {
+	if c, ok := driver.CallNeeds[strings.TrimPrefix(fullMethod, servicePrefix)]; ok {
 		return driver.Need(d, c)
 	}
 	return nil
 }
 
-// keepStatus converts a driver's error; go-plugin's own services give statuses
-// already.
+// keepStatus converts a driver's error. Statuses may be in it that are not of
+// this protocol: the driver's engine may speak gRPC too, and the stream to the
+// caller does.
 func keepStatus(err error) error {
 	if err == nil {
 		return nil
 	}
-	if _, ok := status.FromError(err); ok {
-		return err
+	if _, typed := errors.AsType[*driver.Error](err); typed {
+		return ToStatus(err)
 	}
-	return ToStatus(err)
+	st, ok := status.FromError(err)
+	if !ok {
+		return ToStatus(err)
+	}
+	for _, d := range st.Details() {
+		if _, ok := d.(*driverpb.ErrorDetail); ok {
+			return err
+		}
+	}
+	e := &driver.Error{Reason: driver.Internal, Message: err.Error()}
+	switch st.Code() {
+	case codes.Canceled:
+		e.Reason = driver.Canceled
+	case codes.DeadlineExceeded:
+		e.Reason, e.Retryable = driver.Timeout, true
+	default:
+	}
+	return ToStatus(e)
 }
 
 // Handshake answers with what the driver is.
@@ -315,7 +345,11 @@ func (s *Server) Shutdown(ctx context.Context, r *driverpb.ShutdownRequest) (*dr
 	return &driverpb.ShutdownResponse{}, s.shutdown(ctx)
 }
 
-func milliseconds(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
+// milliseconds is a caller's number as a duration: none for a negative one, the
+// longest there is for one that would wrap around.
+func milliseconds(ms int64) time.Duration {
+	return time.Duration(min(max(0, ms), math.MaxInt64/int64(time.Millisecond))) * time.Millisecond
+}
 
 // frameWriter cuts what is written into frames.
 type frameWriter func([]byte) error

@@ -3,11 +3,14 @@ package wire
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 	"github.com/sero-labs/sero-runtime/sdk/internal/driverpb"
@@ -44,10 +47,14 @@ var reasonCodes = map[driver.Reason]codes.Code{
 	driver.Canceled:             codes.Canceled,
 }
 
-// limits of what travels in an error, so that all of it fits a trailer.
+// limits of what travels in an error, in bytes: all of it together stays under
+// 4 KiB, for it has to fit a trailer.
 const (
 	maxText     = 1024
+	maxName     = 512 // of what an error is about
+	maxReason   = 64
 	maxRemedies = 4
+	maxRemedied = 1800 // all remedies together
 )
 
 // ToStatus turns an error into a gRPC status with one ErrorDetail.
@@ -62,12 +69,12 @@ func ToStatus(err error) error {
 	}
 	message := clip(e.Message)
 	detail := &driverpb.ErrorDetail{
-		Reason:    string(e.Reason),
+		Reason:    clipTo(string(e.Reason), maxReason),
 		Message:   message,
-		Resource:  clip(e.Resource),
-		Field:     clip(e.Field),
+		Resource:  clipTo(e.Resource, maxName),
+		Field:     clipTo(e.Field, maxName),
 		Retryable: e.Retryable,
-		Remedies:  remediesToProto(e.Remedies[:min(len(e.Remedies), maxRemedies)]),
+		Remedies:  remediesToProto(e.Remedies),
 	}
 	st, detailErr := status.New(code, message).WithDetails(detail)
 	if detailErr != nil {
@@ -163,12 +170,27 @@ func withoutDetail(st *status.Status, lost func() error) error {
 	}
 }
 
+// remediesToProto are the first remedies, as many as there is room for. A
+// command is whole or left out: a part of one does something else.
 func remediesToProto(rs []driver.Remedy) []*driverpb.Remedy {
 	var out []*driverpb.Remedy
-	for _, r := range rs {
-		out = append(out, &driverpb.Remedy{Text: clip(r.Text), Command: r.Command})
+	room := maxRemedied
+	for _, r := range rs[:min(len(rs), maxRemedies)] {
+		p := &driverpb.Remedy{Text: clip(r.Text), Command: r.Command}
+		if proto.Size(p) > room || !allText(r.Command) {
+			p.Command = nil
+		}
+		if proto.Size(p) > room {
+			break
+		}
+		room -= proto.Size(p)
+		out = append(out, p)
 	}
 	return out
+}
+
+func allText(words []string) bool {
+	return !slices.ContainsFunc(words, func(w string) bool { return !utf8.ValidString(w) })
 }
 
 func remediesFromProto(rs []*driverpb.Remedy) []driver.Remedy {
@@ -180,11 +202,10 @@ func remediesFromProto(rs []*driverpb.Remedy) []driver.Remedy {
 }
 
 // clip bounds a text at a rune's edge.
-func clip(s string) string {
-	if len(s) > maxText {
-		s = s[:maxText]
-	}
-	return strings.ToValidUTF8(s, "")
+func clip(s string) string { return clipTo(s, maxText) }
+
+func clipTo(s string, most int) string {
+	return strings.ToValidUTF8(s[:min(len(s), most)], "")
 }
 
 // oneLine makes a text from another process safe to print.

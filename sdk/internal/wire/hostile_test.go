@@ -1,0 +1,127 @@
+package wire
+
+import (
+	"errors"
+	"io"
+	"math"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/sero-labs/sero-runtime/internal/window"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+	"github.com/sero-labs/sero-runtime/sdk/internal/driverpb"
+)
+
+// onlyDetail is the one detail of a status.
+func onlyDetail(t *testing.T, err error) *driverpb.ErrorDetail {
+	t.Helper()
+	details := status.Convert(err).Details()
+	if len(details) != 1 {
+		t.Fatalf("%v has %d details", err, len(details))
+	}
+	d, ok := details[0].(*driverpb.ErrorDetail)
+	if !ok {
+		t.Fatalf("the detail is a %T", details[0])
+	}
+	return d
+}
+
+func TestErrorsStayBelowTheirBound(t *testing.T) {
+	long := strings.Repeat("é", 50_000)
+	e := &driver.Error{Reason: driver.NotFound, Message: long, Resource: long, Field: long}
+	for range 10 {
+		e.Remedies = append(e.Remedies, driver.Remedy{Text: long, Command: []string{long, "\xff", long}})
+	}
+	d := onlyDetail(t, ToStatus(e))
+	if n := proto.Size(d); n >= 4<<10 {
+		t.Errorf("the detail has %d bytes", n)
+	}
+	if d.GetReason() != string(driver.NotFound) || d.GetMessage() == "" {
+		t.Errorf("what is left of it: %v", d)
+	}
+}
+
+func TestErrorsThatAreNoTextHaveTheirDetail(t *testing.T) {
+	e := &driver.Error{Reason: "X_\xff", Message: "no \xff", Remedies: []driver.Remedy{{Text: "run\xff", Command: []string{"rm", "/\xff"}}}}
+	if d := onlyDetail(t, ToStatus(e)); len(d.GetRemedies()) != 1 {
+		t.Errorf("the detail is %v", d)
+	}
+}
+
+// A driver of an engine that speaks gRPC itself wraps that engine's statuses.
+func TestStatusesOfEnginesBecomeErrorsOfTheDriver(t *testing.T) {
+	engine := status.Error(codes.NotFound, "no such container")
+	for name, c := range map[string]struct {
+		err  error
+		want driver.Reason
+	}{
+		"wrapped":      {driver.Errorf(driver.Corrupt, "broken: %w", engine), driver.Corrupt},
+		"as it is":     {engine, driver.Internal},
+		"caller gone":  {status.Error(codes.Canceled, "context canceled"), driver.Canceled},
+		"out of time":  {status.Error(codes.DeadlineExceeded, "late"), driver.Timeout},
+		"one of ours":  {ToStatus(&driver.Error{Reason: driver.OutOfDisk, Message: "full"}), driver.OutOfDisk},
+		"not a status": {errors.New("no"), driver.Internal},
+	} {
+		if d := onlyDetail(t, keepStatus(c.err)); d.GetReason() != string(c.want) {
+			t.Errorf("%s: %s, want %s", name, d.GetReason(), c.want)
+		}
+	}
+}
+
+func TestNumbersThatDoNotFit(t *testing.T) {
+	if got := listenersFromProto(&driverpb.ListenersResponse{Listeners: []*driverpb.Listener{{Port: 65536 + 80}}}); got[0].Port != 0 {
+		t.Errorf("port 65616 is taken for %d", got[0].Port)
+	}
+	if got := publishFromProto([]*driverpb.PublishedPort{{SandboxPort: 70_000}}); got[0].SandboxPort != 0 {
+		t.Errorf("port 70000 is taken for %d", got[0].SandboxPort)
+	}
+	if got := sizeFromProto(&driverpb.TerminalSize{Rows: 65536, Cols: 80}); got.Rows != math.MaxUint16 {
+		t.Errorf("65536 rows are taken for %d", got.Rows)
+	}
+	for ms, positive := range map[int64]bool{math.MinInt64: false, -1: false, 0: false, 1: true, 18446744073710: true, math.MaxInt64: true} {
+		if d := milliseconds(ms); d < 0 || d > 0 != positive {
+			t.Errorf("%d ms are taken for %v", ms, d)
+		}
+	}
+}
+
+// frames is a stream that gives what a driver sent.
+type frames struct {
+	grpc.BidiStreamingClient[driverpb.ExecRequest, driverpb.ExecResponse]
+	left []*driverpb.ExecResponse
+}
+
+func (f *frames) Recv() (*driverpb.ExecResponse, error) {
+	if len(f.left) == 0 {
+		return nil, io.EOF
+	}
+	first := f.left[0]
+	f.left = f.left[1:]
+	return first, nil
+}
+
+// A frame without a kind is how one of a newer driver looks here.
+func TestFramesOfNewerDriversAreIgnored(t *testing.T) {
+	unknown := &driverpb.ExecResponse{}
+	started := &driverpb.ExecResponse{Frame: &driverpb.ExecResponse_Started{Started: &driverpb.ExecStarted{}}}
+	exit := &driverpb.ExecResponse{Frame: &driverpb.ExecResponse_Exit{Exit: &driverpb.ExecExit{Code: 7}}}
+	run := func(sent ...*driverpb.ExecResponse) (driver.ExitStatus, error) {
+		x := &execClient{stream: &frames{left: sent}, window: window.New(1)}
+		return x.receive()
+	}
+	if got, err := run(unknown, started, unknown, exit); err != nil || got.Code != 7 {
+		t.Errorf("before and after started: %v, %v", got, err)
+	}
+	for name, sent := range map[string][]*driverpb.ExecResponse{
+		"nothing": nil, "no exit": {started}, "exit first": {exit}, "after the exit": {started, exit, started},
+	} {
+		if _, err := run(sent...); driver.ReasonOf(err) != driver.Internal {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
