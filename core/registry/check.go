@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -43,10 +44,14 @@ func printable(s string) string {
 	}, strings.ToValidUTF8(s, "?"))
 }
 
+// errWrong marks an answer that breaks the contract.
+var errWrong = errors.New("the driver breaks its contract")
+
 func wrong(call, format string, args ...any) *driver.Error {
-	return driver.Errorf(driver.Internal, "it answered %s wrongly: %s", call, fmt.Sprintf(format, args...)).
-		Remedy("report it to the driver's author").
-		Remedy("see where the driver breaks its contract", "sero", "driver", "test")
+	e := driver.Errorf(driver.Internal, "it answered %s wrongly: %s", call, fmt.Sprintf(format, args...)).
+		Remedy("report it to the driver's author")
+	e.Err = errWrong
+	return e
 }
 
 // checkSandbox refuses a sandbox that is not the one asked for, or not one that

@@ -60,6 +60,9 @@ func (r *remote) fail(ctx context.Context, err error) error {
 		return driver.AsError(err)
 	}
 	e := r.s.named(err)
+	if errors.Is(err, errWrong) {
+		e = e.Remedy("see where the driver breaks its contract", "sero", "driver", "test", r.s.name)
+	}
 	if e.Reason == driver.Canceled {
 		e.Driver = ""
 	}

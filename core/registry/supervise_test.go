@@ -192,6 +192,8 @@ func TestWrongRepliesAreContained(t *testing.T) {
 		_, err := d.Get(t.Context(), id)
 		if e := driver.AsError(err); e == nil || e.Reason != driver.Internal || e.Driver != "toy" || !strings.Contains(e.Message, text) || len(e.Message) > 1000 {
 			t.Errorf("%s: %v", id, err)
+		} else if last := e.Remedies[len(e.Remedies)-1].Command; strings.Join(last, " ") != "sero driver test toy" {
+			t.Errorf("%s: the remedy is %q", id, last)
 		}
 	}
 	for _, which := range []string{"twice", "unlabelled"} {

@@ -167,7 +167,7 @@ func (a *attempt) bringUp(ctx context.Context) (driver.Sandbox, error) {
 		return state, err
 	}
 	if !a.m.owns(a.e, state) {
-		return state, errForeign(a.spec.ID)
+		return state, errForeign(a.e)
 	}
 	switch state.State {
 	case driver.SandboxRunning:
@@ -184,10 +184,11 @@ func (a *attempt) bringUp(ctx context.Context) (driver.Sandbox, error) {
 	return a.start(ctx)
 }
 
-func errForeign(id string) error {
-	return driver.Errorf(driver.ForeignResource, "a sandbox named %s exists and is not this sero's; it is left alone", id).About(id).
-		Remedy("give the workspace another id", "sero", "up", "--id", "another-id").
-		Remedy("remove that sandbox with the tool that made it")
+func errForeign(e *entry) error {
+	name := SandboxID(e.id)
+	return driver.Errorf(driver.ForeignResource, "a sandbox named %s exists and is not this sero's; it is left alone", name).About(name).
+		Remedy("remove that sandbox with the tool that made it").
+		Remedy("or forget the workspace, which leaves the sandbox alone, and open the directory under another id", "sero", "rm", "-w", e.id)
 }
 
 func (a *attempt) create(ctx context.Context) (driver.Sandbox, error) {
@@ -207,7 +208,7 @@ func (a *attempt) create(ctx context.Context) (driver.Sandbox, error) {
 	case driver.AlreadyExists, driver.Corrupt: // a leftover, or another's
 		left, getErr := a.get(ctx)
 		if getErr == nil && !a.m.owns(a.e, left) {
-			return state, errForeign(a.spec.ID)
+			return state, errForeign(a.e)
 		}
 		if driver.ReasonOf(getErr) == driver.Corrupt {
 			return a.recreateUnreadable(ctx, err)
@@ -223,7 +224,7 @@ func (a *attempt) create(ctx context.Context) (driver.Sandbox, error) {
 		return state, a.nonsense("it made %s instead of %s", shown(state.ID), a.spec.ID)
 	}
 	if !a.m.owns(a.e, state) { // the driver gave us what was there
-		return state, errForeign(a.spec.ID)
+		return state, errForeign(a.e)
 	}
 	return a.start(ctx)
 }
@@ -286,7 +287,7 @@ func (a *attempt) recreateUnreadable(ctx context.Context, cause error) (driver.S
 	}
 	found := slices.ContainsFunc(ours, func(s driver.Sandbox) bool { return s.ID == a.spec.ID && a.m.owns(a.e, s) })
 	if !found {
-		return driver.Sandbox{}, errForeign(a.spec.ID)
+		return driver.Sandbox{}, errForeign(a.e)
 	}
 	if a.recreated {
 		return driver.Sandbox{}, cause

@@ -239,7 +239,7 @@ func (m *Manager) add(root, newID string) (*entry, error) {
 	if id != "" {
 		if taken := m.byID[id]; taken != nil {
 			return nil, driver.Errorf(driver.AlreadyExists, "the id %s belongs to the workspace in %s", id, shown(taken.directory)).About(id).
-				Remedy("choose another id", "sero", "up", "--id", idFromPath(id, root)).
+				Remedy("choose another id", "sero", "up", "--id", idFromPath(id, root), root).
 				Remedy("remove the other workspace, which keeps its files", "sero", "rm", "-w", id)
 		}
 	} else if id = IDFromName(filepath.Base(root)); m.byID[id] != nil || m.store.newer[id] {
@@ -247,7 +247,7 @@ func (m *Manager) add(root, newID string) (*entry, error) {
 	}
 	if taken := m.byID[id]; taken != nil { // two paths with one hash
 		return nil, driver.Errorf(driver.AlreadyExists, "the id %s belongs to the workspace in %s", id, shown(taken.directory)).About(id).
-			Remedy("give the workspace an id", "sero", "up", "--id", "another-id")
+			Remedy("give the workspace an id", "sero", "up", "--id", "another-id", root)
 	}
 	r := record{ID: id, Directory: root, Created: time.Now().UTC().Truncate(time.Millisecond)}
 	if err := m.store.save(r); err != nil {

@@ -29,8 +29,8 @@ func (m *Manager) Stop(ctx context.Context, ref Ref, grace time.Duration) (Works
 }
 
 // Remove stops a workspace, removes its sandbox and forgets it; its files are
-// never touched. It says in one line each what it took away. Without such a
-// workspace it succeeds with an empty id.
+// never touched, nor is a sandbox that is not ours. It says in one line each
+// what it took away. Without such a workspace it succeeds with an empty id.
 func (m *Manager) Remove(ctx context.Context, ref Ref) (id string, removed []string, err error) {
 	e, _, err := m.find(ref)
 	if driver.ReasonOf(err) == driver.NotFound {
@@ -121,8 +121,10 @@ func (m *Manager) endSandbox(ctx context.Context, e *entry, name string, hostMod
 		return nil, nil
 	case err != nil:
 		return nil, err
+	case !m.owns(e, state) && remove: // nothing of ours is there
+		return []string{fmt.Sprintf("nothing in driver %s: its sandbox %s is not this sero's and is left alone", name, state.ID)}, nil
 	case !m.owns(e, state):
-		return nil, errForeign(state.ID)
+		return nil, errForeign(e)
 	}
 	var lines []string
 	if state.State != driver.SandboxStopped && state.State != driver.SandboxCorrupt {

@@ -60,7 +60,7 @@ func introduce(d driver.Driver, out io.Writer) int {
 	_, err = fmt.Fprintf(out, `%s %s: %s
 This is a driver for sero (driver protocol %d). sero starts it; there is nothing to run by hand.
 
-  register it:  cp %s ~/.sero/drivers/sero-driver-%s
+  register it:  mkdir -p ~/.sero/drivers && cp %s ~/.sero/drivers/sero-driver-%s
   see it:       sero driver ls
   test it:      sero driver test %s
   describe it:  %s describe
