@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -55,6 +57,9 @@ func checkDirectory(dir string) (string, error) {
 	case !info.IsDir():
 		return "", argument("workspace.directory", "%s is %s, not a directory", shown(dir), kindOf(info.Mode())).About(dir).
 			Remedy("name the directory that it is in", "sero", "up", filepath.Dir(resolved))
+	case !utf8.ValidString(resolved), strings.ContainsFunc(resolved, unicode.IsControl): // neither labels nor messages carry them
+		return "", argument("workspace.directory", "the path %s holds control characters, or is not UTF-8", shown(resolved)).
+			Remedy("rename the directory")
 	}
 	return resolved, nil
 }

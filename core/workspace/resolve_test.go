@@ -3,6 +3,7 @@ package workspace_test
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -108,10 +109,20 @@ func TestDirectoriesThatCannotBe(t *testing.T) {
 	if err := os.Symlink(home, homeLink); err != nil {
 		t.Fatal(err)
 	}
+	newline, notText := w.dir("new\nline", ""), ""
+	if runtime.GOOS == "linux" { // others allow only UTF-8 in names
+		notText = w.dir("\xff", "")
+	}
+	unprintable := filepath.Join(w.root, "plain")
+	if err := os.Symlink(newline, unprintable); err != nil {
+		t.Fatal(err)
+	}
 	for dir, c := range map[string]struct {
 		reason driver.Reason
 		says   string
 	}{
+		newline:                               {driver.InvalidArgument, "control"},
+		unprintable:                           {driver.InvalidArgument, "control"},
 		"":                                    {driver.InvalidArgument, "no workspace"},
 		"relative":                            {driver.InvalidArgument, "absolute"},
 		"/a\x00b":                             {driver.InvalidArgument, `\x00`},
@@ -133,6 +144,10 @@ func TestDirectoriesThatCannotBe(t *testing.T) {
 			strings.ContainsAny(e.Message, "\x00\x1b\n") || len(e.Message) > 500 {
 			t.Errorf("%.60q: %v", dir, err)
 		}
+	}
+	if notText != "" {
+		_, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: notText}}, nil)
+		wantReason(t, err, driver.InvalidArgument)
 	}
 	// Below the home is fine, also when the home has a sero.json.
 	w.write(filepath.Join(home, "sero.json"), "{}")
