@@ -42,7 +42,7 @@ func TestB35StopAndRestart(t *testing.T) {
 	})
 }
 
-func TestStopIsThorough(t *testing.T) {
+func TestB34StopIsThorough(t *testing.T) {
 	for name, script := range map[string]string{
 		"ignores TERM":       "trap '' TERM; while true; do listen 3000; done",
 		"in the background":  "listen 3000 & listen 3001 & wait",
