@@ -99,14 +99,16 @@ func TestVerdicts(t *testing.T) {
 		{"a waiver that has expired", seven, waive(time.Now().Add(-time.Hour)), conformance.NotConformant, "NEG-1", conformance.Fail},
 		{"only some cases", fake.Script{}, func(c *conformance.Config) { c.Run = few }, conformance.Incomplete, "NEG-2", conformance.Pass},
 		{
-			"no engine", fake.Script{Health: []fake.HealthStep{{
+			"no engine",
+			fake.Script{Health: []fake.HealthStep{{
 				State: "not-installed", Reason: driver.EngineNotInstalled, Message: "it is not here", Remedies: []driver.Remedy{{Text: "install it"}},
 			}}},
 			nil, conformance.Incomplete, "EXEC-1", conformance.SkipEnvironment,
 		},
 		{"less declared", fake.Script{Without: []driver.Capability{driver.CapStats}}, nil, conformance.Conformant, "STATS-1", conformance.SkipUnclaimed},
 		{
-			"declared and not testable here", fake.Script{Capabilities: []driver.Capability{driver.CapExec, driver.CapImageBuild}, Images: []string{}},
+			"declared and not testable here",
+			fake.Script{Capabilities: []driver.Capability{driver.CapExec, driver.CapImageBuild}, Images: []string{}},
 			func(c *conformance.Config) { c.Profile.Image = "not-here:1" }, conformance.NotConformant, "IMAGE-4", conformance.SkipUnclaimed,
 		},
 	} {

@@ -189,7 +189,7 @@ func TestHealthScript(t *testing.T) {
 		err := d.Health(ctx, func(h driver.Health) error {
 			states = append(states, h.State)
 			if len(states) == 3 {
-				go d.StartSystem(ctx, func(driver.Progress) {})
+				go func() { _ = d.StartSystem(ctx, func(driver.Progress) {}) }()
 			}
 			return nil
 		})
@@ -255,7 +255,9 @@ func TestListeners(t *testing.T) {
 		t.Errorf("at first: %v", first)
 	}
 	server, stop := context.WithCancelCause(ctx)
-	go d.Exec(server, driver.ExecSpec{SandboxID: "sero-a", ExecID: "dev", Argv: []string{"listen", "-a", "127.0.0.1", "3000"}}, driver.ExecIO{})
+	go func() {
+		_, _ = d.Exec(server, driver.ExecSpec{SandboxID: "sero-a", ExecID: "dev", Argv: []string{"listen", "-a", "127.0.0.1", "3000"}}, driver.ExecIO{})
+	}()
 	if set := <-sets; len(set) != 1 || set[0].Port != 3000 || set[0].Address != "127.0.0.1" || set[0].ExecID != "dev" {
 		t.Errorf("then: %v", set)
 	}
