@@ -35,7 +35,7 @@ func (c *Client) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.Ex
 	if err != nil {
 		return driver.ExitStatus{}, c.fail(ctx, err)
 	}
-	x := &execClient{stream: stream, stdio: stdio, window: window.New(driver.StdinWindow)}
+	x := &execClient{stream: stream, stdio: stdio, window: window.New(driver.StdinWindow), cut: cut}
 	x.lose = func(err error) {
 		x.fail(err)
 		go x.abandon(sctx, cut, spec.KillGrace)
@@ -69,6 +69,7 @@ type execClient struct {
 	stdio  driver.ExecIO
 	window *window.Window
 	lose   func(error) // the caller's side gave up
+	cut    context.CancelCauseFunc
 
 	mu      sync.Mutex // a stream takes one sender
 	failMu  sync.Mutex
@@ -200,6 +201,10 @@ func (x *execClient) receive() (driver.ExitStatus, error) {
 			}
 		case *driverpb.ExecResponse_Exit:
 			status = new(exitFromProto(frame.Exit))
+			late := time.AfterFunc(cancelMargin, func() {
+				x.cut(driver.Errorf(driver.Internal, "the driver did not end the stream after the exit"))
+			})
+			defer late.Stop()
 		default:
 			if err := x.take(resp); err != nil {
 				return driver.ExitStatus{}, err

@@ -43,6 +43,9 @@ func (s *Server) Exec(stream execServerStream) error {
 	stdio := call.IO()
 	stdio.Stdout, stdio.Stderr, stdio.Started = frameWriter(out.stdout), frameWriter(out.stderr), out.started
 	status, err := s.d.Exec(ctx, spec, stdio)
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return context.Cause(ctx) // what was wrong with the caller, which the driver need not know
+	}
 	if err != nil {
 		return err
 	}

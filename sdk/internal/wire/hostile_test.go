@@ -1,11 +1,13 @@
 package wire
 
 import (
+	"context"
 	"errors"
 	"io"
 	"math"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -124,4 +126,72 @@ func TestFramesOfNewerDriversAreIgnored(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// calls is the server's end of a stream on which a caller sends frames.
+type calls struct {
+	grpc.BidiStreamingServer[driverpb.ExecRequest, driverpb.ExecResponse]
+	ctx  context.Context //nolint:containedctx // a stream has one
+	sent chan *driverpb.ExecRequest
+}
+
+func (c calls) Context() context.Context { return c.ctx }
+
+func (c calls) Recv() (*driverpb.ExecRequest, error) {
+	select {
+	case m := <-c.sent:
+		return m, nil
+	case <-c.ctx.Done():
+		return nil, c.ctx.Err()
+	}
+}
+
+// patient is a driver whose commands end when they are told to.
+type patient struct{ driver.Driver }
+
+func (patient) Info() driver.Info { return driver.Info{Name: "patient"} }
+
+func (patient) Exec(ctx context.Context, _ driver.ExecSpec, _ driver.ExecIO) (driver.ExitStatus, error) {
+	<-ctx.Done()
+	return driver.ExitStatus{}, ctx.Err()
+}
+
+// The driver sees only that its context ended; the caller learns why.
+func TestCallersMistakeInTheMiddleOfAnExec(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	stream := calls{ctx: ctx, sent: make(chan *driverpb.ExecRequest, 2)}
+	stream.sent <- &driverpb.ExecRequest{Frame: &driverpb.ExecRequest_Start{Start: &driverpb.ExecStart{Argv: []string{"cat"}}}}
+	stream.sent <- &driverpb.ExecRequest{Frame: &driverpb.ExecRequest_Stdin{Stdin: make([]byte, driver.StdinWindow+1)}}
+	err := NewServer(patient{}, Handshake{}, nil).Exec(stream)
+	if driver.ReasonOf(err) != driver.InvalidArgument {
+		t.Errorf("more input than the window: %v", err)
+	}
+}
+
+// endlessFrames gives its frames and then nothing, not even an end, until it is cut.
+type endlessFrames struct {
+	frames
+	cut chan struct{}
+}
+
+func (f *endlessFrames) Recv() (*driverpb.ExecResponse, error) {
+	if m, err := f.frames.Recv(); err == nil {
+		return m, nil
+	}
+	<-f.cut
+	return nil, errors.New("cut")
+}
+
+func TestStreamThatGoesOnAfterTheExit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stream := &endlessFrames{cut: make(chan struct{}), frames: frames{left: []*driverpb.ExecResponse{
+			{Frame: &driverpb.ExecResponse_Started{Started: &driverpb.ExecStarted{}}},
+			{Frame: &driverpb.ExecResponse_Exit{Exit: &driverpb.ExecExit{}}},
+		}}}
+		x := &execClient{stream: stream, window: window.New(1), cut: func(error) { close(stream.cut) }}
+		if _, err := x.receive(); err == nil {
+			t.Error("no error")
+		}
+	})
 }
