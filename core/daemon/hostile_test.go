@@ -76,8 +76,10 @@ func TestHostileExecs(t *testing.T) {
 		// The daemon holds as much as the driver, and the driver as much again.
 		"input past its bound": {append([]*apipb.ExecRequest{sleep}, slices.Repeat([]*apipb.ExecRequest{stdin}, 16)...), driver.InvalidArgument},
 		"frame too large":      {[]*apipb.ExecRequest{sleep, {Frame: &apipb.ExecRequest_Stdin{Stdin: make([]byte, 5<<20)}}}, driver.InvalidArgument},
-		"first frame too large": {[]*apipb.ExecRequest{begin(func(s *apipb.ExecStart) { s.Dir = strings.Repeat("a", 5<<20) })},
-			driver.InvalidArgument},
+		"first frame too large": {
+			[]*apipb.ExecRequest{begin(func(s *apipb.ExecStart) { s.Dir = strings.Repeat("a", 5<<20) })},
+			driver.InvalidArgument,
+		},
 		"negative timeout": {[]*apipb.ExecRequest{begin(func(s *apipb.ExecStart) { s.TimeoutMs = -1 })}, driver.InvalidArgument},
 		"least timeout":    {[]*apipb.ExecRequest{begin(func(s *apipb.ExecStart) { s.TimeoutMs = math.MinInt64 })}, driver.InvalidArgument},
 		// In nanoseconds it wraps around to less than one millisecond.

@@ -139,7 +139,7 @@ func start(t *testing.T, script fake.Script, options ...func(*daemon.Config)) *r
 	if err != nil {
 		t.Fatal(err)
 	}
-	run, err := os.MkdirTemp("/tmp", "sero-t-") // t.TempDir is too long for sockets
+	run, err := os.MkdirTemp("/tmp", "sero-t-") //nolint:usetesting // t.TempDir is too long for sockets
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func (r *running) serve() {
 	r.client = connectTo(paths.Socket(r.config.RunDir))
 	r.t.Cleanup(func() {
 		end(errors.New("the test is over"))
-		r.ended()
+		_ = r.ended()
 		r.vanish()
 	})
 	r.until("it answers", func() bool {
