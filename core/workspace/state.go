@@ -91,8 +91,11 @@ func (e *entry) snapshot() Workspace {
 			w.Choice.Desired = wishAuto
 		}
 	}
-	if w.Choice.Actual == "" {
-		w.Choice.Actual, w.Choice.HostMode = e.last.Driver, e.last.HostMode
+	if w.Choice.Actual == "" && e.last.Driver != "" {
+		w.Choice.Actual, w.Choice.HostMode, w.Choice.Reason = e.last.Driver, e.last.HostMode, "it was used last"
+		if e.last.HostMode {
+			w.Choice.Isolation = driver.IsolationNone
+		}
 	}
 	if e.failure != nil {
 		w.StateMessage = driver.AsError(e.failure).Error()

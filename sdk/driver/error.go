@@ -8,6 +8,8 @@ import (
 
 // Error is how everything in sero fails: with a reason that programs decide on,
 // a line that people read, and what they can do. It crosses every wire whole.
+// Where a person can do something about it (NotRunning, NotStopped,
+// AlreadyExists and every reason about the engine) it has a remedy.
 type Error struct {
 	Reason    Reason
 	Message   string   // one line, no driver's name in it, no full stop
