@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/tailscale/hujson"
+
+	"github.com/sero-labs/sero-runtime/internal/nearest"
 )
 
 // decode fills the struct that out points to. Keys that the struct lacks are
@@ -174,7 +176,7 @@ func (d *document) unknownKey(member *hujson.ObjectMember, key, path string, kno
 		where = " in " + path
 	}
 	message := fmt.Sprintf("unknown key %s%s is ignored", shown(key), where)
-	if match := nearest(key, known); match != "" {
+	if match := nearest.Name(key, known); match != "" {
 		message += fmt.Sprintf(", did you mean %q?", match)
 	}
 	d.warn(member.Name.StartOffset, "%s", message)
@@ -210,44 +212,4 @@ func shown(s string) string {
 		return strconv.QuoteToASCII(s[:most]) + "…"
 	}
 	return strconv.QuoteToASCII(s)
-}
-
-// nearest is the known word that a mistyped one most likely meant, or empty.
-func nearest(word string, known []string) string {
-	best, bestDistance := "", 1+max(1, len(word)/3)
-	if len(word) > 64 {
-		return ""
-	}
-	for _, candidate := range known {
-		distance := editDistance(strings.ToLower(word), strings.ToLower(candidate))
-		if distance < bestDistance {
-			best, bestDistance = candidate, distance
-		}
-	}
-	return best
-}
-
-// editDistance counts insertions, deletions, replacements and swaps of
-// neighbours.
-func editDistance(a, b string) int {
-	previous, row := make([]int, len(b)+1), make([]int, len(b)+1)
-	var beforePrevious []int
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		beforePrevious, previous, row = previous, row, make([]int, len(b)+1)
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			row[j] = min(previous[j]+1, row[j-1]+1, previous[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				row[j] = min(row[j], beforePrevious[j-2]+1)
-			}
-		}
-	}
-	return row[len(b)]
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sero-labs/sero-runtime/internal/nearest"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -58,7 +59,7 @@ func (c chooser) notFound(name string) *driver.Error {
 // probably meant.
 func NotFound(name string, known []string) *driver.Error {
 	e := driver.Errorf(driver.DriverNotFound, "there is no driver %q", clip(name)).About(clip(name))
-	if match := nearest(name, known); match != "" {
+	if match := nearest.Name(name, known); match != "" {
 		e.Message += fmt.Sprintf(", did you mean %s?", match)
 	}
 	return e.Remedy("see the drivers there are", "sero", "driver", "ls")
@@ -99,43 +100,4 @@ func WhoHas(err *driver.Error, offers []Offer) *driver.Error {
 		return e.Remedy("use the driver "+usable[0], "sero", "up", "--driver", usable[0])
 	}
 	return e.Remedy("see what each driver can do", "sero", "driver", "ls")
-}
-
-// nearest is the known name that a mistyped one most likely meant, or empty.
-func nearest(name string, known []string) string {
-	if len(name) > 64 {
-		return ""
-	}
-	best, least := "", 1+max(1, len(name)/3)
-	for _, candidate := range slices.Sorted(slices.Values(known)) {
-		distance := editDistance(name, candidate)
-		if strings.HasPrefix(candidate, name) && len(name) >= 3 {
-			distance = 1
-		}
-		if distance < least {
-			best, least = candidate, distance
-		}
-	}
-	return best
-}
-
-// editDistance counts insertions, deletions and replacements.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

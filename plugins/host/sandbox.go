@@ -70,7 +70,8 @@ func (d *Driver) Create(ctx context.Context, spec driver.SandboxSpec) (driver.Sa
 		defer s.unlock()
 		if !maps.Equal(s.spec.Labels, spec.Labels) {
 			return driver.Sandbox{}, driver.Errorf(driver.AlreadyExists, "sandbox %s exists with another specification", spec.ID).
-				About(spec.ID).Remedy("recreate it", "sero", "recreate")
+				About(spec.ID).
+				Remedy("remove it, which keeps the workspace's files; the next command makes it anew", "sero", "rm", "-w", spec.Labels[driver.LabelWorkspaceID])
 		}
 		return s.describe(), nil
 	}

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/sero-labs/sero-runtime/internal/nearest"
 )
 
 // runnerKey marks in a command's annotations that it runs another command, and
@@ -84,7 +86,7 @@ func (a *app) verbs(cmd *cobra.Command, args []string) error {
 		return nil
 	}
 	message := fmt.Sprintf("there is no command %q", strings.TrimPrefix(cmd.CommandPath()+" "+args[0], "sero "))
-	if near := nearest(args[0], verbNames(cmd)); near != "" {
+	if near := nearest.Name(args[0], verbNames(cmd)); near != "" {
 		message += fmt.Sprintf("; did you mean %q?", near)
 	}
 	return &usageError{message: message}
@@ -131,43 +133,8 @@ func (a *app) flagError(cmd *cobra.Command, err error) error {
 	}
 	var names []string
 	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
-	if near := nearest(unknown.GetSpecifiedName(), names); near != "" {
+	if near := nearest.Name(unknown.GetSpecifiedName(), names); near != "" {
 		return usagef("%s; did you mean --%s?", err.Error(), near)
 	}
 	return usagef("%s", err.Error())
-}
-
-// nearest is the name that a person who typed word most likely meant, empty if
-// none is near.
-func nearest(word string, names []string) string {
-	best, found := 3, ""
-	if len(word) > 64 {
-		return ""
-	}
-	for _, name := range slices.Sorted(slices.Values(names)) {
-		if d := distance(word, name); d < best && d < len(name) {
-			best, found = d, name
-		}
-	}
-	return found
-}
-
-// distance is the number of letters to add, drop or change between two words.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j]+1, row[j+1]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }
