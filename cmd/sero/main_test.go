@@ -61,6 +61,7 @@ func isolate(env *testscript.Env) error {
 		paths.HomeVariable+"="+filepath.Join(env.WorkDir, ".sero-home"),
 		paths.RunVariable+"="+run,
 		"XDG_RUNTIME_DIR=",
+		"SERO_COMPLETION_TIMEOUT=20s", // a busy machine must not lose what is offered
 	)
 	return nil
 }

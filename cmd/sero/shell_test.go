@@ -76,6 +76,18 @@ func (x *terminal) await(text string) {
 	x.t.Fatalf("the terminal does not show %q but %q", text, x.text())
 }
 
+// awaitEnd waits until text is the last thing that the terminal shows.
+func (x *terminal) awaitEnd(text string) {
+	x.t.Helper()
+	for range 500 {
+		if strings.HasSuffix(x.text(), text) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	x.t.Fatalf("the terminal does not end with %q: %q", text, x.text())
+}
+
 func (x *terminal) write(text string) {
 	x.t.Helper()
 	if _, err := io.WriteString(x.master, text); err != nil {
@@ -169,6 +181,7 @@ func TestSuspend(t *testing.T) {
 	x.await("\nstopp=ed")
 	x.write("fg\n")
 	x.await("\ntwi=ce")
+	x.awaitEnd("prompt> ") // before it, what is typed is the command's
 	x.write("exit\n")
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)

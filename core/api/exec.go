@@ -37,6 +37,7 @@ func (h execHandler) Exec(ctx context.Context, stream *execStream) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	out := &execSender{stream: stream}
+	defer out.end()
 	in := &execReceiver{Feed: window.NewFeed(out.consumed), cancel: cancel}
 	defer in.Close()
 	go in.run(stream) // ends with the stream, which ends when Exec returns
@@ -118,12 +119,25 @@ func (r *execReceiver) take(req *apipb.ExecRequest) error {
 type execSender struct {
 	mu     sync.Mutex
 	stream *execStream
+	over   bool // the exit is sent, or an error will be
 }
 
 func (o *execSender) send(resp *apipb.ExecResponse) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.over {
+		return io.ErrClosedPipe
+	}
+	o.over = resp.GetExit() != nil
 	return o.stream.Send(resp)
+}
+
+// end refuses every later frame: who still takes input must not touch a stream
+// whose call has returned.
+func (o *execSender) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.over = true
 }
 
 func (o *execSender) progress(p driver.Progress) {

@@ -36,6 +36,7 @@ func (s *Server) Exec(stream execServerStream) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	out := &execSender{stream: stream}
+	defer out.end()
 	call := &execCall{Feed: window.NewFeed(out.consumed), cancel: cancel, signals: driver.Need(s.d, driver.CapExecSignal)}
 	defer call.Close()
 	go call.receive(stream) // ends with the stream, which ends when Exec returns
@@ -98,12 +99,25 @@ func (c *execCall) take(req *driverpb.ExecRequest) error {
 type execSender struct {
 	mu     sync.Mutex
 	stream execServerStream
+	over   bool // the exit is sent, or an error will be
 }
 
 func (o *execSender) send(resp *driverpb.ExecResponse) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.over {
+		return io.ErrClosedPipe
+	}
+	o.over = resp.GetExit() != nil
 	return o.stream.Send(resp)
+}
+
+// end refuses every later frame: who still takes input must not touch a stream
+// whose call has returned.
+func (o *execSender) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.over = true
 }
 
 func (o *execSender) started(pid int64) {

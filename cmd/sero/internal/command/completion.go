@@ -2,6 +2,7 @@ package command
 
 import (
 	"context"
+	"os"
 	"strings"
 	"time"
 
@@ -11,8 +12,12 @@ import (
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
 )
 
-// completionBudget is how long a press of the Tab key may take.
-const completionBudget = 100 * time.Millisecond
+// completionVariable names the environment variable that says how long a press
+// of the Tab key may take; completionBudget is what it takes without.
+const (
+	completionVariable = "SERO_COMPLETION_TIMEOUT"
+	completionBudget   = 100 * time.Millisecond
+)
 
 func (a *app) completionCommand() *cobra.Command {
 	return &cobra.Command{
@@ -52,7 +57,11 @@ func complete(cmd *cobra.Command, ask func(context.Context, *daemonclient.Client
 	if ctx == nil {
 		ctx = context.Background()
 	}
-	ctx, cancel := call(ctx, completionBudget)
+	budget, err := time.ParseDuration(os.Getenv(completionVariable))
+	if err != nil || budget <= 0 {
+		budget = completionBudget
+	}
+	ctx, cancel := call(ctx, budget)
 	defer cancel()
 	c, err := daemonclient.Find(ctx)
 	if err != nil {
