@@ -291,6 +291,7 @@ var repositoryFiles = sync.OnceValues(func() ([]string, error) {
 			return err
 		case entry.IsDir() && slices.Contains([]string{".git", ".tmp", "bin", "node_modules"}, name):
 			return filepath.SkipDir
+		case name == ".git": // a file in a worktree
 		case entry.Type().IsRegular():
 			names = append(names, filepath.ToSlash(name))
 		}

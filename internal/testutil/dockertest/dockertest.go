@@ -41,7 +41,7 @@ var shared = sync.OnceValues(func() (host, why string) {
 	if host == "" {
 		host = "unix:///var/run/docker.sock"
 	}
-	ctx, cancel := within(10*time.Second)
+	ctx, cancel := within(10 * time.Second)
 	defer cancel()
 	if out, err := command(ctx, host, "version", "--format", "{{.Server.Version}}").CombinedOutput(); err != nil {
 		return "", "no engine at " + host + ": " + strings.TrimSpace(string(out)+" "+err.Error())
@@ -72,7 +72,7 @@ var madeBase = func() func(host string) string {
 }()
 
 func makeBase(host string) string {
-	ctx, cancel := within(10*time.Minute)
+	ctx, cancel := within(10 * time.Minute)
 	defer cancel()
 	_, file, _, _ := runtime.Caller(0)
 	script := filepath.Join(filepath.Dir(file), "..", "..", "..", "scripts", "base-image.sh")

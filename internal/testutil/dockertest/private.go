@@ -172,7 +172,7 @@ func (d *Daemon) end(signal syscall.Signal, patience time.Duration) error {
 }
 
 func (d *Daemon) ping() error {
-	ctx, cancel := within(10*time.Second)
+	ctx, cancel := within(10 * time.Second)
 	defer cancel()
 	return command(ctx, d.Host, "version").Run()
 }

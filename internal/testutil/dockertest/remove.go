@@ -48,7 +48,7 @@ func (n network) remove() error {
 }
 
 func ip(args ...string) error {
-	ctx, cancel := within(10*time.Second)
+	ctx, cancel := within(10 * time.Second)
 	defer cancel()
 	_, err := output(exec.CommandContext(ctx, "ip", args...))
 	return err
@@ -77,7 +77,7 @@ func (d *Daemon) remove() {
 }
 
 func (d *Daemon) removeContainers() {
-	ctx, cancel := within(30*time.Second)
+	ctx, cancel := within(30 * time.Second)
 	defer cancel()
 	ids, err := output(command(ctx, d.Host, "ps", "--all", "--quiet", "--no-trunc"))
 	if err != nil || ids == "" {
