@@ -28,5 +28,6 @@ debootstrap --variant=minbase --include="$packages" "$suite" "$dir" ${SERO_DEBIA
   tail -n 20 "$dir.log" >&2
   exit 1
 }
-rm -rf "$dir"/var/cache/apt/archives/*.deb "$dir"/var/lib/apt/lists/* "$dir"/var/log/* "$dir.log"
+rm -rf "$dir"/var/cache/* "$dir"/var/lib/apt/lists/* "$dir"/var/log/* "$dir.log" \
+  "$dir"/usr/share/{doc,man,info,locale}/*
 tar -C "$dir" --one-file-system --numeric-owner -c . | docker import --change 'CMD ["/bin/sh"]' - "$tag" >/dev/null
