@@ -28,6 +28,7 @@ type ExecOptions struct {
 	Terminal   *driver.TerminalSize
 	Timeout    time.Duration // of the command, not of making the workspace ready; 0: none
 	LoginShell bool          // the user's shell instead of Argv, which must be empty
+	Detach     bool          // in a container the command outlives ctx and this process, its further output dropped
 	Driver     string        // as in UpOptions, for this once
 
 	ExecID    string        // unique in the workspace; empty: one is made
@@ -159,7 +160,7 @@ func (c *command) run(ctx context.Context, stdio driver.ExecIO) (ExecResult, err
 		}
 		close(running)
 	}
-	status, err := d.Exec(ctx, spec, stdio)
+	status, err := c.exec(ctx, d, spec, stdio)
 	switch cause := context.Cause(ctx); {
 	case err == nil:
 		return ExecResult{ExitStatus: status}, nil
@@ -170,6 +171,15 @@ func (c *command) run(ctx context.Context, stdio driver.ExecIO) (ExecResult, err
 	default:
 		return ExecResult{}, err
 	}
+}
+
+// exec runs the command where it belongs: on the host by the driver, in a
+// sandbox by whoever works there.
+func (c *command) exec(ctx context.Context, d driver.Driver, spec driver.ExecSpec, stdio driver.ExecIO) (driver.ExitStatus, error) {
+	if c.sandbox.choice.HostMode {
+		return d.Exec(ctx, spec, stdio)
+	}
+	return c.m.guest(c.e, c.sandbox).Exec(ctx, spec, stdio)
 }
 
 // track makes the command one of the workspace's until the returned function is
@@ -196,6 +206,7 @@ func (c *command) spec(file config.Workspace) driver.ExecSpec {
 		User:      o.User,
 		Terminal:  o.Terminal,
 		KillGrace: o.KillGrace,
+		Detach:    o.Detach && !c.sandbox.choice.HostMode,
 	}
 	if o.LoginShell {
 		spec.Argv = c.loginShell()

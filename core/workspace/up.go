@@ -55,29 +55,3 @@ func (e *entry) ready(s *sandbox) Workspace {
 	w.describe(s.state)
 	return w
 }
-
-// Listeners watches the listening sockets of a workspace that is ready, as
-// driver.ListenerWatcher does. NotRunning when it is not ready, Unsupported when
-// its driver cannot tell.
-func (m *Manager) Listeners(ctx context.Context, id string, report func([]driver.Listener) error) error {
-	e, _, err := m.find(Ref{ID: id})
-	if err != nil {
-		return err
-	}
-	e.mu.Lock()
-	current := e.current
-	e.mu.Unlock()
-	if current == nil {
-		return driver.Errorf(driver.NotRunning, "workspace %s is not running", id).About(id).
-			Remedy("make it ready", "sero", "up", "-w", id)
-	}
-	d, err := m.options.Drivers.Driver(ctx, current.choice.Actual)
-	if err != nil {
-		return err
-	}
-	watcher, err := driver.ListenerWatcherOf(d)
-	if err != nil {
-		return err
-	}
-	return watcher.Listeners(ctx, SandboxID(id), report)
-}

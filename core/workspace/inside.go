@@ -1,0 +1,108 @@
+package workspace
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/guest"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// Listeners watches the listening sockets of a workspace that is ready: report
+// gets the whole set at once and after each change, until ctx ends or report
+// fails. Those of a container are all that listen in it, of the host only what
+// the workspace's commands opened. NotRunning when the workspace is not ready,
+// Unsupported when nothing in it can tell.
+func (m *Manager) Listeners(ctx context.Context, id string, report func([]driver.Listener) error) error {
+	e, s, err := m.ready(id)
+	if err != nil {
+		return err
+	}
+	if !s.choice.HostMode {
+		return m.guest(e, s).Listeners(ctx, report)
+	}
+	d, err := m.options.Drivers.Driver(ctx, s.choice.Actual)
+	if err != nil {
+		return err
+	}
+	watcher, err := driver.ListenerWatcherOf(d)
+	if err != nil {
+		return err
+	}
+	return watcher.Listeners(ctx, SandboxID(id), report)
+}
+
+// Dial connects to a TCP address, such as "127.0.0.1:5173" or "[::1]:5173",
+// from inside a workspace that is ready; in host mode from this machine. The
+// connection can be closed for writing alone (CloseWrite).
+func (m *Manager) Dial(ctx context.Context, id, address string) (net.Conn, error) {
+	e, s, err := m.ready(id)
+	if err != nil {
+		return nil, err
+	}
+	if s.choice.HostMode {
+		return (&net.Dialer{}).DialContext(ctx, "tcp", address)
+	}
+	return m.guest(e, s).Dial(ctx, address)
+}
+
+// Listen accepts connections that are made inside a workspace that is ready to
+// 127.0.0.1:port, and with port 0 to one that is chosen; Addr tells it. In host
+// mode it listens on this machine. Unsupported in a sandbox without the guest
+// helper.
+func (m *Manager) Listen(ctx context.Context, id string, port uint16) (net.Listener, error) {
+	e, s, err := m.ready(id)
+	if err != nil {
+		return nil, err
+	}
+	if s.choice.HostMode {
+		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port)))
+		return (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	}
+	return m.guest(e, s).Listen(ctx, port)
+}
+
+// StopListeners ends the process groups of the processes that listen on a port
+// in a workspace that is ready: SIGTERM, and SIGKILL for what is left once grace
+// has passed. It says what listened. Unsupported in host mode, where the port
+// may be anybody's.
+func (m *Manager) StopListeners(ctx context.Context, id string, port uint16, grace time.Duration) ([]driver.Listener, error) {
+	e, s, err := m.ready(id)
+	if err != nil {
+		return nil, err
+	}
+	if s.choice.HostMode {
+		return nil, driver.Errorf(driver.Unsupported, "in host mode sero stops only what it started, not whatever listens on port %d", port).
+			About(id)
+	}
+	return m.guest(e, s).StopListeners(ctx, port, grace)
+}
+
+// ready finds a workspace and the sandbox that it was last seen ready in.
+func (m *Manager) ready(id string) (*entry, *sandbox, error) {
+	e, _, err := m.find(Ref{ID: id})
+	if err != nil {
+		return nil, nil, err
+	}
+	e.mu.Lock()
+	current := e.current
+	e.mu.Unlock()
+	if current == nil {
+		return nil, nil, driver.Errorf(driver.NotRunning, "workspace %s is not running", id).About(id).
+			Remedy("make it ready", "sero", "up", "-w", id)
+	}
+	return e, current, nil
+}
+
+// guest is who works inside a sandbox that is not the host.
+func (m *Manager) guest(e *entry, s *sandbox) *guest.Guest {
+	return guest.New(guest.Target{
+		SandboxID: SandboxID(e.id),
+		Instance:  s.state.Instance,
+		Driver: func(ctx context.Context) (driver.Driver, error) {
+			return m.options.Drivers.Driver(ctx, s.choice.Actual)
+		},
+	})
+}
