@@ -169,6 +169,7 @@ func refusable(s *Session, p *launch.Process, spec driver.SandboxSpec, running s
 		driver.CapLimitMemory: create(func(c *driver.SandboxSpec) { c.Resources.MemoryBytes = 256 << 20 }),
 		driver.CapNetPublish:  create(func(c *driver.SandboxSpec) { c.Publish = []driver.PublishedPort{{SandboxPort: 3000}} }),
 		driver.CapSSHAgent:    create(func(c *driver.SandboxSpec) { c.ForwardSSHAgent = true }),
+		driver.CapNetIsolated: create(func(c *driver.SandboxSpec) { c.Network = driver.NetworkIsolated }),
 	}
 }
 

@@ -46,6 +46,10 @@ func networkCases() []Case {
 			ID: "NET-4", Group: "network", Run: netAgent, Needs: []driver.Capability{driver.CapSSHAgent},
 			Must: "a forwarded ssh agent is a socket inside that SSH_AUTH_SOCK names",
 		},
+		{
+			ID: "NET-5", Group: "network", Run: netIsolated, Needs: []driver.Capability{driver.CapNetIsolated},
+			Must: "an isolated sandbox has its loopback, no address and no route, and tells that it is isolated; a network that is not known is refused",
+		},
 	})
 }
 
@@ -276,4 +280,43 @@ func netAgent(t T, s *Session) {
 	if o.Out != "yes\n" {
 		t.Errorf("there is none (exit %d, error %v)", o.Code, o.Err)
 	}
+}
+
+func netIsolated(t T, s *Session) {
+	d, spec := s.Driver(t), s.Spec(t)
+	spec.Network = driver.NetworkIsolated
+	sb := s.runningOn(t, d, spec)
+	if sb.Network != driver.NetworkIsolated || len(sb.Addresses)+len(sb.Subnets) > 0 || sb.Gateway != "" {
+		t.Errorf("its network is %s, with addresses %v, subnets %v, gateway %q", sb.Network, sb.Addresses, sb.Subnets, sb.Gateway)
+	}
+	if ways := routesOut(s.Out(t, spec.ID, "cat /proc/net/route /proc/net/ipv6_route 2>/dev/null || true")); len(ways) > 0 {
+		t.Errorf("there is a way out: %v", ways)
+	}
+	s.listening(t, spec.ID, 3124) // loopback is there
+	other := s.Spec(t)
+	other.Network = driver.Network(77)
+	if _, err := d.Create(s.Ctx, other); err == nil {
+		t.Errorf("a sandbox with a network that is not known was made")
+		s.OK(t, "Remove", d.Remove(s.Ctx, other.ID, true))
+	}
+}
+
+// routesOut are the lines of Linux's routing tables that lead through another
+// interface than the loopback's. An unreachable route of IPv6 goes through it.
+func routesOut(tables string) []string {
+	var ways []string
+	for line := range strings.Lines(tables) {
+		fields := strings.Fields(line)
+		if len(fields) < 8 || fields[0] == "Iface" {
+			continue
+		}
+		device := fields[0]
+		if len(device) == 32 { // IPv6: the device is last
+			device = fields[len(fields)-1]
+		}
+		if device != "lo" {
+			ways = append(ways, strings.Join(fields, " "))
+		}
+	}
+	return ways
 }

@@ -27,6 +27,7 @@ const (
 	CapNetGateway   Capability = "net.gateway@1"
 	CapNetPublish   Capability = "net.publish@1"
 	CapNetListeners Capability = "net.listeners@1"
+	CapNetIsolated  Capability = "net.isolated@1" // sandboxes with no network but loopback
 	CapLimitCPU     Capability = "limits.cpu@1"
 	CapLimitMemory  Capability = "limits.memory@1"
 	CapStats        Capability = "stats@1"

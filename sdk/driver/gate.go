@@ -38,6 +38,7 @@ func (s SandboxSpec) Needs() []Capability {
 	add(s.Resources.MemoryBytes > 0, CapLimitMemory)
 	add(len(s.Publish) > 0, CapNetPublish)
 	add(s.ForwardSSHAgent, CapSSHAgent)
+	add(s.Network != NetworkDefault, CapNetIsolated)
 	return need
 }
 

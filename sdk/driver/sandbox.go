@@ -25,6 +25,28 @@ type SandboxSpec struct {
 	Publish         []PublishedPort
 	ForwardSSHAgent bool
 	Options         map[string]string // the driver's own, by its schema
+	Network         Network
+}
+
+// Network is what a sandbox is connected to.
+type Network int
+
+// The networks. A driver refuses one that it does not know.
+const (
+	NetworkDefault  Network = iota // the engine's usual one
+	NetworkIsolated                // nothing but loopback, no DNS: net.isolated@1
+)
+
+// String is "default", "isolated", or "unknown".
+func (n Network) String() string {
+	switch n {
+	case NetworkDefault:
+		return "default"
+	case NetworkIsolated:
+		return "isolated"
+	default:
+		return "unknown"
+	}
 }
 
 // Mount shows a host path inside a sandbox: mount.bind@1.
@@ -99,6 +121,7 @@ type Sandbox struct {
 	Mounts       []Mount
 	Created      time.Time
 	Started      time.Time // zero if it never was
+	Network      Network   // an isolated one has no addresses, gateway or subnets
 }
 
 // PullPolicy says when EnsureImage may use the network.

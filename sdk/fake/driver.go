@@ -19,7 +19,7 @@ var everything = []driver.Capability{
 	driver.CapCopy, driver.CapSystemStart,
 	driver.CapImagePull, driver.CapImageBuild, driver.CapImageRemove, driver.CapImageList,
 	driver.CapMountBind, driver.CapMountRO,
-	driver.CapNetAddress, driver.CapNetGateway, driver.CapNetPublish, driver.CapNetListeners,
+	driver.CapNetAddress, driver.CapNetGateway, driver.CapNetPublish, driver.CapNetListeners, driver.CapNetIsolated,
 	driver.CapLimitCPU, driver.CapLimitMemory,
 	driver.CapStats, driver.CapLogs, driver.CapEvents, driver.CapSSHAgent,
 	driver.CapBrowser, driver.CapTooling, driver.CapLinuxParity, driver.CapPreview, driver.CapNetContainer,

@@ -203,6 +203,7 @@ var partFaults = []Fault{
 	{Name: "address-loopback", Does: "the address is the loopback's", Breaks: []string{"NET-1"}},
 	{Name: "no-gateway", Does: "the host's address is not told", Breaks: []string{"NET-2"}},
 	{Name: "no-publish", Does: "published ports lead nowhere", Breaks: []string{"NET-3"}},
+	{Name: "still-connected", Does: "an isolated sandbox has a network all the same", Breaks: []string{"NET-5"}},
 	{Name: "no-agent", Does: "the ssh agent is not forwarded", Breaks: []string{"NET-4"}},
 	{Name: "copy-text", Does: "CopyOut replaces bytes that are no text", Breaks: []string{"COPY-1"}},
 	{Name: "copy-absent", Does: "copying out of nowhere gives nothing", Breaks: []string{"COPY-2"}},

@@ -156,6 +156,9 @@ func (f *faulty) changeSpec(spec *driver.SandboxSpec) {
 	if f.has("no-cpu-limit") {
 		spec.Resources.CPUs = 0
 	}
+	if f.has("still-connected") {
+		spec.Network = driver.NetworkDefault
+	}
 	if f.has("no-agent") {
 		spec.ForwardSSHAgent = false
 	}
@@ -192,7 +195,7 @@ func (f *faulty) view(sb driver.Sandbox) driver.Sandbox {
 	if f.has("instance-constant") {
 		sb.Instance = sb.ID
 	}
-	if f.has("address-loopback") {
+	if f.has("address-loopback") && len(sb.Addresses) > 0 {
 		sb.Addresses = []string{"127.0.0.1"}
 	}
 	if f.has("no-gateway") {

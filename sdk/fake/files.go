@@ -51,6 +51,15 @@ func (f *files) limits(r driver.Resources) {
 	}
 }
 
+// routes writes the routing tables of the kernel.
+func (f *files) routes(n driver.Network) {
+	f.data["/proc/net/route"] = []byte("Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n")
+	f.data["/proc/net/ipv6_route"] = nil
+	if n == driver.NetworkDefault {
+		f.data["/proc/net/route"] = append(f.data["/proc/net/route"], "eth0\t00000000\tFEFF630A\t0003\t0\t0\t0\t00000000\t0\t0\t0\n"...)
+	}
+}
+
 // abs is name as an absolute path, seen from dir.
 func (f *files) abs(dir, name string) string {
 	if name == "" {

@@ -56,6 +56,7 @@ func (d *Driver) Create(ctx context.Context, spec driver.SandboxSpec) (driver.Sa
 	sb.view = d.firstView(spec, d.made)
 	sb.files = newFiles(sb.view.WorkspaceDir, spec.WorkspaceDir, spec.Mounts)
 	sb.files.limits(spec.Resources)
+	sb.files.routes(spec.Network)
 	d.sandboxes[spec.ID] = sb
 	d.mu.Unlock()
 	d.event(driver.EventCreated, spec.ID)
@@ -69,6 +70,9 @@ func (d *Driver) admit(spec driver.SandboxSpec) error {
 	}
 	if err := driver.NeedAll(d, spec.Needs()); err != nil {
 		return err
+	}
+	if spec.Network > driver.NetworkIsolated {
+		return &driver.Error{Reason: driver.Unsupported, Message: "the network that is asked for is not known", Field: "spec.network"}
 	}
 	for i, m := range spec.Mounts {
 		if _, err := os.Stat(m.Source); err != nil {
@@ -93,11 +97,15 @@ func (d *Driver) firstView(spec driver.SandboxSpec, n int) driver.Sandbox {
 		Mounts:       slices.Clone(spec.Mounts),
 		Publish:      slices.Clone(spec.Publish),
 		Created:      d.time.Now(),
+		Network:      spec.Network,
 	}
 	for _, m := range spec.Mounts {
 		if m.Source == spec.WorkspaceDir {
 			v.WorkspaceDir = m.Target
 		}
+	}
+	if spec.Network == driver.NetworkIsolated {
+		return v
 	}
 	if slices.Contains(d.caps, driver.CapNetAddress) {
 		v.Addresses = []string{fmt.Sprintf("10.99.%d.%d", n/250, 2+n%250)}

@@ -241,6 +241,56 @@ func (PullPolicy) EnumDescriptor() ([]byte, []int) {
 	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{2}
 }
 
+// Network is what a sandbox is connected to.
+type Network int32
+
+const (
+	// The engine's usual network.
+	Network_NETWORK_UNSPECIFIED Network = 0
+	// Nothing but its own loopback: no way out, no way in, no DNS. Needs
+	// net.isolated@1. It is what makes an egress proxy the only way out.
+	Network_NETWORK_ISOLATED Network = 1
+)
+
+// Enum value maps for Network.
+var (
+	Network_name = map[int32]string{
+		0: "NETWORK_UNSPECIFIED",
+		1: "NETWORK_ISOLATED",
+	}
+	Network_value = map[string]int32{
+		"NETWORK_UNSPECIFIED": 0,
+		"NETWORK_ISOLATED":    1,
+	}
+)
+
+func (x Network) Enum() *Network {
+	p := new(Network)
+	*p = x
+	return p
+}
+
+func (x Network) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Network) Descriptor() protoreflect.EnumDescriptor {
+	return file_sero_driver_v1_driver_proto_enumTypes[3].Descriptor()
+}
+
+func (Network) Type() protoreflect.EnumType {
+	return &file_sero_driver_v1_driver_proto_enumTypes[3]
+}
+
+func (x Network) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Network.Descriptor instead.
+func (Network) EnumDescriptor() ([]byte, []int) {
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{3}
+}
+
 // SandboxState is where a sandbox is in its life.
 type SandboxState int32
 
@@ -286,11 +336,11 @@ func (x SandboxState) String() string {
 }
 
 func (SandboxState) Descriptor() protoreflect.EnumDescriptor {
-	return file_sero_driver_v1_driver_proto_enumTypes[3].Descriptor()
+	return file_sero_driver_v1_driver_proto_enumTypes[4].Descriptor()
 }
 
 func (SandboxState) Type() protoreflect.EnumType {
-	return &file_sero_driver_v1_driver_proto_enumTypes[3]
+	return &file_sero_driver_v1_driver_proto_enumTypes[4]
 }
 
 func (x SandboxState) Number() protoreflect.EnumNumber {
@@ -299,7 +349,7 @@ func (x SandboxState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SandboxState.Descriptor instead.
 func (SandboxState) EnumDescriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{3}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{4}
 }
 
 // EventType is what happened to a sandbox.
@@ -351,11 +401,11 @@ func (x EventType) String() string {
 }
 
 func (EventType) Descriptor() protoreflect.EnumDescriptor {
-	return file_sero_driver_v1_driver_proto_enumTypes[4].Descriptor()
+	return file_sero_driver_v1_driver_proto_enumTypes[5].Descriptor()
 }
 
 func (EventType) Type() protoreflect.EnumType {
-	return &file_sero_driver_v1_driver_proto_enumTypes[4]
+	return &file_sero_driver_v1_driver_proto_enumTypes[5]
 }
 
 func (x EventType) Number() protoreflect.EnumNumber {
@@ -364,7 +414,7 @@ func (x EventType) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EventType.Descriptor instead.
 func (EventType) EnumDescriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{4}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{5}
 }
 
 // ErrorDetail is the one detail of every error status. All of it together stays
@@ -1932,7 +1982,10 @@ type SandboxSpec struct {
 	// forward_ssh_agent makes the user's ssh agent reachable inside.
 	ForwardSshAgent bool `protobuf:"varint,9,opt,name=forward_ssh_agent,json=forwardSshAgent,proto3" json:"forward_ssh_agent,omitempty"`
 	// options are the driver's own, by its schema.
-	Options       map[string]string `protobuf:"bytes,10,rep,name=options,proto3" json:"options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Options map[string]string `protobuf:"bytes,10,rep,name=options,proto3" json:"options,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// network that the sandbox is connected to. A driver refuses a value that it
+	// does not know: it must never give more network than was asked for.
+	Network       Network `protobuf:"varint,11,opt,name=network,proto3,enum=sero.driver.v1.Network" json:"network,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2037,6 +2090,13 @@ func (x *SandboxSpec) GetOptions() map[string]string {
 	return nil
 }
 
+func (x *SandboxSpec) GetNetwork() Network {
+	if x != nil {
+		return x.Network
+	}
+	return Network_NETWORK_UNSPECIFIED
+}
+
 // Sandbox is what exists.
 type Sandbox struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2068,7 +2128,9 @@ type Sandbox struct {
 	// created is when it was made.
 	Created *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=created,proto3" json:"created,omitempty"`
 	// started is when it last started.
-	Started       *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=started,proto3" json:"started,omitempty"`
+	Started *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=started,proto3" json:"started,omitempty"`
+	// network in force. An isolated sandbox has no addresses, gateway or subnets.
+	Network       Network `protobuf:"varint,15,opt,name=network,proto3,enum=sero.driver.v1.Network" json:"network,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2199,6 +2261,13 @@ func (x *Sandbox) GetStarted() *timestamppb.Timestamp {
 		return x.Started
 	}
 	return nil
+}
+
+func (x *Sandbox) GetNetwork() Network {
+	if x != nil {
+		return x.Network
+	}
+	return Network_NETWORK_UNSPECIFIED
 }
 
 // CreateSandboxRequest has the spec.
@@ -4423,7 +4492,7 @@ const file_sero_driver_v1_driver_proto_rawDesc = "" +
 	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\"O\n" +
 	"\rPublishedPort\x12!\n" +
 	"\fsandbox_port\x18\x01 \x01(\rR\vsandboxPort\x12\x1b\n" +
-	"\thost_port\x18\x02 \x01(\rR\bhostPort\"\xcb\x04\n" +
+	"\thost_port\x18\x02 \x01(\rR\bhostPort\"\xfe\x04\n" +
 	"\vSandboxSpec\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12#\n" +
 	"\rworkspace_dir\x18\x02 \x01(\tR\fworkspaceDir\x12\x14\n" +
@@ -4435,13 +4504,14 @@ const file_sero_driver_v1_driver_proto_rawDesc = "" +
 	"\apublish\x18\b \x03(\v2\x1d.sero.driver.v1.PublishedPortR\apublish\x12*\n" +
 	"\x11forward_ssh_agent\x18\t \x01(\bR\x0fforwardSshAgent\x12B\n" +
 	"\aoptions\x18\n" +
-	" \x03(\v2(.sero.driver.v1.SandboxSpec.OptionsEntryR\aoptions\x1a9\n" +
+	" \x03(\v2(.sero.driver.v1.SandboxSpec.OptionsEntryR\aoptions\x121\n" +
+	"\anetwork\x18\v \x01(\x0e2\x17.sero.driver.v1.NetworkR\anetwork\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a:\n" +
 	"\fOptionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xe5\x04\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x98\x05\n" +
 	"\aSandbox\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x122\n" +
@@ -4457,7 +4527,8 @@ const file_sero_driver_v1_driver_proto_rawDesc = "" +
 	"\apublish\x18\v \x03(\v2\x1d.sero.driver.v1.PublishedPortR\apublish\x12-\n" +
 	"\x06mounts\x18\f \x03(\v2\x15.sero.driver.v1.MountR\x06mounts\x124\n" +
 	"\acreated\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x124\n" +
-	"\astarted\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x1a9\n" +
+	"\astarted\x18\x0e \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x121\n" +
+	"\anetwork\x18\x0f \x01(\x0e2\x17.sero.driver.v1.NetworkR\anetwork\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"G\n" +
@@ -4610,7 +4681,10 @@ const file_sero_driver_v1_driver_proto_rawDesc = "" +
 	"\x17PULL_POLICY_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13PULL_POLICY_MISSING\x10\x01\x12\x15\n" +
 	"\x11PULL_POLICY_NEVER\x10\x02\x12\x16\n" +
-	"\x12PULL_POLICY_ALWAYS\x10\x03*\x98\x01\n" +
+	"\x12PULL_POLICY_ALWAYS\x10\x03*8\n" +
+	"\aNetwork\x12\x17\n" +
+	"\x13NETWORK_UNSPECIFIED\x10\x00\x12\x14\n" +
+	"\x10NETWORK_ISOLATED\x10\x01*\x98\x01\n" +
 	"\fSandboxState\x12\x1d\n" +
 	"\x19SANDBOX_STATE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15SANDBOX_STATE_STOPPED\x10\x01\x12\x19\n" +
@@ -4663,184 +4737,187 @@ func file_sero_driver_v1_driver_proto_rawDescGZIP() []byte {
 	return file_sero_driver_v1_driver_proto_rawDescData
 }
 
-var file_sero_driver_v1_driver_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_sero_driver_v1_driver_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
 var file_sero_driver_v1_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
 var file_sero_driver_v1_driver_proto_goTypes = []any{
 	(Isolation)(0),                // 0: sero.driver.v1.Isolation
 	(HealthState)(0),              // 1: sero.driver.v1.HealthState
 	(PullPolicy)(0),               // 2: sero.driver.v1.PullPolicy
-	(SandboxState)(0),             // 3: sero.driver.v1.SandboxState
-	(EventType)(0),                // 4: sero.driver.v1.EventType
-	(*ErrorDetail)(nil),           // 5: sero.driver.v1.ErrorDetail
-	(*Remedy)(nil),                // 6: sero.driver.v1.Remedy
-	(*HandshakeRequest)(nil),      // 7: sero.driver.v1.HandshakeRequest
-	(*HandshakeResponse)(nil),     // 8: sero.driver.v1.HandshakeResponse
-	(*ConfigureRequest)(nil),      // 9: sero.driver.v1.ConfigureRequest
-	(*ConfigureResponse)(nil),     // 10: sero.driver.v1.ConfigureResponse
-	(*HealthRequest)(nil),         // 11: sero.driver.v1.HealthRequest
-	(*HealthResponse)(nil),        // 12: sero.driver.v1.HealthResponse
-	(*Progress)(nil),              // 13: sero.driver.v1.Progress
-	(*StartSystemRequest)(nil),    // 14: sero.driver.v1.StartSystemRequest
-	(*StartSystemResponse)(nil),   // 15: sero.driver.v1.StartSystemResponse
-	(*Image)(nil),                 // 16: sero.driver.v1.Image
-	(*EnsureImageRequest)(nil),    // 17: sero.driver.v1.EnsureImageRequest
-	(*EnsureImageResponse)(nil),   // 18: sero.driver.v1.EnsureImageResponse
-	(*BuildImageRequest)(nil),     // 19: sero.driver.v1.BuildImageRequest
-	(*BuildImageResponse)(nil),    // 20: sero.driver.v1.BuildImageResponse
-	(*RemoveImageRequest)(nil),    // 21: sero.driver.v1.RemoveImageRequest
-	(*RemoveImageResponse)(nil),   // 22: sero.driver.v1.RemoveImageResponse
-	(*ListImagesRequest)(nil),     // 23: sero.driver.v1.ListImagesRequest
-	(*ListImagesResponse)(nil),    // 24: sero.driver.v1.ListImagesResponse
-	(*Mount)(nil),                 // 25: sero.driver.v1.Mount
-	(*EnvVar)(nil),                // 26: sero.driver.v1.EnvVar
-	(*Resources)(nil),             // 27: sero.driver.v1.Resources
-	(*PublishedPort)(nil),         // 28: sero.driver.v1.PublishedPort
-	(*SandboxSpec)(nil),           // 29: sero.driver.v1.SandboxSpec
-	(*Sandbox)(nil),               // 30: sero.driver.v1.Sandbox
-	(*CreateSandboxRequest)(nil),  // 31: sero.driver.v1.CreateSandboxRequest
-	(*CreateSandboxResponse)(nil), // 32: sero.driver.v1.CreateSandboxResponse
-	(*StartSandboxRequest)(nil),   // 33: sero.driver.v1.StartSandboxRequest
-	(*StartSandboxResponse)(nil),  // 34: sero.driver.v1.StartSandboxResponse
-	(*StopSandboxRequest)(nil),    // 35: sero.driver.v1.StopSandboxRequest
-	(*StopSandboxResponse)(nil),   // 36: sero.driver.v1.StopSandboxResponse
-	(*RemoveSandboxRequest)(nil),  // 37: sero.driver.v1.RemoveSandboxRequest
-	(*RemoveSandboxResponse)(nil), // 38: sero.driver.v1.RemoveSandboxResponse
-	(*GetSandboxRequest)(nil),     // 39: sero.driver.v1.GetSandboxRequest
-	(*GetSandboxResponse)(nil),    // 40: sero.driver.v1.GetSandboxResponse
-	(*ListSandboxesRequest)(nil),  // 41: sero.driver.v1.ListSandboxesRequest
-	(*ListSandboxesResponse)(nil), // 42: sero.driver.v1.ListSandboxesResponse
-	(*TerminalSize)(nil),          // 43: sero.driver.v1.TerminalSize
-	(*ExecStart)(nil),             // 44: sero.driver.v1.ExecStart
-	(*ExecRequest)(nil),           // 45: sero.driver.v1.ExecRequest
-	(*ExecStdinClose)(nil),        // 46: sero.driver.v1.ExecStdinClose
-	(*ExecCancel)(nil),            // 47: sero.driver.v1.ExecCancel
-	(*ExecStarted)(nil),           // 48: sero.driver.v1.ExecStarted
-	(*ExecExit)(nil),              // 49: sero.driver.v1.ExecExit
-	(*ExecResponse)(nil),          // 50: sero.driver.v1.ExecResponse
-	(*CopyInStart)(nil),           // 51: sero.driver.v1.CopyInStart
-	(*CopyInRequest)(nil),         // 52: sero.driver.v1.CopyInRequest
-	(*CopyInResponse)(nil),        // 53: sero.driver.v1.CopyInResponse
-	(*CopyOutRequest)(nil),        // 54: sero.driver.v1.CopyOutRequest
-	(*CopyOutResponse)(nil),       // 55: sero.driver.v1.CopyOutResponse
-	(*StatsRequest)(nil),          // 56: sero.driver.v1.StatsRequest
-	(*StatsResponse)(nil),         // 57: sero.driver.v1.StatsResponse
-	(*LogsRequest)(nil),           // 58: sero.driver.v1.LogsRequest
-	(*LogsResponse)(nil),          // 59: sero.driver.v1.LogsResponse
-	(*EventsRequest)(nil),         // 60: sero.driver.v1.EventsRequest
-	(*EventsResponse)(nil),        // 61: sero.driver.v1.EventsResponse
-	(*Listener)(nil),              // 62: sero.driver.v1.Listener
-	(*ListenersRequest)(nil),      // 63: sero.driver.v1.ListenersRequest
-	(*ListenersResponse)(nil),     // 64: sero.driver.v1.ListenersResponse
-	(*ShutdownRequest)(nil),       // 65: sero.driver.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),      // 66: sero.driver.v1.ShutdownResponse
-	nil,                           // 67: sero.driver.v1.HealthResponse.AttributesEntry
-	nil,                           // 68: sero.driver.v1.Image.LabelsEntry
-	nil,                           // 69: sero.driver.v1.BuildImageRequest.ArgsEntry
-	nil,                           // 70: sero.driver.v1.BuildImageRequest.LabelsEntry
-	nil,                           // 71: sero.driver.v1.ListImagesRequest.LabelsEntry
-	nil,                           // 72: sero.driver.v1.SandboxSpec.LabelsEntry
-	nil,                           // 73: sero.driver.v1.SandboxSpec.OptionsEntry
-	nil,                           // 74: sero.driver.v1.Sandbox.LabelsEntry
-	nil,                           // 75: sero.driver.v1.ListSandboxesRequest.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 76: google.protobuf.Timestamp
+	(Network)(0),                  // 3: sero.driver.v1.Network
+	(SandboxState)(0),             // 4: sero.driver.v1.SandboxState
+	(EventType)(0),                // 5: sero.driver.v1.EventType
+	(*ErrorDetail)(nil),           // 6: sero.driver.v1.ErrorDetail
+	(*Remedy)(nil),                // 7: sero.driver.v1.Remedy
+	(*HandshakeRequest)(nil),      // 8: sero.driver.v1.HandshakeRequest
+	(*HandshakeResponse)(nil),     // 9: sero.driver.v1.HandshakeResponse
+	(*ConfigureRequest)(nil),      // 10: sero.driver.v1.ConfigureRequest
+	(*ConfigureResponse)(nil),     // 11: sero.driver.v1.ConfigureResponse
+	(*HealthRequest)(nil),         // 12: sero.driver.v1.HealthRequest
+	(*HealthResponse)(nil),        // 13: sero.driver.v1.HealthResponse
+	(*Progress)(nil),              // 14: sero.driver.v1.Progress
+	(*StartSystemRequest)(nil),    // 15: sero.driver.v1.StartSystemRequest
+	(*StartSystemResponse)(nil),   // 16: sero.driver.v1.StartSystemResponse
+	(*Image)(nil),                 // 17: sero.driver.v1.Image
+	(*EnsureImageRequest)(nil),    // 18: sero.driver.v1.EnsureImageRequest
+	(*EnsureImageResponse)(nil),   // 19: sero.driver.v1.EnsureImageResponse
+	(*BuildImageRequest)(nil),     // 20: sero.driver.v1.BuildImageRequest
+	(*BuildImageResponse)(nil),    // 21: sero.driver.v1.BuildImageResponse
+	(*RemoveImageRequest)(nil),    // 22: sero.driver.v1.RemoveImageRequest
+	(*RemoveImageResponse)(nil),   // 23: sero.driver.v1.RemoveImageResponse
+	(*ListImagesRequest)(nil),     // 24: sero.driver.v1.ListImagesRequest
+	(*ListImagesResponse)(nil),    // 25: sero.driver.v1.ListImagesResponse
+	(*Mount)(nil),                 // 26: sero.driver.v1.Mount
+	(*EnvVar)(nil),                // 27: sero.driver.v1.EnvVar
+	(*Resources)(nil),             // 28: sero.driver.v1.Resources
+	(*PublishedPort)(nil),         // 29: sero.driver.v1.PublishedPort
+	(*SandboxSpec)(nil),           // 30: sero.driver.v1.SandboxSpec
+	(*Sandbox)(nil),               // 31: sero.driver.v1.Sandbox
+	(*CreateSandboxRequest)(nil),  // 32: sero.driver.v1.CreateSandboxRequest
+	(*CreateSandboxResponse)(nil), // 33: sero.driver.v1.CreateSandboxResponse
+	(*StartSandboxRequest)(nil),   // 34: sero.driver.v1.StartSandboxRequest
+	(*StartSandboxResponse)(nil),  // 35: sero.driver.v1.StartSandboxResponse
+	(*StopSandboxRequest)(nil),    // 36: sero.driver.v1.StopSandboxRequest
+	(*StopSandboxResponse)(nil),   // 37: sero.driver.v1.StopSandboxResponse
+	(*RemoveSandboxRequest)(nil),  // 38: sero.driver.v1.RemoveSandboxRequest
+	(*RemoveSandboxResponse)(nil), // 39: sero.driver.v1.RemoveSandboxResponse
+	(*GetSandboxRequest)(nil),     // 40: sero.driver.v1.GetSandboxRequest
+	(*GetSandboxResponse)(nil),    // 41: sero.driver.v1.GetSandboxResponse
+	(*ListSandboxesRequest)(nil),  // 42: sero.driver.v1.ListSandboxesRequest
+	(*ListSandboxesResponse)(nil), // 43: sero.driver.v1.ListSandboxesResponse
+	(*TerminalSize)(nil),          // 44: sero.driver.v1.TerminalSize
+	(*ExecStart)(nil),             // 45: sero.driver.v1.ExecStart
+	(*ExecRequest)(nil),           // 46: sero.driver.v1.ExecRequest
+	(*ExecStdinClose)(nil),        // 47: sero.driver.v1.ExecStdinClose
+	(*ExecCancel)(nil),            // 48: sero.driver.v1.ExecCancel
+	(*ExecStarted)(nil),           // 49: sero.driver.v1.ExecStarted
+	(*ExecExit)(nil),              // 50: sero.driver.v1.ExecExit
+	(*ExecResponse)(nil),          // 51: sero.driver.v1.ExecResponse
+	(*CopyInStart)(nil),           // 52: sero.driver.v1.CopyInStart
+	(*CopyInRequest)(nil),         // 53: sero.driver.v1.CopyInRequest
+	(*CopyInResponse)(nil),        // 54: sero.driver.v1.CopyInResponse
+	(*CopyOutRequest)(nil),        // 55: sero.driver.v1.CopyOutRequest
+	(*CopyOutResponse)(nil),       // 56: sero.driver.v1.CopyOutResponse
+	(*StatsRequest)(nil),          // 57: sero.driver.v1.StatsRequest
+	(*StatsResponse)(nil),         // 58: sero.driver.v1.StatsResponse
+	(*LogsRequest)(nil),           // 59: sero.driver.v1.LogsRequest
+	(*LogsResponse)(nil),          // 60: sero.driver.v1.LogsResponse
+	(*EventsRequest)(nil),         // 61: sero.driver.v1.EventsRequest
+	(*EventsResponse)(nil),        // 62: sero.driver.v1.EventsResponse
+	(*Listener)(nil),              // 63: sero.driver.v1.Listener
+	(*ListenersRequest)(nil),      // 64: sero.driver.v1.ListenersRequest
+	(*ListenersResponse)(nil),     // 65: sero.driver.v1.ListenersResponse
+	(*ShutdownRequest)(nil),       // 66: sero.driver.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),      // 67: sero.driver.v1.ShutdownResponse
+	nil,                           // 68: sero.driver.v1.HealthResponse.AttributesEntry
+	nil,                           // 69: sero.driver.v1.Image.LabelsEntry
+	nil,                           // 70: sero.driver.v1.BuildImageRequest.ArgsEntry
+	nil,                           // 71: sero.driver.v1.BuildImageRequest.LabelsEntry
+	nil,                           // 72: sero.driver.v1.ListImagesRequest.LabelsEntry
+	nil,                           // 73: sero.driver.v1.SandboxSpec.LabelsEntry
+	nil,                           // 74: sero.driver.v1.SandboxSpec.OptionsEntry
+	nil,                           // 75: sero.driver.v1.Sandbox.LabelsEntry
+	nil,                           // 76: sero.driver.v1.ListSandboxesRequest.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 77: google.protobuf.Timestamp
 }
 var file_sero_driver_v1_driver_proto_depIdxs = []int32{
-	6,  // 0: sero.driver.v1.ErrorDetail.remedies:type_name -> sero.driver.v1.Remedy
+	7,  // 0: sero.driver.v1.ErrorDetail.remedies:type_name -> sero.driver.v1.Remedy
 	0,  // 1: sero.driver.v1.HandshakeResponse.isolation:type_name -> sero.driver.v1.Isolation
 	1,  // 2: sero.driver.v1.HealthResponse.state:type_name -> sero.driver.v1.HealthState
-	6,  // 3: sero.driver.v1.HealthResponse.remedies:type_name -> sero.driver.v1.Remedy
-	67, // 4: sero.driver.v1.HealthResponse.attributes:type_name -> sero.driver.v1.HealthResponse.AttributesEntry
-	13, // 5: sero.driver.v1.StartSystemResponse.progress:type_name -> sero.driver.v1.Progress
-	76, // 6: sero.driver.v1.Image.created:type_name -> google.protobuf.Timestamp
-	68, // 7: sero.driver.v1.Image.labels:type_name -> sero.driver.v1.Image.LabelsEntry
+	7,  // 3: sero.driver.v1.HealthResponse.remedies:type_name -> sero.driver.v1.Remedy
+	68, // 4: sero.driver.v1.HealthResponse.attributes:type_name -> sero.driver.v1.HealthResponse.AttributesEntry
+	14, // 5: sero.driver.v1.StartSystemResponse.progress:type_name -> sero.driver.v1.Progress
+	77, // 6: sero.driver.v1.Image.created:type_name -> google.protobuf.Timestamp
+	69, // 7: sero.driver.v1.Image.labels:type_name -> sero.driver.v1.Image.LabelsEntry
 	2,  // 8: sero.driver.v1.EnsureImageRequest.policy:type_name -> sero.driver.v1.PullPolicy
-	13, // 9: sero.driver.v1.EnsureImageResponse.progress:type_name -> sero.driver.v1.Progress
-	16, // 10: sero.driver.v1.EnsureImageResponse.image:type_name -> sero.driver.v1.Image
-	69, // 11: sero.driver.v1.BuildImageRequest.args:type_name -> sero.driver.v1.BuildImageRequest.ArgsEntry
-	70, // 12: sero.driver.v1.BuildImageRequest.labels:type_name -> sero.driver.v1.BuildImageRequest.LabelsEntry
-	13, // 13: sero.driver.v1.BuildImageResponse.progress:type_name -> sero.driver.v1.Progress
-	16, // 14: sero.driver.v1.BuildImageResponse.image:type_name -> sero.driver.v1.Image
-	71, // 15: sero.driver.v1.ListImagesRequest.labels:type_name -> sero.driver.v1.ListImagesRequest.LabelsEntry
-	16, // 16: sero.driver.v1.ListImagesResponse.images:type_name -> sero.driver.v1.Image
-	25, // 17: sero.driver.v1.SandboxSpec.mounts:type_name -> sero.driver.v1.Mount
-	26, // 18: sero.driver.v1.SandboxSpec.env:type_name -> sero.driver.v1.EnvVar
-	72, // 19: sero.driver.v1.SandboxSpec.labels:type_name -> sero.driver.v1.SandboxSpec.LabelsEntry
-	27, // 20: sero.driver.v1.SandboxSpec.resources:type_name -> sero.driver.v1.Resources
-	28, // 21: sero.driver.v1.SandboxSpec.publish:type_name -> sero.driver.v1.PublishedPort
-	73, // 22: sero.driver.v1.SandboxSpec.options:type_name -> sero.driver.v1.SandboxSpec.OptionsEntry
-	3,  // 23: sero.driver.v1.Sandbox.state:type_name -> sero.driver.v1.SandboxState
-	74, // 24: sero.driver.v1.Sandbox.labels:type_name -> sero.driver.v1.Sandbox.LabelsEntry
-	28, // 25: sero.driver.v1.Sandbox.publish:type_name -> sero.driver.v1.PublishedPort
-	25, // 26: sero.driver.v1.Sandbox.mounts:type_name -> sero.driver.v1.Mount
-	76, // 27: sero.driver.v1.Sandbox.created:type_name -> google.protobuf.Timestamp
-	76, // 28: sero.driver.v1.Sandbox.started:type_name -> google.protobuf.Timestamp
-	29, // 29: sero.driver.v1.CreateSandboxRequest.spec:type_name -> sero.driver.v1.SandboxSpec
-	30, // 30: sero.driver.v1.CreateSandboxResponse.sandbox:type_name -> sero.driver.v1.Sandbox
-	30, // 31: sero.driver.v1.StartSandboxResponse.sandbox:type_name -> sero.driver.v1.Sandbox
-	30, // 32: sero.driver.v1.GetSandboxResponse.sandbox:type_name -> sero.driver.v1.Sandbox
-	75, // 33: sero.driver.v1.ListSandboxesRequest.labels:type_name -> sero.driver.v1.ListSandboxesRequest.LabelsEntry
-	30, // 34: sero.driver.v1.ListSandboxesResponse.sandboxes:type_name -> sero.driver.v1.Sandbox
-	26, // 35: sero.driver.v1.ExecStart.env:type_name -> sero.driver.v1.EnvVar
-	43, // 36: sero.driver.v1.ExecStart.terminal:type_name -> sero.driver.v1.TerminalSize
-	44, // 37: sero.driver.v1.ExecRequest.start:type_name -> sero.driver.v1.ExecStart
-	46, // 38: sero.driver.v1.ExecRequest.stdin_close:type_name -> sero.driver.v1.ExecStdinClose
-	43, // 39: sero.driver.v1.ExecRequest.resize:type_name -> sero.driver.v1.TerminalSize
-	47, // 40: sero.driver.v1.ExecRequest.cancel:type_name -> sero.driver.v1.ExecCancel
-	48, // 41: sero.driver.v1.ExecResponse.started:type_name -> sero.driver.v1.ExecStarted
-	49, // 42: sero.driver.v1.ExecResponse.exit:type_name -> sero.driver.v1.ExecExit
-	51, // 43: sero.driver.v1.CopyInRequest.start:type_name -> sero.driver.v1.CopyInStart
-	4,  // 44: sero.driver.v1.EventsResponse.type:type_name -> sero.driver.v1.EventType
-	76, // 45: sero.driver.v1.EventsResponse.time:type_name -> google.protobuf.Timestamp
-	62, // 46: sero.driver.v1.ListenersResponse.listeners:type_name -> sero.driver.v1.Listener
-	7,  // 47: sero.driver.v1.DriverService.Handshake:input_type -> sero.driver.v1.HandshakeRequest
-	9,  // 48: sero.driver.v1.DriverService.Configure:input_type -> sero.driver.v1.ConfigureRequest
-	11, // 49: sero.driver.v1.DriverService.Health:input_type -> sero.driver.v1.HealthRequest
-	14, // 50: sero.driver.v1.DriverService.StartSystem:input_type -> sero.driver.v1.StartSystemRequest
-	17, // 51: sero.driver.v1.DriverService.EnsureImage:input_type -> sero.driver.v1.EnsureImageRequest
-	19, // 52: sero.driver.v1.DriverService.BuildImage:input_type -> sero.driver.v1.BuildImageRequest
-	21, // 53: sero.driver.v1.DriverService.RemoveImage:input_type -> sero.driver.v1.RemoveImageRequest
-	23, // 54: sero.driver.v1.DriverService.ListImages:input_type -> sero.driver.v1.ListImagesRequest
-	31, // 55: sero.driver.v1.DriverService.CreateSandbox:input_type -> sero.driver.v1.CreateSandboxRequest
-	33, // 56: sero.driver.v1.DriverService.StartSandbox:input_type -> sero.driver.v1.StartSandboxRequest
-	35, // 57: sero.driver.v1.DriverService.StopSandbox:input_type -> sero.driver.v1.StopSandboxRequest
-	37, // 58: sero.driver.v1.DriverService.RemoveSandbox:input_type -> sero.driver.v1.RemoveSandboxRequest
-	39, // 59: sero.driver.v1.DriverService.GetSandbox:input_type -> sero.driver.v1.GetSandboxRequest
-	41, // 60: sero.driver.v1.DriverService.ListSandboxes:input_type -> sero.driver.v1.ListSandboxesRequest
-	45, // 61: sero.driver.v1.DriverService.Exec:input_type -> sero.driver.v1.ExecRequest
-	52, // 62: sero.driver.v1.DriverService.CopyIn:input_type -> sero.driver.v1.CopyInRequest
-	54, // 63: sero.driver.v1.DriverService.CopyOut:input_type -> sero.driver.v1.CopyOutRequest
-	56, // 64: sero.driver.v1.DriverService.Stats:input_type -> sero.driver.v1.StatsRequest
-	58, // 65: sero.driver.v1.DriverService.Logs:input_type -> sero.driver.v1.LogsRequest
-	60, // 66: sero.driver.v1.DriverService.Events:input_type -> sero.driver.v1.EventsRequest
-	63, // 67: sero.driver.v1.DriverService.Listeners:input_type -> sero.driver.v1.ListenersRequest
-	65, // 68: sero.driver.v1.DriverService.Shutdown:input_type -> sero.driver.v1.ShutdownRequest
-	8,  // 69: sero.driver.v1.DriverService.Handshake:output_type -> sero.driver.v1.HandshakeResponse
-	10, // 70: sero.driver.v1.DriverService.Configure:output_type -> sero.driver.v1.ConfigureResponse
-	12, // 71: sero.driver.v1.DriverService.Health:output_type -> sero.driver.v1.HealthResponse
-	15, // 72: sero.driver.v1.DriverService.StartSystem:output_type -> sero.driver.v1.StartSystemResponse
-	18, // 73: sero.driver.v1.DriverService.EnsureImage:output_type -> sero.driver.v1.EnsureImageResponse
-	20, // 74: sero.driver.v1.DriverService.BuildImage:output_type -> sero.driver.v1.BuildImageResponse
-	22, // 75: sero.driver.v1.DriverService.RemoveImage:output_type -> sero.driver.v1.RemoveImageResponse
-	24, // 76: sero.driver.v1.DriverService.ListImages:output_type -> sero.driver.v1.ListImagesResponse
-	32, // 77: sero.driver.v1.DriverService.CreateSandbox:output_type -> sero.driver.v1.CreateSandboxResponse
-	34, // 78: sero.driver.v1.DriverService.StartSandbox:output_type -> sero.driver.v1.StartSandboxResponse
-	36, // 79: sero.driver.v1.DriverService.StopSandbox:output_type -> sero.driver.v1.StopSandboxResponse
-	38, // 80: sero.driver.v1.DriverService.RemoveSandbox:output_type -> sero.driver.v1.RemoveSandboxResponse
-	40, // 81: sero.driver.v1.DriverService.GetSandbox:output_type -> sero.driver.v1.GetSandboxResponse
-	42, // 82: sero.driver.v1.DriverService.ListSandboxes:output_type -> sero.driver.v1.ListSandboxesResponse
-	50, // 83: sero.driver.v1.DriverService.Exec:output_type -> sero.driver.v1.ExecResponse
-	53, // 84: sero.driver.v1.DriverService.CopyIn:output_type -> sero.driver.v1.CopyInResponse
-	55, // 85: sero.driver.v1.DriverService.CopyOut:output_type -> sero.driver.v1.CopyOutResponse
-	57, // 86: sero.driver.v1.DriverService.Stats:output_type -> sero.driver.v1.StatsResponse
-	59, // 87: sero.driver.v1.DriverService.Logs:output_type -> sero.driver.v1.LogsResponse
-	61, // 88: sero.driver.v1.DriverService.Events:output_type -> sero.driver.v1.EventsResponse
-	64, // 89: sero.driver.v1.DriverService.Listeners:output_type -> sero.driver.v1.ListenersResponse
-	66, // 90: sero.driver.v1.DriverService.Shutdown:output_type -> sero.driver.v1.ShutdownResponse
-	69, // [69:91] is the sub-list for method output_type
-	47, // [47:69] is the sub-list for method input_type
-	47, // [47:47] is the sub-list for extension type_name
-	47, // [47:47] is the sub-list for extension extendee
-	0,  // [0:47] is the sub-list for field type_name
+	14, // 9: sero.driver.v1.EnsureImageResponse.progress:type_name -> sero.driver.v1.Progress
+	17, // 10: sero.driver.v1.EnsureImageResponse.image:type_name -> sero.driver.v1.Image
+	70, // 11: sero.driver.v1.BuildImageRequest.args:type_name -> sero.driver.v1.BuildImageRequest.ArgsEntry
+	71, // 12: sero.driver.v1.BuildImageRequest.labels:type_name -> sero.driver.v1.BuildImageRequest.LabelsEntry
+	14, // 13: sero.driver.v1.BuildImageResponse.progress:type_name -> sero.driver.v1.Progress
+	17, // 14: sero.driver.v1.BuildImageResponse.image:type_name -> sero.driver.v1.Image
+	72, // 15: sero.driver.v1.ListImagesRequest.labels:type_name -> sero.driver.v1.ListImagesRequest.LabelsEntry
+	17, // 16: sero.driver.v1.ListImagesResponse.images:type_name -> sero.driver.v1.Image
+	26, // 17: sero.driver.v1.SandboxSpec.mounts:type_name -> sero.driver.v1.Mount
+	27, // 18: sero.driver.v1.SandboxSpec.env:type_name -> sero.driver.v1.EnvVar
+	73, // 19: sero.driver.v1.SandboxSpec.labels:type_name -> sero.driver.v1.SandboxSpec.LabelsEntry
+	28, // 20: sero.driver.v1.SandboxSpec.resources:type_name -> sero.driver.v1.Resources
+	29, // 21: sero.driver.v1.SandboxSpec.publish:type_name -> sero.driver.v1.PublishedPort
+	74, // 22: sero.driver.v1.SandboxSpec.options:type_name -> sero.driver.v1.SandboxSpec.OptionsEntry
+	3,  // 23: sero.driver.v1.SandboxSpec.network:type_name -> sero.driver.v1.Network
+	4,  // 24: sero.driver.v1.Sandbox.state:type_name -> sero.driver.v1.SandboxState
+	75, // 25: sero.driver.v1.Sandbox.labels:type_name -> sero.driver.v1.Sandbox.LabelsEntry
+	29, // 26: sero.driver.v1.Sandbox.publish:type_name -> sero.driver.v1.PublishedPort
+	26, // 27: sero.driver.v1.Sandbox.mounts:type_name -> sero.driver.v1.Mount
+	77, // 28: sero.driver.v1.Sandbox.created:type_name -> google.protobuf.Timestamp
+	77, // 29: sero.driver.v1.Sandbox.started:type_name -> google.protobuf.Timestamp
+	3,  // 30: sero.driver.v1.Sandbox.network:type_name -> sero.driver.v1.Network
+	30, // 31: sero.driver.v1.CreateSandboxRequest.spec:type_name -> sero.driver.v1.SandboxSpec
+	31, // 32: sero.driver.v1.CreateSandboxResponse.sandbox:type_name -> sero.driver.v1.Sandbox
+	31, // 33: sero.driver.v1.StartSandboxResponse.sandbox:type_name -> sero.driver.v1.Sandbox
+	31, // 34: sero.driver.v1.GetSandboxResponse.sandbox:type_name -> sero.driver.v1.Sandbox
+	76, // 35: sero.driver.v1.ListSandboxesRequest.labels:type_name -> sero.driver.v1.ListSandboxesRequest.LabelsEntry
+	31, // 36: sero.driver.v1.ListSandboxesResponse.sandboxes:type_name -> sero.driver.v1.Sandbox
+	27, // 37: sero.driver.v1.ExecStart.env:type_name -> sero.driver.v1.EnvVar
+	44, // 38: sero.driver.v1.ExecStart.terminal:type_name -> sero.driver.v1.TerminalSize
+	45, // 39: sero.driver.v1.ExecRequest.start:type_name -> sero.driver.v1.ExecStart
+	47, // 40: sero.driver.v1.ExecRequest.stdin_close:type_name -> sero.driver.v1.ExecStdinClose
+	44, // 41: sero.driver.v1.ExecRequest.resize:type_name -> sero.driver.v1.TerminalSize
+	48, // 42: sero.driver.v1.ExecRequest.cancel:type_name -> sero.driver.v1.ExecCancel
+	49, // 43: sero.driver.v1.ExecResponse.started:type_name -> sero.driver.v1.ExecStarted
+	50, // 44: sero.driver.v1.ExecResponse.exit:type_name -> sero.driver.v1.ExecExit
+	52, // 45: sero.driver.v1.CopyInRequest.start:type_name -> sero.driver.v1.CopyInStart
+	5,  // 46: sero.driver.v1.EventsResponse.type:type_name -> sero.driver.v1.EventType
+	77, // 47: sero.driver.v1.EventsResponse.time:type_name -> google.protobuf.Timestamp
+	63, // 48: sero.driver.v1.ListenersResponse.listeners:type_name -> sero.driver.v1.Listener
+	8,  // 49: sero.driver.v1.DriverService.Handshake:input_type -> sero.driver.v1.HandshakeRequest
+	10, // 50: sero.driver.v1.DriverService.Configure:input_type -> sero.driver.v1.ConfigureRequest
+	12, // 51: sero.driver.v1.DriverService.Health:input_type -> sero.driver.v1.HealthRequest
+	15, // 52: sero.driver.v1.DriverService.StartSystem:input_type -> sero.driver.v1.StartSystemRequest
+	18, // 53: sero.driver.v1.DriverService.EnsureImage:input_type -> sero.driver.v1.EnsureImageRequest
+	20, // 54: sero.driver.v1.DriverService.BuildImage:input_type -> sero.driver.v1.BuildImageRequest
+	22, // 55: sero.driver.v1.DriverService.RemoveImage:input_type -> sero.driver.v1.RemoveImageRequest
+	24, // 56: sero.driver.v1.DriverService.ListImages:input_type -> sero.driver.v1.ListImagesRequest
+	32, // 57: sero.driver.v1.DriverService.CreateSandbox:input_type -> sero.driver.v1.CreateSandboxRequest
+	34, // 58: sero.driver.v1.DriverService.StartSandbox:input_type -> sero.driver.v1.StartSandboxRequest
+	36, // 59: sero.driver.v1.DriverService.StopSandbox:input_type -> sero.driver.v1.StopSandboxRequest
+	38, // 60: sero.driver.v1.DriverService.RemoveSandbox:input_type -> sero.driver.v1.RemoveSandboxRequest
+	40, // 61: sero.driver.v1.DriverService.GetSandbox:input_type -> sero.driver.v1.GetSandboxRequest
+	42, // 62: sero.driver.v1.DriverService.ListSandboxes:input_type -> sero.driver.v1.ListSandboxesRequest
+	46, // 63: sero.driver.v1.DriverService.Exec:input_type -> sero.driver.v1.ExecRequest
+	53, // 64: sero.driver.v1.DriverService.CopyIn:input_type -> sero.driver.v1.CopyInRequest
+	55, // 65: sero.driver.v1.DriverService.CopyOut:input_type -> sero.driver.v1.CopyOutRequest
+	57, // 66: sero.driver.v1.DriverService.Stats:input_type -> sero.driver.v1.StatsRequest
+	59, // 67: sero.driver.v1.DriverService.Logs:input_type -> sero.driver.v1.LogsRequest
+	61, // 68: sero.driver.v1.DriverService.Events:input_type -> sero.driver.v1.EventsRequest
+	64, // 69: sero.driver.v1.DriverService.Listeners:input_type -> sero.driver.v1.ListenersRequest
+	66, // 70: sero.driver.v1.DriverService.Shutdown:input_type -> sero.driver.v1.ShutdownRequest
+	9,  // 71: sero.driver.v1.DriverService.Handshake:output_type -> sero.driver.v1.HandshakeResponse
+	11, // 72: sero.driver.v1.DriverService.Configure:output_type -> sero.driver.v1.ConfigureResponse
+	13, // 73: sero.driver.v1.DriverService.Health:output_type -> sero.driver.v1.HealthResponse
+	16, // 74: sero.driver.v1.DriverService.StartSystem:output_type -> sero.driver.v1.StartSystemResponse
+	19, // 75: sero.driver.v1.DriverService.EnsureImage:output_type -> sero.driver.v1.EnsureImageResponse
+	21, // 76: sero.driver.v1.DriverService.BuildImage:output_type -> sero.driver.v1.BuildImageResponse
+	23, // 77: sero.driver.v1.DriverService.RemoveImage:output_type -> sero.driver.v1.RemoveImageResponse
+	25, // 78: sero.driver.v1.DriverService.ListImages:output_type -> sero.driver.v1.ListImagesResponse
+	33, // 79: sero.driver.v1.DriverService.CreateSandbox:output_type -> sero.driver.v1.CreateSandboxResponse
+	35, // 80: sero.driver.v1.DriverService.StartSandbox:output_type -> sero.driver.v1.StartSandboxResponse
+	37, // 81: sero.driver.v1.DriverService.StopSandbox:output_type -> sero.driver.v1.StopSandboxResponse
+	39, // 82: sero.driver.v1.DriverService.RemoveSandbox:output_type -> sero.driver.v1.RemoveSandboxResponse
+	41, // 83: sero.driver.v1.DriverService.GetSandbox:output_type -> sero.driver.v1.GetSandboxResponse
+	43, // 84: sero.driver.v1.DriverService.ListSandboxes:output_type -> sero.driver.v1.ListSandboxesResponse
+	51, // 85: sero.driver.v1.DriverService.Exec:output_type -> sero.driver.v1.ExecResponse
+	54, // 86: sero.driver.v1.DriverService.CopyIn:output_type -> sero.driver.v1.CopyInResponse
+	56, // 87: sero.driver.v1.DriverService.CopyOut:output_type -> sero.driver.v1.CopyOutResponse
+	58, // 88: sero.driver.v1.DriverService.Stats:output_type -> sero.driver.v1.StatsResponse
+	60, // 89: sero.driver.v1.DriverService.Logs:output_type -> sero.driver.v1.LogsResponse
+	62, // 90: sero.driver.v1.DriverService.Events:output_type -> sero.driver.v1.EventsResponse
+	65, // 91: sero.driver.v1.DriverService.Listeners:output_type -> sero.driver.v1.ListenersResponse
+	67, // 92: sero.driver.v1.DriverService.Shutdown:output_type -> sero.driver.v1.ShutdownResponse
+	71, // [71:93] is the sub-list for method output_type
+	49, // [49:71] is the sub-list for method input_type
+	49, // [49:49] is the sub-list for extension type_name
+	49, // [49:49] is the sub-list for extension extendee
+	0,  // [0:49] is the sub-list for field type_name
 }
 
 func init() { file_sero_driver_v1_driver_proto_init() }
@@ -4881,7 +4958,7 @@ func file_sero_driver_v1_driver_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sero_driver_v1_driver_proto_rawDesc), len(file_sero_driver_v1_driver_proto_rawDesc)),
-			NumEnums:      5,
+			NumEnums:      6,
 			NumMessages:   71,
 			NumExtensions: 0,
 			NumServices:   1,

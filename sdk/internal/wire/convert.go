@@ -243,6 +243,7 @@ func specToProto(s driver.SandboxSpec) *driverpb.SandboxSpec {
 		Resources:       &driverpb.Resources{Cpus: s.Resources.CPUs, MemoryBytes: s.Resources.MemoryBytes},
 		Publish:         publishToProto(s.Publish),
 		ForwardSshAgent: s.ForwardSSHAgent,
+		Network:         driverpb.Network(s.Network),
 		Options:         s.Options,
 	}
 }
@@ -258,6 +259,7 @@ func specFromProto(p *driverpb.SandboxSpec) driver.SandboxSpec {
 		Resources:       driver.Resources{CPUs: p.GetResources().GetCpus(), MemoryBytes: p.GetResources().GetMemoryBytes()},
 		Publish:         publishFromProto(p.GetPublish()),
 		ForwardSSHAgent: p.GetForwardSshAgent(),
+		Network:         driver.Network(p.GetNetwork()), // as it came: a newer one is not the default
 		Options:         p.GetOptions(),
 	}
 }
@@ -278,6 +280,7 @@ func sandboxToProto(s driver.Sandbox) *driverpb.Sandbox {
 		Mounts:       mountsToProto(s.Mounts),
 		Created:      timeToProto(s.Created),
 		Started:      timeToProto(s.Started),
+		Network:      driverpb.Network(s.Network),
 	}
 }
 
@@ -297,6 +300,7 @@ func sandboxFromProto(p *driverpb.Sandbox) driver.Sandbox {
 		Mounts:       mountsFromProto(p.GetMounts()),
 		Created:      timeFromProto(p.GetCreated()),
 		Started:      timeFromProto(p.GetStarted()),
+		Network:      known(driver.Network(p.GetNetwork()), driver.NetworkIsolated),
 	}
 }
 
