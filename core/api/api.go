@@ -11,6 +11,7 @@ import (
 	"github.com/sero-labs/sero-runtime/core/api/apipb/apipbconnect"
 	"github.com/sero-labs/sero-runtime/core/devserver"
 	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/preview"
 	"github.com/sero-labs/sero-runtime/core/registry"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 )
@@ -22,6 +23,7 @@ const maxRequest = 4 << 20
 type Parts struct {
 	Workspaces *workspace.Manager
 	DevServers *devserver.Supervisor
+	Previews   *preview.Gateway // nil: there are none
 	Drivers    *registry.Registry
 	Events     *event.Bus
 	Daemon     Daemon
@@ -39,9 +41,9 @@ func Handler(p Parts) http.Handler {
 		// Both ends are on one machine: compressing would only cost time.
 		connect.WithCompression("gzip", nil, nil),
 	}
-	mux.Handle(apipbconnect.NewWorkspaceServiceHandler(workspaceHandler{p.Workspaces, p.DevServers}, options...))
+	mux.Handle(apipbconnect.NewWorkspaceServiceHandler(workspaceHandler{p.Workspaces, p.DevServers, p.Previews}, options...))
 	mux.Handle(apipbconnect.NewExecServiceHandler(execHandler{p.Workspaces}, options...))
-	mux.Handle(apipbconnect.NewDevServerServiceHandler(devServerHandler{p.DevServers, p.Workspaces}, options...))
+	mux.Handle(apipbconnect.NewDevServerServiceHandler(devServerHandler{p.DevServers, p.Workspaces, p.Previews}, options...))
 	mux.Handle(apipbconnect.NewDriverServiceHandler(driverHandler{p.Drivers}, options...))
 	mux.Handle(apipbconnect.NewDaemonServiceHandler(daemonHandler{p}, options...))
 	return mux

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
 	"github.com/sero-labs/sero-runtime/core/devserver"
+	"github.com/sero-labs/sero-runtime/core/preview"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -15,6 +16,7 @@ import (
 type devServerHandler struct {
 	servers    *devserver.Supervisor
 	workspaces *workspace.Manager
+	previews   *preview.Gateway
 }
 
 // StartDevServer runs a command in the background and waits until it listens.
@@ -41,7 +43,7 @@ func (h devServerHandler) StartDevServer(ctx context.Context, r *apipb.StartDevS
 		return nil, err
 	}
 	return &apipb.StartDevServerResponse{
-		DevServer: devServer(result.Server), AlreadyRunning: result.AlreadyRunning, Driver: choice(result.Workspace.Choice),
+		DevServer: devServer(result.Server, h.previews), AlreadyRunning: result.AlreadyRunning, Driver: choice(result.Workspace.Choice),
 	}, nil
 }
 
@@ -52,7 +54,7 @@ func (h devServerHandler) StopDevServer(ctx context.Context, r *apipb.StopDevSer
 		return nil, err
 	}
 	s, err := h.servers.Stop(ctx, named)
-	return &apipb.StopDevServerResponse{DevServer: devServer(s)}, err
+	return &apipb.StopDevServerResponse{DevServer: devServer(s, h.previews)}, err
 }
 
 // RestartDevServer ends one and runs it again.
@@ -66,7 +68,7 @@ func (h devServerHandler) RestartDevServer(ctx context.Context, r *apipb.Restart
 		return nil, err
 	}
 	s, err := h.servers.Restart(ctx, named, wait, nil)
-	return &apipb.RestartDevServerResponse{DevServer: devServer(s)}, err
+	return &apipb.RestartDevServerResponse{DevServer: devServer(s, h.previews)}, err
 }
 
 // ListDevServers lists them.
@@ -78,7 +80,7 @@ func (h devServerHandler) ListDevServers(_ context.Context, r *apipb.ListDevServ
 			return nil, err
 		}
 	}
-	return &apipb.ListDevServersResponse{DevServers: devServers(h.servers.List(id))}, nil
+	return &apipb.ListDevServersResponse{DevServers: devServers(h.servers.List(id), h.previews)}, nil
 }
 
 // DevServerLogs reads what one wrote.
@@ -113,11 +115,11 @@ var devServerStatuses = map[devserver.Status]apipb.DevServerStatus{
 	devserver.StatusFailed:   apipb.DevServerStatus_DEV_SERVER_STATUS_FAILED,
 }
 
-func devServer(s devserver.Server) *apipb.DevServer {
+func devServer(s devserver.Server, previews *preview.Gateway) *apipb.DevServer {
 	out := &apipb.DevServer{
 		Id: s.ID, WorkspaceId: s.WorkspaceID, Scope: s.Scope, CardId: s.CardID, Port: uint32(s.Port), Name: s.Name,
 		Dir: valid(s.Dir), Url: s.URL, Status: devServerStatuses[s.Status], StatusMessage: valid(s.StatusMessage),
-		Pid: s.PID, Started: timestamp(s.Started),
+		Pid: s.PID, Started: timestamp(s.Started), PreviewUrl: previews.URL(s.WorkspaceID, s.Name),
 	}
 	for _, word := range s.Command {
 		out.Command = append(out.Command, valid(word))
@@ -128,10 +130,10 @@ func devServer(s devserver.Server) *apipb.DevServer {
 	return out
 }
 
-func devServers(ss []devserver.Server) []*apipb.DevServer {
+func devServers(ss []devserver.Server, previews *preview.Gateway) []*apipb.DevServer {
 	var out []*apipb.DevServer
 	for _, s := range ss {
-		out = append(out, devServer(s))
+		out = append(out, devServer(s, previews))
 	}
 	return out
 }

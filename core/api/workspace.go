@@ -7,6 +7,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
 	"github.com/sero-labs/sero-runtime/core/devserver"
+	"github.com/sero-labs/sero-runtime/core/preview"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -15,6 +16,7 @@ import (
 type workspaceHandler struct {
 	workspaces *workspace.Manager
 	servers    *devserver.Supervisor
+	previews   *preview.Gateway
 }
 
 // Up makes a workspace ready.
@@ -32,7 +34,7 @@ func (h workspaceHandler) Up(ctx context.Context, r *apipb.UpRequest, stream *co
 // message is a workspace with its dev servers.
 func (h workspaceHandler) message(w workspace.Workspace) *apipb.Workspace {
 	out := workspaceMessage(w)
-	out.DevServers = devServers(h.servers.List(w.ID))
+	out.DevServers = devServers(h.servers.List(w.ID), h.previews)
 	return out
 }
 

@@ -24,6 +24,12 @@ type Machine struct {
 	Driver   string            `json:"driver"` // for workspaces that name none
 	Drivers  map[string]Driver `json:"drivers"`
 	IdleExit string            `json:"idleExit"` // see IdleExitAfter
+	Preview  Preview           `json:"preview"`
+}
+
+// Preview is what is configured for the previews of dev servers.
+type Preview struct {
+	Port uint16 `json:"port"` // at least 1024; 0: chosen by sero
 }
 
 // Driver is what is configured for one driver.
@@ -108,8 +114,14 @@ func (m Machine) check(d *document) error {
 				Remedy(`give one such as "30m", or "never"`))
 		}
 	}
+	if m.Preview.Port < firstUnprivileged && d.positions["preview.port"] > 0 {
+		err = cmp.Or(err, d.errorAt("preview.port", "port %d is the system's", m.Preview.Port).Remedy("give one from 1024 to 65535"))
+	}
 	return asError(err)
 }
+
+// firstUnprivileged is the first port that everybody may listen on.
+const firstUnprivileged = 1024
 
 // asError keeps a nil *driver.Error from becoming a non-nil error.
 func asError(err *driver.Error) error {

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/devserver"
 	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/preview"
 	"github.com/sero-labs/sero-runtime/core/registry"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/internal/paths"
@@ -23,6 +25,7 @@ type parts struct {
 	drivers    *registry.Registry
 	workspaces *workspace.Manager
 	servers    *devserver.Supervisor
+	previews   *preview.Gateway // nil: no port could be had
 }
 
 // build makes the parts; nothing runs yet but what each needs for itself.
@@ -53,6 +56,12 @@ func build(c Config) (*parts, error) {
 	}
 	p.servers = devserver.New(devserver.Options{Runner: p.workspaces, Events: p.events, Log: c.Log})
 	p.workspaces.SetDevServers(p.servers)
+	p.previews, err = preview.Open(preview.Options{
+		Servers: p.servers, Dial: dialLoopback, Port: machine.Preview.Port, StateDir: state, Log: c.Log,
+	})
+	if err != nil {
+		c.Log.Error("there are no previews", "error", err)
+	}
 	return p, nil
 }
 
@@ -74,6 +83,11 @@ func (p *parts) registryConfig(machine config.Machine) registry.Config {
 	return c
 }
 
+// dialLoopback connects to a server of a workspace in host mode.
+func dialLoopback(ctx context.Context, _, address string) (net.Conn, error) {
+	return new(net.Dialer).DialContext(ctx, "tcp", address)
+}
+
 // busy tells whether anything runs that an idle exit would end.
 func (p *parts) busy() bool {
 	_, commands := p.workspaces.Running()
@@ -88,6 +102,7 @@ func (p *parts) endWork() error {
 	go func() {
 		defer close(done)
 		p.servers.Close()
+		p.previews.Close()
 		p.workspaces.Close()
 	}()
 	select {

@@ -116,6 +116,34 @@ func addressFor(ws workspace.Workspace, at []driver.Listener) string {
 	return "localhost"
 }
 
+// dialsFor are the addresses at which a server can be dialled from inside its
+// sandbox, whatever it is bound to. Where that is not known, both families'
+// loopback addresses are.
+func dialsFor(at []driver.Listener, port uint16) []string {
+	var hosts []string
+	for _, l := range at {
+		ip, err := netip.ParseAddr(l.Address)
+		switch {
+		case err != nil, ip.IsUnspecified() && !ip.Is4(): // IPv6, and as a rule IPv4 too
+			hosts = append(hosts, "127.0.0.1", "::1")
+		case ip.IsUnspecified():
+			hosts = append(hosts, "127.0.0.1")
+		default:
+			hosts = append(hosts, ip.Unmap().WithZone("").String())
+		}
+	}
+	if len(at) == 0 {
+		hosts = []string{"127.0.0.1", "::1"}
+	}
+	var dials []string
+	for _, host := range hosts {
+		if dial := net.JoinHostPort(host, strconv.Itoa(int(port))); !slices.Contains(dials, dial) {
+			dials = append(dials, dial)
+		}
+	}
+	return dials
+}
+
 func urlFor(address string, port uint16) string {
 	return "http://" + net.JoinHostPort(address, strconv.Itoa(int(port)))
 }

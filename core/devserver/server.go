@@ -67,8 +67,9 @@ type Server struct {
 	Port          uint16 // 0 until it is known
 	Name          string
 	Command       []string
-	Dir           string // relative to the workspace
-	URL           string // empty until the port is known
+	Dir           string   // relative to the workspace
+	URL           string   // empty until the port is known
+	Addresses     []string // "127.0.0.1:5173", as the workspace itself can dial them, best first
 	Status        Status
 	StatusMessage string    // why it stopped or failed
 	PID           int64     // of the process that listens, 0 if not known
@@ -95,6 +96,7 @@ type server struct {
 	port    uint16
 	url     string
 	address string
+	dials   []string
 	status  Status
 	message string
 	pid     int64
@@ -119,7 +121,7 @@ func (v *server) snapshot() Server {
 	return Server{
 		ID: v.id(), WorkspaceID: v.workspaceID, Scope: v.scope, CardID: v.card, Port: v.port, Name: v.name,
 		Command: slices.Clone(v.command), Dir: dir, URL: v.url, Status: v.status, StatusMessage: v.message,
-		PID: v.pid, Started: v.started, LogTail: slices.Clone(v.tail),
+		PID: v.pid, Started: v.started, LogTail: slices.Clone(v.tail), Addresses: slices.Clone(v.dials),
 	}
 }
 

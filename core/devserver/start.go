@@ -161,7 +161,7 @@ func (s *Supervisor) launch(ctx context.Context, v *server, ws workspace.Workspa
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v.place, v.run, v.started = ws, r, time.Now()
-	v.port, v.url, v.address, v.pid = 0, "", "", 0
+	v.port, v.url, v.address, v.dials, v.pid = 0, "", "", nil, 0
 	if s.life.Err() != nil {
 		end(nil)
 		r.settled = true

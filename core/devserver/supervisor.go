@@ -141,6 +141,18 @@ func (s *Supervisor) Get(ref Ref) (Server, error) {
 	return v.snapshot(), nil
 }
 
+// Named is the server that has a name in a workspace. Names are unique there.
+func (s *Supervisor) Named(workspaceID, name string) (Server, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, v := range s.servers {
+		if v.workspaceID == workspaceID && v.name == name {
+			return v.snapshot(), true
+		}
+	}
+	return Server{}, false
+}
+
 // Running counts the servers that run or are being started.
 func (s *Supervisor) Running() int {
 	s.mu.Lock()

@@ -243,10 +243,11 @@ func (s *Supervisor) listens(v *server, port uint16, own []driver.Listener) {
 	if len(at) > 0 {
 		pid = at[0].PID
 	}
-	if v.status == StatusRunning && v.port == port && v.address == address && v.pid == pid {
+	dials := dialsFor(at, port)
+	if v.status == StatusRunning && v.port == port && v.address == address && v.pid == pid && slices.Equal(v.dials, dials) {
 		return
 	}
-	v.port, v.address, v.url, v.pid = port, address, urlFor(address, port), pid
+	v.port, v.address, v.url, v.dials, v.pid = port, address, urlFor(address, port), dials, pid
 	for _, other := range slices.Clone(s.servers) {
 		if other != v && other.id() == v.id() && !other.live() {
 			s.drop(other, v.name+" has its port now")

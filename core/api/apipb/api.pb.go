@@ -2114,7 +2114,10 @@ type DevServer struct {
 	// log_tail has the last lines of its output when it failed.
 	LogTail []string `protobuf:"bytes,14,rep,name=log_tail,json=logTail,proto3" json:"log_tail,omitempty"`
 	// detected tells that it was found, not started by sero.
-	Detected      bool `protobuf:"varint,15,opt,name=detected,proto3" json:"detected,omitempty"`
+	Detected bool `protobuf:"varint,15,opt,name=detected,proto3" json:"detected,omitempty"`
+	// preview_url is its address by name, which stays the same whatever port it
+	// listens on; empty where there are no previews.
+	PreviewUrl    string `protobuf:"bytes,16,opt,name=preview_url,json=previewUrl,proto3" json:"preview_url,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2252,6 +2255,13 @@ func (x *DevServer) GetDetected() bool {
 		return x.Detected
 	}
 	return false
+}
+
+func (x *DevServer) GetPreviewUrl() string {
+	if x != nil {
+		return x.PreviewUrl
+	}
+	return ""
 }
 
 // StartDevServerRequest says what to run.
@@ -3319,9 +3329,14 @@ type GetStatusResponse struct {
 	// commands that are running.
 	RunningCommands int32 `protobuf:"varint,8,opt,name=running_commands,json=runningCommands,proto3" json:"running_commands,omitempty"`
 	// idle_exit_ms until it ends by itself when nothing runs; 0: never.
-	IdleExitMs    int64 `protobuf:"varint,9,opt,name=idle_exit_ms,json=idleExitMs,proto3" json:"idle_exit_ms,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	IdleExitMs int64 `protobuf:"varint,9,opt,name=idle_exit_ms,json=idleExitMs,proto3" json:"idle_exit_ms,omitempty"`
+	// preview_port is the port of previews, 0 where there are none.
+	PreviewPort uint32 `protobuf:"varint,10,opt,name=preview_port,json=previewPort,proto3" json:"preview_port,omitempty"`
+	// preview_conflict is one line: who holds the port that previews would have,
+	// and which one they have instead.
+	PreviewConflict string `protobuf:"bytes,11,opt,name=preview_conflict,json=previewConflict,proto3" json:"preview_conflict,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -3415,6 +3430,20 @@ func (x *GetStatusResponse) GetIdleExitMs() int64 {
 		return x.IdleExitMs
 	}
 	return 0
+}
+
+func (x *GetStatusResponse) GetPreviewPort() uint32 {
+	if x != nil {
+		return x.PreviewPort
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetPreviewConflict() string {
+	if x != nil {
+		return x.PreviewConflict
+	}
+	return ""
 }
 
 // Check is one thing that doctor looked at.
@@ -3932,7 +3961,7 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x06stderr\x18\x04 \x01(\fH\x00R\x06stderr\x12+\n" +
 	"\x04exit\x18\x05 \x01(\v2\x15.sero.api.v1.ExecExitH\x00R\x04exit\x12'\n" +
 	"\x0estdin_consumed\x18\x06 \x01(\x03H\x00R\rstdinConsumedB\a\n" +
-	"\x05frame\"\xaf\x03\n" +
+	"\x05frame\"\xd0\x03\n" +
 	"\tDevServer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fworkspace_id\x18\x02 \x01(\tR\vworkspaceId\x12\x14\n" +
@@ -3949,7 +3978,9 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x03pid\x18\f \x01(\x03R\x03pid\x124\n" +
 	"\astarted\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x19\n" +
 	"\blog_tail\x18\x0e \x03(\tR\alogTail\x12\x1a\n" +
-	"\bdetected\x18\x0f \x01(\bR\bdetected\"\xab\x02\n" +
+	"\bdetected\x18\x0f \x01(\bR\bdetected\x12\x1f\n" +
+	"\vpreview_url\x18\x10 \x01(\tR\n" +
+	"previewUrl\"\xab\x02\n" +
 	"\x15StartDevServerRequest\x127\n" +
 	"\tworkspace\x18\x01 \x01(\v2\x19.sero.api.v1.WorkspaceRefR\tworkspace\x12\x18\n" +
 	"\acommand\x18\x02 \x03(\tR\acommand\x12\x12\n" +
@@ -4028,7 +4059,7 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"@\n" +
 	"\x11GetDriverResponse\x12+\n" +
 	"\x06driver\x18\x01 \x01(\v2\x13.sero.api.v1.DriverR\x06driver\"\x12\n" +
-	"\x10GetStatusRequest\"\xd4\x02\n" +
+	"\x10GetStatusRequest\"\xa2\x03\n" +
 	"\x11GetStatusResponse\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x124\n" +
@@ -4039,7 +4070,10 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x13running_dev_servers\x18\a \x01(\x05R\x11runningDevServers\x12)\n" +
 	"\x10running_commands\x18\b \x01(\x05R\x0frunningCommands\x12 \n" +
 	"\fidle_exit_ms\x18\t \x01(\x03R\n" +
-	"idleExitMs\"\x9b\x01\n" +
+	"idleExitMs\x12!\n" +
+	"\fpreview_port\x18\n" +
+	" \x01(\rR\vpreviewPort\x12)\n" +
+	"\x10preview_conflict\x18\v \x01(\tR\x0fpreviewConflict\"\x9b\x01\n" +
 	"\x05Check\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\averdict\x18\x02 \x01(\x0e2\x19.sero.api.v1.CheckVerdictR\averdict\x12\x18\n" +

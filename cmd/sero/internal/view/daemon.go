@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"strconv"
@@ -22,6 +23,10 @@ func (v *View) DaemonStatus(s *apipb.GetStatusResponse) error {
 	if ms := s.GetIdleExitMs(); ms > 0 {
 		idle = "after " + (time.Duration(ms) * time.Millisecond).String() + " with nothing running"
 	}
+	previews := "none: no port could be had; see the log"
+	if port := s.GetPreviewPort(); port > 0 {
+		previews = cmp.Or(s.GetPreviewConflict(), fmt.Sprintf("http://NAME.WORKSPACE.localhost:%d", port))
+	}
 	since := ""
 	if t := timeOf(s.GetStarted()); t != nil {
 		since = t.Local().Format(time.DateTime)
@@ -34,6 +39,7 @@ func (v *View) DaemonStatus(s *apipb.GetStatusResponse) error {
 		{"log", s.GetLogFile()},
 		{"running", fmt.Sprintf("%d workspaces, %d dev servers, %d commands",
 			s.GetRunningWorkspaces(), s.GetRunningDevServers(), s.GetRunningCommands())},
+		{"previews", previews},
 		{"ends", idle},
 	})
 }

@@ -16,9 +16,9 @@ func (v *View) DevServers(list []*apipb.DevServer) error {
 		v.Notice("no dev servers; start one with: sero run -- COMMAND")
 		return nil
 	}
-	rows := [][]string{{"ID", "NAME", "STATUS", "URL", "COMMAND"}}
+	rows := [][]string{{"ID", "NAME", "STATUS", "URL", "PREVIEW", "COMMAND"}}
 	for _, s := range list {
-		rows = append(rows, []string{s.GetId(), s.GetName(), statusWord(s.GetStatus()), s.GetUrl(), Quote(s.GetCommand())})
+		rows = append(rows, []string{s.GetId(), s.GetName(), statusWord(s.GetStatus()), s.GetUrl(), s.GetPreviewUrl(), Quote(s.GetCommand())})
 	}
 	return v.table(rows)
 }
@@ -67,6 +67,7 @@ func (v *View) devServerText(s *apipb.DevServer, note string) error {
 	}
 	if err := v.fields(title, []field{
 		{"why", s.GetStatusMessage()},
+		{"preview", s.GetPreviewUrl()},
 		{"id", s.GetId()},
 		{"port", port},
 		{"command", Quote(s.GetCommand())},

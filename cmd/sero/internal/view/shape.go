@@ -76,6 +76,7 @@ type devServerJSON struct {
 	Started       *time.Time `json:"started,omitempty"`
 	LogTail       []string   `json:"logTail"`
 	Detected      bool       `json:"detected"`
+	PreviewURL    string     `json:"previewUrl,omitempty"`
 }
 
 type driverJSON struct {
@@ -125,6 +126,8 @@ type daemonJSON struct {
 	RunningDevServers int32      `json:"runningDevServers"`
 	RunningCommands   int32      `json:"runningCommands"`
 	IdleExitMS        int64      `json:"idleExitMs"`
+	PreviewPort       uint32     `json:"previewPort,omitempty"`
+	PreviewConflict   string     `json:"previewConflict,omitempty"`
 }
 
 func errorOf(e *driver.Error) errorJSON {
@@ -170,7 +173,7 @@ func devServerOf(d *apipb.DevServer) devServerJSON {
 		ID: d.GetId(), WorkspaceID: d.GetWorkspaceId(), Scope: d.GetScope(), CardID: d.GetCardId(),
 		Port: d.GetPort(), Name: d.GetName(), Command: list(d.GetCommand()), Dir: d.GetDir(), URL: d.GetUrl(),
 		Status: statusWord(d.GetStatus()), StatusMessage: d.GetStatusMessage(), PID: d.GetPid(),
-		Started: timeOf(d.GetStarted()), LogTail: list(d.GetLogTail()), Detected: d.GetDetected(),
+		Started: timeOf(d.GetStarted()), LogTail: list(d.GetLogTail()), Detected: d.GetDetected(), PreviewURL: d.GetPreviewUrl(),
 	}
 }
 
@@ -200,6 +203,7 @@ func daemonOf(s *apipb.GetStatusResponse) daemonJSON {
 		Running: s != nil, PID: s.GetPid(), Version: s.GetVersion(), Started: timeOf(s.GetStarted()),
 		Socket: s.GetSocket(), LogFile: s.GetLogFile(), RunningWorkspaces: s.GetRunningWorkspaces(),
 		RunningDevServers: s.GetRunningDevServers(), RunningCommands: s.GetRunningCommands(), IdleExitMS: s.GetIdleExitMs(),
+		PreviewPort: s.GetPreviewPort(), PreviewConflict: s.GetPreviewConflict(),
 	}
 }
 
