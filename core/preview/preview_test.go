@@ -118,7 +118,14 @@ func (w *world) request(method, host, path string, body io.Reader) *http.Request
 	return r
 }
 
-func (w *world) do(r *http.Request) (*http.Response, string) {
+// answer is a response whose body was read.
+type answer struct {
+	StatusCode int
+	Status     string
+	Header     http.Header
+}
+
+func (w *world) do(r *http.Request) (answer, string) {
 	w.t.Helper()
 	response, err := w.client().Do(r)
 	if err != nil {
@@ -129,10 +136,10 @@ func (w *world) do(r *http.Request) (*http.Response, string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return response, string(text)
+	return answer{response.StatusCode, response.Status, response.Header}, string(text)
 }
 
-func (w *world) page(host, path string) (*http.Response, string) {
+func (w *world) page(host, path string) (answer, string) {
 	r := w.request(http.MethodGet, host, path, nil)
 	r.Header.Set("Accept", "text/html,*/*")
 	return w.do(r)
