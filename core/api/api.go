@@ -41,7 +41,9 @@ func Handler(p Parts) http.Handler {
 		// Both ends are on one machine: compressing would only cost time.
 		connect.WithCompression("gzip", nil, nil),
 	}
-	mux.Handle(apipbconnect.NewWorkspaceServiceHandler(workspaceHandler{p.Workspaces, p.DevServers, p.Previews}, options...))
+	workspaces := workspaceHandler{p.Workspaces, p.DevServers, p.Previews}
+	mux.Handle(apipbconnect.NewWorkspaceServiceHandler(workspaces, options...))
+	mux.Handle(apipbconnect.NewLifecycleServiceHandler(lifecycleHandler{workspaceHandler: workspaces}, options...))
 	mux.Handle(apipbconnect.NewExecServiceHandler(execHandler{p.Workspaces}, options...))
 	mux.Handle(apipbconnect.NewDevServerServiceHandler(devServerHandler{p.DevServers, p.Workspaces, p.Previews}, options...))
 	mux.Handle(apipbconnect.NewDriverServiceHandler(driverHandler{p.Drivers}, options...))

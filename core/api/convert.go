@@ -97,16 +97,25 @@ var workspaceStates = map[workspace.State]apipb.WorkspaceState{
 	workspace.StateStopping:         apipb.WorkspaceState_WORKSPACE_STATE_STOPPING,
 	workspace.StateBroken:           apipb.WorkspaceState_WORKSPACE_STATE_BROKEN,
 	workspace.StateDirectoryMissing: apipb.WorkspaceState_WORKSPACE_STATE_DIRECTORY_MISSING,
+	workspace.StatePaused:           apipb.WorkspaceState_WORKSPACE_STATE_PAUSED,
 }
 
 func workspaceMessage(w workspace.Workspace) *apipb.Workspace {
 	out := &apipb.Workspace{
 		Id: w.ID, Directory: valid(w.Directory), State: workspaceStates[w.State], StateMessage: valid(w.StateMessage),
 		Driver: choice(w.Choice), SandboxId: w.SandboxID, SandboxDirectory: valid(w.SandboxDir), Image: valid(w.Image),
-		Created: timestamp(w.Created), Capabilities: capabilities(w.Capabilities),
+		Created: timestamp(w.Created), Capabilities: capabilities(w.Capabilities), Drift: drift(w.Drift),
 	}
 	for _, warning := range w.Warnings {
 		out.Warnings = append(out.Warnings, valid(warning))
+	}
+	return out
+}
+
+func drift(ds []workspace.Drift) []*apipb.Drift {
+	var out []*apipb.Drift
+	for _, d := range ds {
+		out = append(out, &apipb.Drift{Part: d.Part, Message: valid(d.Message)})
 	}
 	return out
 }

@@ -59,14 +59,23 @@ func connectError(err error) error {
 		code = connect.CodeInternal
 	}
 	c := connect.NewError(code, errors.New(e.Message))
-	detail, detailErr := connect.NewErrorDetail(&apipb.ErrorDetail{
-		Reason: string(e.Reason), Message: valid(e.Message), Driver: valid(e.Driver), Resource: valid(e.Resource),
-		Field: valid(e.Field), Retryable: e.Retryable, Remedies: remedies(e.Remedies),
-	})
+	detail, detailErr := connect.NewErrorDetail(errorDetail(e))
 	if detailErr == nil {
 		c.AddDetail(detail)
 	}
 	return c
+}
+
+// errorDetail is an error as a message; nil for none.
+func errorDetail(err error) *apipb.ErrorDetail {
+	e := driver.AsError(err)
+	if e == nil {
+		return nil
+	}
+	return &apipb.ErrorDetail{
+		Reason: string(e.Reason), Message: valid(e.Message), Driver: valid(e.Driver), Resource: valid(e.Resource),
+		Field: valid(e.Field), Retryable: e.Retryable, Remedies: remedies(e.Remedies),
+	}
 }
 
 // asError is a handler's error as the core's: what Connect found wrong with a

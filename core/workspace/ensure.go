@@ -25,8 +25,10 @@ type attempt struct {
 	spec      driver.SandboxSpec
 	choice    negotiate.Choice
 	warnings  []string
+	drift     []Drift
 	announced bool // the workspace.starting event is out
 	recreated bool // once is enough
+	refetched bool // once is enough for the image, too
 }
 
 // run gives the sandbox, running. before is what was ready when last looked at:
@@ -116,7 +118,7 @@ func (a *attempt) reuse(ctx context.Context, file config.Workspace, before *sand
 	if spec, warnings, err := a.m.buildSpec(a.e, file, before.choice, d); err == nil {
 		a.spec = spec
 		a.warnings = append(a.warnings, warnings...)
-		a.warnDrift(state)
+		a.noteDrift(ctx, state)
 	}
 	return &sandbox{choice: before.choice, state: state, caps: driver.Capabilities(d)}
 }
@@ -154,7 +156,8 @@ func (a *attempt) startSystem(ctx context.Context) error {
 	return starter.StartSystem(ctx, a.report)
 }
 
-// bringUp uses a running sandbox, starts a stopped one, makes an absent one.
+// bringUp uses a running sandbox, starts a stopped one, lets a paused one go on,
+// makes an absent one.
 func (a *attempt) bringUp(ctx context.Context) (driver.Sandbox, error) {
 	state, err := a.get(ctx)
 	switch driver.ReasonOf(err) {
@@ -171,7 +174,7 @@ func (a *attempt) bringUp(ctx context.Context) (driver.Sandbox, error) {
 	}
 	switch state.State {
 	case driver.SandboxRunning:
-		a.warnDrift(state)
+		a.noteDrift(ctx, state)
 		return a.checked(state)
 	case driver.SandboxCorrupt:
 		return a.recreate(ctx, "it is broken")
@@ -180,7 +183,7 @@ func (a *attempt) bringUp(ctx context.Context) (driver.Sandbox, error) {
 	if a.choice.HostMode && state.Labels[driver.LabelSpecHash] != a.spec.Labels[driver.LabelSpecHash] {
 		return a.recreate(ctx, "its configuration has changed") // nothing is in it that could be lost
 	}
-	a.warnDrift(state)
+	a.noteDrift(ctx, state)
 	return a.start(ctx)
 }
 
@@ -205,18 +208,14 @@ func (a *attempt) create(ctx context.Context) (driver.Sandbox, error) {
 	})
 	switch driver.ReasonOf(err) {
 	case "":
-	case driver.AlreadyExists, driver.Corrupt: // a leftover, or another's
-		left, getErr := a.get(ctx)
-		if getErr == nil && !a.m.owns(a.e, left) {
-			return state, errForeign(a.e)
-		}
-		if driver.ReasonOf(getErr) == driver.Corrupt {
-			return a.recreateUnreadable(ctx, err)
-		}
-		if a.recreated {
+	case driver.AlreadyExists, driver.Corrupt:
+		return a.replaceLeftover(ctx, err)
+	case driver.ImageNotFound:
+		if a.spec.Image == "" || a.refetched {
 			return state, err
 		}
-		return a.recreate(ctx, "a leftover has its name")
+		a.refetched = true // it was removed since we looked
+		return a.create(ctx)
 	default:
 		return state, err
 	}
@@ -227,6 +226,27 @@ func (a *attempt) create(ctx context.Context) (driver.Sandbox, error) {
 		return state, errForeign(a.e)
 	}
 	return a.start(ctx)
+}
+
+// replaceLeftover makes way for a sandbox whose name is taken, if it is by one of
+// ours. Who took it is looked up: a name says nothing.
+func (a *attempt) replaceLeftover(ctx context.Context, cause error) (driver.Sandbox, error) {
+	left, err := a.get(ctx)
+	switch driver.ReasonOf(err) {
+	case "":
+		if !a.m.owns(a.e, left) {
+			return left, errForeign(a.e)
+		}
+	case driver.Corrupt:
+		return a.recreateUnreadable(ctx, cause)
+	case driver.NotFound: // gone meanwhile
+	default:
+		return left, err
+	}
+	if a.recreated {
+		return left, cause
+	}
+	return a.recreate(ctx, "a leftover has its name")
 }
 
 func (a *attempt) ensureImage(ctx context.Context) error {
@@ -261,11 +281,24 @@ var startsAnew = map[driver.Reason]bool{
 }
 
 // recreate removes a sandbox that is known to be ours and makes it again, once.
+// Whose it is is looked up once more: what had its name may have changed.
 func (a *attempt) recreate(ctx context.Context, why string) (driver.Sandbox, error) {
 	a.recreated = true
 	a.m.log.Warn("a sandbox is made anew", "workspace", a.e.id, "why", why)
 	a.report(driver.Progress{Phase: "recreate", Message: "making the sandbox anew: " + why})
-	err := a.call(ctx, func(ctx context.Context) error { return a.driver.Remove(ctx, a.spec.ID, true) })
+	state, err := a.get(ctx)
+	switch driver.ReasonOf(err) {
+	case "":
+		if !a.m.owns(a.e, state) {
+			return state, errForeign(a.e)
+		}
+	case driver.NotFound:
+		return a.create(ctx)
+	case driver.Corrupt: // it was listed under our labels
+	default:
+		return state, err
+	}
+	err = a.call(ctx, func(ctx context.Context) error { return a.driver.Remove(ctx, a.spec.ID, true) })
 	if err != nil {
 		return driver.Sandbox{}, err
 	}
@@ -316,11 +349,13 @@ func (a *attempt) nonsense(format string, args ...any) error {
 	return errNonsense(a.choice.Actual, a.spec.ID, format, args...)
 }
 
-func (a *attempt) warnDrift(state driver.Sandbox) {
-	have, want := state.Labels[driver.LabelSpecHash], a.spec.Labels[driver.LabelSpecHash]
-	if !a.choice.HostMode && have != want {
-		a.warnings = append(a.warnings, "the configuration has changed since the sandbox was made; it takes effect once the sandbox is removed and made anew")
+// noteDrift keeps what of a sandbox is not as it would be made now. In host mode
+// nothing is made from a spec.
+func (a *attempt) noteDrift(ctx context.Context, state driver.Sandbox) {
+	if a.choice.HostMode {
+		return
 	}
+	a.drift = a.m.drifted(ctx, a.driver, a.choice.Actual, state, a.spec)
 }
 
 // call makes one call to the driver.

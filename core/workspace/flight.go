@@ -218,7 +218,7 @@ func (m *Manager) makeReady(ctx context.Context, e *entry, f *flight) (*sandbox,
 	e.mu.Lock()
 	e.phase, e.failure = StateUnknown, err
 	e.current = result
-	e.warnings = attempt.warnings
+	e.warnings, e.drift = attempt.warnings, attempt.drift
 	if attempt.choice.Actual != "" {
 		e.choice = attempt.choice
 	}

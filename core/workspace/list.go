@@ -18,8 +18,9 @@ func (m *Manager) List(ctx context.Context) []Workspace {
 	return m.observe(ctx, m.entries())
 }
 
-// Get describes one workspace, as List does. For one that was not used yet it
-// also tells which driver would be chosen.
+// Get describes one workspace, as List does, and tells what of its sandbox is not
+// as it would be made now. For one that was not used yet it also tells which
+// driver would be chosen.
 func (m *Manager) Get(ctx context.Context, ref Ref) (Workspace, error) {
 	e, _, err := m.find(ref)
 	if err != nil {
@@ -29,6 +30,7 @@ func (m *Manager) Get(ctx context.Context, ref Ref) (Workspace, error) {
 	if w.Choice.Reason == "" {
 		m.foresee(ctx, e, &w)
 	}
+	m.lookAtDrift(ctx, e, &w)
 	return w, nil
 }
 
@@ -152,8 +154,13 @@ func (m *Manager) settle(e *entry, w *Workspace, reports map[string]report) {
 		}
 		w.State, w.Capabilities = stateOf(s.State), r.caps
 		w.describe(s)
-		if w.State == StateRunning {
+		w.sandbox = &s
+		switch w.State {
+		case StateRunning:
 			w.StateMessage = ""
+		case StatePaused:
+			w.StateMessage = "what runs in it is suspended; the next action lets it go on"
+		default:
 		}
 	}
 }

@@ -55,6 +55,12 @@ type Options struct {
 type DevServers interface {
 	// StopWorkspace ends those of a workspace and says what it ended.
 	StopWorkspace(ctx context.Context, id string) ([]string, error)
+	// SuspendWorkspace ends them as StopWorkspace does; resume starts them again,
+	// without waiting until they listen, and says which it started.
+	SuspendWorkspace(ctx context.Context, id string) (ended []string, resume func(context.Context) ([]string, error), err error)
+	// Commands are the exec ids of the commands that dev servers of a workspace
+	// run as.
+	Commands(id string) []string
 	// ForgetWorkspace drops what is known of them.
 	ForgetWorkspace(id string)
 }
@@ -98,6 +104,7 @@ type entry struct {
 	commands map[string]context.CancelCauseFunc // running, by exec id
 	removed  bool
 	warnings []string
+	drift    []Drift // of the sandbox, when it was last made ready
 }
 
 // sandbox is one that was ready when last looked at.

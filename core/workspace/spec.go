@@ -2,9 +2,6 @@ package workspace
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"maps"
 	"regexp"
 	"slices"
@@ -56,7 +53,7 @@ func (m *Manager) buildSpec(e *entry, file config.Workspace, choice negotiate.Ch
 		spec.Env = mergeEnv(append([]driver.EnvVar{terminalEnv}, networkEnv...), spec.Env)
 	}
 	spec.Labels = m.labels(e, choice.Actual)
-	spec.Labels[driver.LabelSpecHash] = specHash(spec)
+	label(&spec)
 	return spec, warnings, driver.NeedAll(d, spec.Needs())
 }
 
@@ -76,16 +73,6 @@ func (m *Manager) owns(e *entry, s driver.Sandbox) bool {
 	return s.Labels[driver.LabelManaged] == "true" &&
 		s.Labels[driver.LabelWorkspaceID] == e.id &&
 		s.Labels[driver.LabelInstallation] == m.options.Installation
-}
-
-// specHash changes when anything that a sandbox is made from does.
-func specHash(spec driver.SandboxSpec) string {
-	text, err := json.Marshal(spec)
-	if err != nil {
-		return "" // there is nothing in a spec that JSON cannot carry
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:16])
 }
 
 // fileEnv is the environment of sero.json, ordered by name.

@@ -20,6 +20,7 @@ const (
 	StateStopping               // being stopped
 	StateBroken                 // the next action makes the sandbox anew
 	StateDirectoryMissing       // the directory is gone
+	StatePaused                 // suspended; the next action lets what ran go on
 )
 
 // String is a lower-case word such as "running" or "directory-missing".
@@ -37,6 +38,8 @@ func (s State) String() string {
 		return "broken"
 	case StateDirectoryMissing:
 		return "directory-missing"
+	case StatePaused:
+		return "paused"
 	case StateUnknown:
 		return "unknown"
 	default:
@@ -58,7 +61,10 @@ type Workspace struct {
 	Capabilities []driver.Capability // of the driver in use
 	Warnings     []string            // about its configuration, each one line
 	Created      time.Time
-	Commands     int // running in it
+	Commands     int     // running in it
+	Drift        []Drift // what of the sandbox is not as it would be made now; only Get and Up look
+
+	sandbox *driver.Sandbox // as its driver described it; nil: it did not
 }
 
 // stateOf is the state that a sandbox gives its workspace.
@@ -66,8 +72,10 @@ func stateOf(s driver.SandboxState) State {
 	switch s {
 	case driver.SandboxRunning:
 		return StateRunning
-	case driver.SandboxStopped, driver.SandboxPaused:
+	case driver.SandboxStopped:
 		return StateStopped
+	case driver.SandboxPaused:
+		return StatePaused
 	case driver.SandboxCorrupt:
 		return StateBroken
 	case driver.SandboxUnknown:
@@ -83,7 +91,7 @@ func (e *entry) snapshot() Workspace {
 	defer e.mu.Unlock()
 	w := Workspace{
 		ID: e.id, Directory: e.directory, Created: e.created, SandboxID: SandboxID(e.id),
-		State: e.phase, Choice: e.choice, Warnings: e.warnings, Commands: len(e.commands),
+		State: e.phase, Choice: e.choice, Warnings: e.warnings, Drift: e.drift, Commands: len(e.commands),
 	}
 	if w.Choice.Desired == "" {
 		w.Choice.Desired = e.wish

@@ -12,6 +12,15 @@ import (
 // errStopWins ends an attempt to make a workspace ready that is to be stopped.
 var errStopWins = driver.Errorf(driver.Canceled, "the workspace was stopped while it was being made ready")
 
+// ending is how much of a workspace bringDown ends.
+type ending int
+
+const (
+	endProcesses ending = iota // what runs; the sandbox stays, stopped
+	endSandbox                 // the sandbox, too
+	endWorkspace               // and what is known of the workspace
+)
+
 // Stop ends a workspace's dev servers, then everything in its sandbox, killing
 // what is left once grace has passed (0: DefaultStopGrace). It says in one line
 // each what it ended. Stopping a stopped workspace succeeds. NotFound for an
@@ -21,7 +30,7 @@ func (m *Manager) Stop(ctx context.Context, ref Ref, grace time.Duration) (Works
 	if err != nil {
 		return Workspace{}, nil, err
 	}
-	lines, err := m.bringDown(ctx, e, grace, false)
+	lines, err := m.bringDown(ctx, e, grace, endProcesses)
 	if err != nil {
 		return Workspace{}, lines, err
 	}
@@ -39,15 +48,13 @@ func (m *Manager) Remove(ctx context.Context, ref Ref) (id string, removed []str
 	if err != nil {
 		return "", nil, err
 	}
-	lines, err := m.bringDown(ctx, e, DefaultStopGrace, true)
+	lines, err := m.bringDown(ctx, e, DefaultStopGrace, endWorkspace)
 	return e.id, lines, err
 }
 
-// bringDown stops a workspace and, with remove, takes it away.
-func (m *Manager) bringDown(ctx context.Context, e *entry, grace time.Duration, remove bool) ([]string, error) {
-	if grace <= 0 {
-		grace = DefaultStopGrace
-	}
+// bringDown stops a workspace with its dev servers, and takes away as much of it
+// as it is told.
+func (m *Manager) bringDown(ctx context.Context, e *entry, grace time.Duration, end ending) ([]string, error) {
 	e.mu.Lock()
 	if e.flight != nil {
 		e.flight.end(errStopWins)
@@ -57,14 +64,23 @@ func (m *Manager) bringDown(ctx context.Context, e *entry, grace time.Duration, 
 	if err != nil {
 		return lines, err
 	}
+	more, err := m.takeDown(ctx, e, grace, end)
+	return append(lines, more...), err
+}
+
+// takeDown is bringDown without the dev servers.
+func (m *Manager) takeDown(ctx context.Context, e *entry, grace time.Duration, end ending) ([]string, error) {
+	if grace <= 0 {
+		grace = DefaultStopGrace
+	}
 	if err := e.take(ctx); err != nil {
-		return lines, err
+		return nil, err
 	}
 	defer e.leave()
 	e.mu.Lock()
 	if e.removed {
 		e.mu.Unlock()
-		return lines, nil
+		return nil, nil
 	}
 	name, hostMode := e.last.Driver, e.last.HostMode
 	if e.current != nil {
@@ -73,9 +89,8 @@ func (m *Manager) bringDown(ctx context.Context, e *entry, grace time.Duration, 
 	e.current, e.phase = nil, StateStopping
 	e.mu.Unlock()
 
-	more, err := m.endSandbox(ctx, e, name, hostMode, grace, remove)
-	lines = append(lines, more...)
-	if err == nil && remove {
+	lines, err := m.endSandbox(ctx, e, name, hostMode, grace, end != endProcesses)
+	if err == nil && end == endWorkspace {
 		err = m.forget(e, &lines)
 	}
 	e.mu.Lock()

@@ -59,13 +59,15 @@ type Driver interface {
 	// source that is missing is MountDenied; it is never created.
 	Create(ctx context.Context, spec SandboxSpec) (Sandbox, error)
 
-	// Start makes a sandbox run. Starting a running one succeeds. NotFound for
-	// an absent one, Corrupt for one that can never start again.
+	// Start makes a sandbox run; in a paused one what ran goes on. Starting a
+	// running one succeeds. NotFound for an absent one, Corrupt for one that can
+	// never start again.
 	Start(ctx context.Context, id string) (Sandbox, error)
 
 	// Stop asks everything in the sandbox to exit and waits until it has,
 	// killing what is left once grace has passed. Its files stay. Stopping a
-	// stopped one succeeds; NotFound for an absent one.
+	// stopped one succeeds, and so does stopping a paused one; NotFound for an
+	// absent one.
 	Stop(ctx context.Context, id string, grace time.Duration) error
 
 	// Remove takes the sandbox away. Removing an absent one succeeds. A running

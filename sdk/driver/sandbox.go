@@ -13,6 +13,18 @@ const (
 	LabelSpecHash      = "dev.sero.spec-hash"      // of the whole spec
 )
 
+// Labels with the hash of one part of the spec each, so that it can be said
+// which part has changed since the sandbox was made. They are short and show
+// nothing of what they were made from.
+const (
+	LabelSpecImage     = LabelSpecHash + ".image"     // the reference; for what it led to see Sandbox.ImageDigest
+	LabelSpecMounts    = LabelSpecHash + ".mounts"    // with the workspace's directory
+	LabelSpecEnv       = LabelSpecHash + ".env"       // the variables' names: values come with each Exec
+	LabelSpecResources = LabelSpecHash + ".resources" // limits
+	LabelSpecNetwork   = LabelSpecHash + ".network"   // published ports and the like
+	LabelSpecOptions   = LabelSpecHash + ".options"   // the driver's own
+)
+
 // SandboxSpec is everything that a sandbox is made from.
 type SandboxSpec struct {
 	ID              string // its name everywhere: "sero-" and the workspace id
@@ -85,7 +97,7 @@ const (
 	SandboxUnknown SandboxState = iota
 	SandboxStopped              // made or stopped
 	SandboxRunning              // commands can run
-	SandboxPaused               // suspended
+	SandboxPaused               // suspended: its processes are there and do not run
 	SandboxCorrupt              // listed, but neither usable nor startable
 )
 
@@ -113,7 +125,7 @@ type Sandbox struct {
 	Labels       map[string]string
 	WorkspaceDir string // where commands find the workspace: "/workspace" or the host's path
 	Image        string
-	ImageDigest  string
+	ImageDigest  string   // the Digest that its Image had when it was made
 	Addresses    []string // net.address@1
 	Gateway      string   // the host seen from inside: net.gateway@1
 	Subnets      []string // CIDR

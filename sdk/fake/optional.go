@@ -91,9 +91,11 @@ func (d *Driver) BuildImage(ctx context.Context, spec driver.BuildSpec, report f
 	s.progress(report)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.images[spec.Tag] = newImage(spec.Tag, d.time.Now(), labels)
+	image := newImage(spec.Tag, d.time.Now(), labels)
+	image.Digest = fmt.Sprintf("sha256:%x", sha256.Sum256(text))
+	d.images[spec.Tag] = image
 	s.end()
-	return d.images[spec.Tag], nil
+	return image, nil
 }
 
 func (d *Driver) instruction(line string, labels map[string]string) error {

@@ -46,6 +46,8 @@ const (
 	WorkspaceState_WORKSPACE_STATE_BROKEN WorkspaceState = 5
 	// The directory is gone.
 	WorkspaceState_WORKSPACE_STATE_DIRECTORY_MISSING WorkspaceState = 6
+	// What runs is suspended; the next action lets it go on.
+	WorkspaceState_WORKSPACE_STATE_PAUSED WorkspaceState = 7
 )
 
 // Enum value maps for WorkspaceState.
@@ -58,6 +60,7 @@ var (
 		4: "WORKSPACE_STATE_STOPPING",
 		5: "WORKSPACE_STATE_BROKEN",
 		6: "WORKSPACE_STATE_DIRECTORY_MISSING",
+		7: "WORKSPACE_STATE_PAUSED",
 	}
 	WorkspaceState_value = map[string]int32{
 		"WORKSPACE_STATE_UNSPECIFIED":       0,
@@ -67,6 +70,7 @@ var (
 		"WORKSPACE_STATE_STOPPING":          4,
 		"WORKSPACE_STATE_BROKEN":            5,
 		"WORKSPACE_STATE_DIRECTORY_MISSING": 6,
+		"WORKSPACE_STATE_PAUSED":            7,
 	}
 )
 
@@ -635,7 +639,10 @@ type Workspace struct {
 	// created is when it was first opened.
 	Created *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=created,proto3" json:"created,omitempty"`
 	// capabilities of the driver in use.
-	Capabilities  []string `protobuf:"bytes,12,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	Capabilities []string `protobuf:"bytes,12,rep,name=capabilities,proto3" json:"capabilities,omitempty"`
+	// drift is what of the sandbox is not as it would be made now. Up and
+	// GetWorkspace look for it, a list does not.
+	Drift         []*Drift `protobuf:"bytes,13,rep,name=drift,proto3" json:"drift,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -754,6 +761,68 @@ func (x *Workspace) GetCapabilities() []string {
 	return nil
 }
 
+func (x *Workspace) GetDrift() []*Drift {
+	if x != nil {
+		return x.Drift
+	}
+	return nil
+}
+
+// Drift is one part of a sandbox that has to be made anew to change.
+type Drift struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// part is "image", "mounts", "env", "resources", "network" or "options".
+	Part string `protobuf:"bytes,1,opt,name=part,proto3" json:"part,omitempty"`
+	// message is one line: what has changed.
+	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drift) Reset() {
+	*x = Drift{}
+	mi := &file_sero_api_v1_api_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drift) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drift) ProtoMessage() {}
+
+func (x *Drift) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_api_v1_api_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drift.ProtoReflect.Descriptor instead.
+func (*Drift) Descriptor() ([]byte, []int) {
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Drift) GetPart() string {
+	if x != nil {
+		return x.Part
+	}
+	return ""
+}
+
+func (x *Drift) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 // UpRequest names the workspace and how it should be.
 type UpRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -771,7 +840,7 @@ type UpRequest struct {
 
 func (x *UpRequest) Reset() {
 	*x = UpRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[6]
+	mi := &file_sero_api_v1_api_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -783,7 +852,7 @@ func (x *UpRequest) String() string {
 func (*UpRequest) ProtoMessage() {}
 
 func (x *UpRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[6]
+	mi := &file_sero_api_v1_api_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -796,7 +865,7 @@ func (x *UpRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpRequest.ProtoReflect.Descriptor instead.
 func (*UpRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{6}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *UpRequest) GetWorkspace() *WorkspaceRef {
@@ -836,7 +905,7 @@ type UpResponse struct {
 
 func (x *UpResponse) Reset() {
 	*x = UpResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[7]
+	mi := &file_sero_api_v1_api_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -848,7 +917,7 @@ func (x *UpResponse) String() string {
 func (*UpResponse) ProtoMessage() {}
 
 func (x *UpResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[7]
+	mi := &file_sero_api_v1_api_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -861,7 +930,7 @@ func (x *UpResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpResponse.ProtoReflect.Descriptor instead.
 func (*UpResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{7}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UpResponse) GetStep() isUpResponse_Step {
@@ -926,7 +995,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[8]
+	mi := &file_sero_api_v1_api_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -938,7 +1007,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[8]
+	mi := &file_sero_api_v1_api_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -951,7 +1020,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{8}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Progress) GetPhase() string {
@@ -998,7 +1067,7 @@ type ListWorkspacesRequest struct {
 
 func (x *ListWorkspacesRequest) Reset() {
 	*x = ListWorkspacesRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[9]
+	mi := &file_sero_api_v1_api_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +1079,7 @@ func (x *ListWorkspacesRequest) String() string {
 func (*ListWorkspacesRequest) ProtoMessage() {}
 
 func (x *ListWorkspacesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[9]
+	mi := &file_sero_api_v1_api_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1023,7 +1092,7 @@ func (x *ListWorkspacesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkspacesRequest.ProtoReflect.Descriptor instead.
 func (*ListWorkspacesRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{9}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{10}
 }
 
 // ListWorkspacesResponse has them.
@@ -1037,7 +1106,7 @@ type ListWorkspacesResponse struct {
 
 func (x *ListWorkspacesResponse) Reset() {
 	*x = ListWorkspacesResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[10]
+	mi := &file_sero_api_v1_api_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +1118,7 @@ func (x *ListWorkspacesResponse) String() string {
 func (*ListWorkspacesResponse) ProtoMessage() {}
 
 func (x *ListWorkspacesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[10]
+	mi := &file_sero_api_v1_api_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1131,7 @@ func (x *ListWorkspacesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListWorkspacesResponse.ProtoReflect.Descriptor instead.
 func (*ListWorkspacesResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{10}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListWorkspacesResponse) GetWorkspaces() []*Workspace {
@@ -1083,7 +1152,7 @@ type GetWorkspaceRequest struct {
 
 func (x *GetWorkspaceRequest) Reset() {
 	*x = GetWorkspaceRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[11]
+	mi := &file_sero_api_v1_api_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1164,7 @@ func (x *GetWorkspaceRequest) String() string {
 func (*GetWorkspaceRequest) ProtoMessage() {}
 
 func (x *GetWorkspaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[11]
+	mi := &file_sero_api_v1_api_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1177,7 @@ func (x *GetWorkspaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWorkspaceRequest.ProtoReflect.Descriptor instead.
 func (*GetWorkspaceRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{11}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetWorkspaceRequest) GetWorkspace() *WorkspaceRef {
@@ -1129,7 +1198,7 @@ type GetWorkspaceResponse struct {
 
 func (x *GetWorkspaceResponse) Reset() {
 	*x = GetWorkspaceResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[12]
+	mi := &file_sero_api_v1_api_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1210,7 @@ func (x *GetWorkspaceResponse) String() string {
 func (*GetWorkspaceResponse) ProtoMessage() {}
 
 func (x *GetWorkspaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[12]
+	mi := &file_sero_api_v1_api_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1223,7 @@ func (x *GetWorkspaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetWorkspaceResponse.ProtoReflect.Descriptor instead.
 func (*GetWorkspaceResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{12}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetWorkspaceResponse) GetWorkspace() *Workspace {
@@ -1177,7 +1246,7 @@ type StopWorkspaceRequest struct {
 
 func (x *StopWorkspaceRequest) Reset() {
 	*x = StopWorkspaceRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[13]
+	mi := &file_sero_api_v1_api_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1189,7 +1258,7 @@ func (x *StopWorkspaceRequest) String() string {
 func (*StopWorkspaceRequest) ProtoMessage() {}
 
 func (x *StopWorkspaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[13]
+	mi := &file_sero_api_v1_api_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1202,7 +1271,7 @@ func (x *StopWorkspaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopWorkspaceRequest.ProtoReflect.Descriptor instead.
 func (*StopWorkspaceRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{13}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StopWorkspaceRequest) GetWorkspace() *WorkspaceRef {
@@ -1232,7 +1301,7 @@ type StopWorkspaceResponse struct {
 
 func (x *StopWorkspaceResponse) Reset() {
 	*x = StopWorkspaceResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[14]
+	mi := &file_sero_api_v1_api_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1244,7 +1313,7 @@ func (x *StopWorkspaceResponse) String() string {
 func (*StopWorkspaceResponse) ProtoMessage() {}
 
 func (x *StopWorkspaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[14]
+	mi := &file_sero_api_v1_api_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1257,7 +1326,7 @@ func (x *StopWorkspaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopWorkspaceResponse.ProtoReflect.Descriptor instead.
 func (*StopWorkspaceResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{14}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *StopWorkspaceResponse) GetWorkspace() *Workspace {
@@ -1285,7 +1354,7 @@ type RemoveWorkspaceRequest struct {
 
 func (x *RemoveWorkspaceRequest) Reset() {
 	*x = RemoveWorkspaceRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[15]
+	mi := &file_sero_api_v1_api_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1297,7 +1366,7 @@ func (x *RemoveWorkspaceRequest) String() string {
 func (*RemoveWorkspaceRequest) ProtoMessage() {}
 
 func (x *RemoveWorkspaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[15]
+	mi := &file_sero_api_v1_api_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1310,7 +1379,7 @@ func (x *RemoveWorkspaceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveWorkspaceRequest.ProtoReflect.Descriptor instead.
 func (*RemoveWorkspaceRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{15}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *RemoveWorkspaceRequest) GetWorkspace() *WorkspaceRef {
@@ -1333,7 +1402,7 @@ type RemoveWorkspaceResponse struct {
 
 func (x *RemoveWorkspaceResponse) Reset() {
 	*x = RemoveWorkspaceResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[16]
+	mi := &file_sero_api_v1_api_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1414,7 @@ func (x *RemoveWorkspaceResponse) String() string {
 func (*RemoveWorkspaceResponse) ProtoMessage() {}
 
 func (x *RemoveWorkspaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[16]
+	mi := &file_sero_api_v1_api_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1427,7 @@ func (x *RemoveWorkspaceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveWorkspaceResponse.ProtoReflect.Descriptor instead.
 func (*RemoveWorkspaceResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{16}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RemoveWorkspaceResponse) GetId() string {
@@ -1388,7 +1457,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[17]
+	mi := &file_sero_api_v1_api_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1400,7 +1469,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[17]
+	mi := &file_sero_api_v1_api_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1413,7 +1482,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{17}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *TerminalSize) GetRows() uint32 {
@@ -1443,7 +1512,7 @@ type EnvVar struct {
 
 func (x *EnvVar) Reset() {
 	*x = EnvVar{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[18]
+	mi := &file_sero_api_v1_api_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1455,7 +1524,7 @@ func (x *EnvVar) String() string {
 func (*EnvVar) ProtoMessage() {}
 
 func (x *EnvVar) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[18]
+	mi := &file_sero_api_v1_api_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1468,7 +1537,7 @@ func (x *EnvVar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvVar.ProtoReflect.Descriptor instead.
 func (*EnvVar) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{18}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EnvVar) GetName() string {
@@ -1513,7 +1582,7 @@ type ExecStart struct {
 
 func (x *ExecStart) Reset() {
 	*x = ExecStart{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[19]
+	mi := &file_sero_api_v1_api_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1525,7 +1594,7 @@ func (x *ExecStart) String() string {
 func (*ExecStart) ProtoMessage() {}
 
 func (x *ExecStart) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[19]
+	mi := &file_sero_api_v1_api_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1538,7 +1607,7 @@ func (x *ExecStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecStart.ProtoReflect.Descriptor instead.
 func (*ExecStart) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{19}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ExecStart) GetWorkspace() *WorkspaceRef {
@@ -1623,7 +1692,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[20]
+	mi := &file_sero_api_v1_api_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1635,7 +1704,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[20]
+	mi := &file_sero_api_v1_api_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1648,7 +1717,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{20}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ExecRequest) GetFrame() isExecRequest_Frame {
@@ -1752,7 +1821,7 @@ type ExecStdinClose struct {
 
 func (x *ExecStdinClose) Reset() {
 	*x = ExecStdinClose{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[21]
+	mi := &file_sero_api_v1_api_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1764,7 +1833,7 @@ func (x *ExecStdinClose) String() string {
 func (*ExecStdinClose) ProtoMessage() {}
 
 func (x *ExecStdinClose) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[21]
+	mi := &file_sero_api_v1_api_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1777,7 +1846,7 @@ func (x *ExecStdinClose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecStdinClose.ProtoReflect.Descriptor instead.
 func (*ExecStdinClose) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{21}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{22}
 }
 
 // ExecStarted is sent once, when the command runs.
@@ -1797,7 +1866,7 @@ type ExecStarted struct {
 
 func (x *ExecStarted) Reset() {
 	*x = ExecStarted{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[22]
+	mi := &file_sero_api_v1_api_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1809,7 +1878,7 @@ func (x *ExecStarted) String() string {
 func (*ExecStarted) ProtoMessage() {}
 
 func (x *ExecStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[22]
+	mi := &file_sero_api_v1_api_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1822,7 +1891,7 @@ func (x *ExecStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecStarted.ProtoReflect.Descriptor instead.
 func (*ExecStarted) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{22}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ExecStarted) GetWorkspaceId() string {
@@ -1870,7 +1939,7 @@ type ExecExit struct {
 
 func (x *ExecExit) Reset() {
 	*x = ExecExit{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[23]
+	mi := &file_sero_api_v1_api_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +1951,7 @@ func (x *ExecExit) String() string {
 func (*ExecExit) ProtoMessage() {}
 
 func (x *ExecExit) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[23]
+	mi := &file_sero_api_v1_api_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +1964,7 @@ func (x *ExecExit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecExit.ProtoReflect.Descriptor instead.
 func (*ExecExit) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{23}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ExecExit) GetCode() int32 {
@@ -1947,7 +2016,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[24]
+	mi := &file_sero_api_v1_api_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1959,7 +2028,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[24]
+	mi := &file_sero_api_v1_api_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1972,7 +2041,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{24}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ExecResponse) GetFrame() isExecResponse_Frame {
@@ -2124,7 +2193,7 @@ type DevServer struct {
 
 func (x *DevServer) Reset() {
 	*x = DevServer{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[25]
+	mi := &file_sero_api_v1_api_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2136,7 +2205,7 @@ func (x *DevServer) String() string {
 func (*DevServer) ProtoMessage() {}
 
 func (x *DevServer) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[25]
+	mi := &file_sero_api_v1_api_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2149,7 +2218,7 @@ func (x *DevServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevServer.ProtoReflect.Descriptor instead.
 func (*DevServer) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{25}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DevServer) GetId() string {
@@ -2294,7 +2363,7 @@ type StartDevServerRequest struct {
 
 func (x *StartDevServerRequest) Reset() {
 	*x = StartDevServerRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[26]
+	mi := &file_sero_api_v1_api_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2306,7 +2375,7 @@ func (x *StartDevServerRequest) String() string {
 func (*StartDevServerRequest) ProtoMessage() {}
 
 func (x *StartDevServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[26]
+	mi := &file_sero_api_v1_api_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2319,7 +2388,7 @@ func (x *StartDevServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartDevServerRequest.ProtoReflect.Descriptor instead.
 func (*StartDevServerRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{26}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StartDevServerRequest) GetWorkspace() *WorkspaceRef {
@@ -2408,7 +2477,7 @@ type StartDevServerResponse struct {
 
 func (x *StartDevServerResponse) Reset() {
 	*x = StartDevServerResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[27]
+	mi := &file_sero_api_v1_api_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2420,7 +2489,7 @@ func (x *StartDevServerResponse) String() string {
 func (*StartDevServerResponse) ProtoMessage() {}
 
 func (x *StartDevServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[27]
+	mi := &file_sero_api_v1_api_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2433,7 +2502,7 @@ func (x *StartDevServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartDevServerResponse.ProtoReflect.Descriptor instead.
 func (*StartDevServerResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{27}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StartDevServerResponse) GetDevServer() *DevServer {
@@ -2470,7 +2539,7 @@ type DevServerRef struct {
 
 func (x *DevServerRef) Reset() {
 	*x = DevServerRef{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[28]
+	mi := &file_sero_api_v1_api_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2482,7 +2551,7 @@ func (x *DevServerRef) String() string {
 func (*DevServerRef) ProtoMessage() {}
 
 func (x *DevServerRef) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[28]
+	mi := &file_sero_api_v1_api_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2495,7 +2564,7 @@ func (x *DevServerRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevServerRef.ProtoReflect.Descriptor instead.
 func (*DevServerRef) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{28}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DevServerRef) GetId() string {
@@ -2523,7 +2592,7 @@ type StopDevServerRequest struct {
 
 func (x *StopDevServerRequest) Reset() {
 	*x = StopDevServerRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[29]
+	mi := &file_sero_api_v1_api_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2535,7 +2604,7 @@ func (x *StopDevServerRequest) String() string {
 func (*StopDevServerRequest) ProtoMessage() {}
 
 func (x *StopDevServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[29]
+	mi := &file_sero_api_v1_api_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2548,7 +2617,7 @@ func (x *StopDevServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopDevServerRequest.ProtoReflect.Descriptor instead.
 func (*StopDevServerRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{29}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StopDevServerRequest) GetDevServer() *DevServerRef {
@@ -2569,7 +2638,7 @@ type StopDevServerResponse struct {
 
 func (x *StopDevServerResponse) Reset() {
 	*x = StopDevServerResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[30]
+	mi := &file_sero_api_v1_api_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2581,7 +2650,7 @@ func (x *StopDevServerResponse) String() string {
 func (*StopDevServerResponse) ProtoMessage() {}
 
 func (x *StopDevServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[30]
+	mi := &file_sero_api_v1_api_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2594,7 +2663,7 @@ func (x *StopDevServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopDevServerResponse.ProtoReflect.Descriptor instead.
 func (*StopDevServerResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{30}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StopDevServerResponse) GetDevServer() *DevServer {
@@ -2617,7 +2686,7 @@ type RestartDevServerRequest struct {
 
 func (x *RestartDevServerRequest) Reset() {
 	*x = RestartDevServerRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[31]
+	mi := &file_sero_api_v1_api_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2629,7 +2698,7 @@ func (x *RestartDevServerRequest) String() string {
 func (*RestartDevServerRequest) ProtoMessage() {}
 
 func (x *RestartDevServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[31]
+	mi := &file_sero_api_v1_api_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2642,7 +2711,7 @@ func (x *RestartDevServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartDevServerRequest.ProtoReflect.Descriptor instead.
 func (*RestartDevServerRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{31}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RestartDevServerRequest) GetDevServer() *DevServerRef {
@@ -2670,7 +2739,7 @@ type RestartDevServerResponse struct {
 
 func (x *RestartDevServerResponse) Reset() {
 	*x = RestartDevServerResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[32]
+	mi := &file_sero_api_v1_api_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2682,7 +2751,7 @@ func (x *RestartDevServerResponse) String() string {
 func (*RestartDevServerResponse) ProtoMessage() {}
 
 func (x *RestartDevServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[32]
+	mi := &file_sero_api_v1_api_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2695,7 +2764,7 @@ func (x *RestartDevServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartDevServerResponse.ProtoReflect.Descriptor instead.
 func (*RestartDevServerResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{32}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RestartDevServerResponse) GetDevServer() *DevServer {
@@ -2716,7 +2785,7 @@ type ListDevServersRequest struct {
 
 func (x *ListDevServersRequest) Reset() {
 	*x = ListDevServersRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[33]
+	mi := &file_sero_api_v1_api_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2728,7 +2797,7 @@ func (x *ListDevServersRequest) String() string {
 func (*ListDevServersRequest) ProtoMessage() {}
 
 func (x *ListDevServersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[33]
+	mi := &file_sero_api_v1_api_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2741,7 +2810,7 @@ func (x *ListDevServersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDevServersRequest.ProtoReflect.Descriptor instead.
 func (*ListDevServersRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{33}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ListDevServersRequest) GetWorkspace() *WorkspaceRef {
@@ -2762,7 +2831,7 @@ type ListDevServersResponse struct {
 
 func (x *ListDevServersResponse) Reset() {
 	*x = ListDevServersResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[34]
+	mi := &file_sero_api_v1_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2774,7 +2843,7 @@ func (x *ListDevServersResponse) String() string {
 func (*ListDevServersResponse) ProtoMessage() {}
 
 func (x *ListDevServersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[34]
+	mi := &file_sero_api_v1_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2787,7 +2856,7 @@ func (x *ListDevServersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDevServersResponse.ProtoReflect.Descriptor instead.
 func (*ListDevServersResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{34}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListDevServersResponse) GetDevServers() []*DevServer {
@@ -2812,7 +2881,7 @@ type DevServerLogsRequest struct {
 
 func (x *DevServerLogsRequest) Reset() {
 	*x = DevServerLogsRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[35]
+	mi := &file_sero_api_v1_api_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2824,7 +2893,7 @@ func (x *DevServerLogsRequest) String() string {
 func (*DevServerLogsRequest) ProtoMessage() {}
 
 func (x *DevServerLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[35]
+	mi := &file_sero_api_v1_api_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2837,7 +2906,7 @@ func (x *DevServerLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevServerLogsRequest.ProtoReflect.Descriptor instead.
 func (*DevServerLogsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{35}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DevServerLogsRequest) GetDevServer() *DevServerRef {
@@ -2872,7 +2941,7 @@ type DevServerLogsResponse struct {
 
 func (x *DevServerLogsResponse) Reset() {
 	*x = DevServerLogsResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[36]
+	mi := &file_sero_api_v1_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2884,7 +2953,7 @@ func (x *DevServerLogsResponse) String() string {
 func (*DevServerLogsResponse) ProtoMessage() {}
 
 func (x *DevServerLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[36]
+	mi := &file_sero_api_v1_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2897,7 +2966,7 @@ func (x *DevServerLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevServerLogsResponse.ProtoReflect.Descriptor instead.
 func (*DevServerLogsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{36}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DevServerLogsResponse) GetData() []byte {
@@ -2950,7 +3019,7 @@ type Driver struct {
 
 func (x *Driver) Reset() {
 	*x = Driver{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[37]
+	mi := &file_sero_api_v1_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2962,7 +3031,7 @@ func (x *Driver) String() string {
 func (*Driver) ProtoMessage() {}
 
 func (x *Driver) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[37]
+	mi := &file_sero_api_v1_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2975,7 +3044,7 @@ func (x *Driver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Driver.ProtoReflect.Descriptor instead.
 func (*Driver) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{37}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Driver) GetName() string {
@@ -3106,7 +3175,7 @@ type ListDriversRequest struct {
 
 func (x *ListDriversRequest) Reset() {
 	*x = ListDriversRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[38]
+	mi := &file_sero_api_v1_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3118,7 +3187,7 @@ func (x *ListDriversRequest) String() string {
 func (*ListDriversRequest) ProtoMessage() {}
 
 func (x *ListDriversRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[38]
+	mi := &file_sero_api_v1_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3131,7 +3200,7 @@ func (x *ListDriversRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDriversRequest.ProtoReflect.Descriptor instead.
 func (*ListDriversRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{38}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{39}
 }
 
 // ListDriversResponse has them.
@@ -3145,7 +3214,7 @@ type ListDriversResponse struct {
 
 func (x *ListDriversResponse) Reset() {
 	*x = ListDriversResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[39]
+	mi := &file_sero_api_v1_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3157,7 +3226,7 @@ func (x *ListDriversResponse) String() string {
 func (*ListDriversResponse) ProtoMessage() {}
 
 func (x *ListDriversResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[39]
+	mi := &file_sero_api_v1_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3170,7 +3239,7 @@ func (x *ListDriversResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDriversResponse.ProtoReflect.Descriptor instead.
 func (*ListDriversResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{39}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListDriversResponse) GetDrivers() []*Driver {
@@ -3191,7 +3260,7 @@ type GetDriverRequest struct {
 
 func (x *GetDriverRequest) Reset() {
 	*x = GetDriverRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[40]
+	mi := &file_sero_api_v1_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3203,7 +3272,7 @@ func (x *GetDriverRequest) String() string {
 func (*GetDriverRequest) ProtoMessage() {}
 
 func (x *GetDriverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[40]
+	mi := &file_sero_api_v1_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3216,7 +3285,7 @@ func (x *GetDriverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDriverRequest.ProtoReflect.Descriptor instead.
 func (*GetDriverRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{40}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetDriverRequest) GetName() string {
@@ -3237,7 +3306,7 @@ type GetDriverResponse struct {
 
 func (x *GetDriverResponse) Reset() {
 	*x = GetDriverResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[41]
+	mi := &file_sero_api_v1_api_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3249,7 +3318,7 @@ func (x *GetDriverResponse) String() string {
 func (*GetDriverResponse) ProtoMessage() {}
 
 func (x *GetDriverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[41]
+	mi := &file_sero_api_v1_api_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3262,7 +3331,7 @@ func (x *GetDriverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDriverResponse.ProtoReflect.Descriptor instead.
 func (*GetDriverResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{41}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetDriverResponse) GetDriver() *Driver {
@@ -3281,7 +3350,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[42]
+	mi := &file_sero_api_v1_api_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3293,7 +3362,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[42]
+	mi := &file_sero_api_v1_api_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3306,7 +3375,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{42}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{43}
 }
 
 // GetStatusResponse tells who is serving.
@@ -3341,7 +3410,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[43]
+	mi := &file_sero_api_v1_api_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3353,7 +3422,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[43]
+	mi := &file_sero_api_v1_api_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3366,7 +3435,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{43}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetStatusResponse) GetPid() int64 {
@@ -3463,7 +3532,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[44]
+	mi := &file_sero_api_v1_api_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3475,7 +3544,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[44]
+	mi := &file_sero_api_v1_api_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3488,7 +3557,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{44}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Check) GetName() string {
@@ -3528,7 +3597,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[45]
+	mi := &file_sero_api_v1_api_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3540,7 +3609,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[45]
+	mi := &file_sero_api_v1_api_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3553,7 +3622,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{45}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{46}
 }
 
 // DoctorResponse has the checks.
@@ -3567,7 +3636,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[46]
+	mi := &file_sero_api_v1_api_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3579,7 +3648,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[46]
+	mi := &file_sero_api_v1_api_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3592,7 +3661,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{46}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *DoctorResponse) GetChecks() []*Check {
@@ -3611,7 +3680,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[47]
+	mi := &file_sero_api_v1_api_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3623,7 +3692,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[47]
+	mi := &file_sero_api_v1_api_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3636,7 +3705,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{47}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{48}
 }
 
 // ShutdownResponse is sent before the daemon ends.
@@ -3650,7 +3719,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[48]
+	mi := &file_sero_api_v1_api_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3662,7 +3731,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[48]
+	mi := &file_sero_api_v1_api_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3675,7 +3744,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{48}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ShutdownResponse) GetPid() int64 {
@@ -3699,7 +3768,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[49]
+	mi := &file_sero_api_v1_api_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3711,7 +3780,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[49]
+	mi := &file_sero_api_v1_api_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3724,7 +3793,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{49}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *WatchEventsRequest) GetSince() uint64 {
@@ -3763,7 +3832,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[50]
+	mi := &file_sero_api_v1_api_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3775,7 +3844,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[50]
+	mi := &file_sero_api_v1_api_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3788,7 +3857,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{50}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *WatchEventsResponse) GetSequence() uint64 {
@@ -3865,7 +3934,7 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x06driver\x18\x01 \x01(\tR\x06driver\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12/\n" +
-	"\bremedies\x18\x04 \x03(\v2\x13.sero.api.v1.RemedyR\bremedies\"\xd5\x03\n" +
+	"\bremedies\x18\x04 \x03(\v2\x13.sero.api.v1.RemedyR\bremedies\"\xff\x03\n" +
 	"\tWorkspace\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tdirectory\x18\x02 \x01(\tR\tdirectory\x121\n" +
@@ -3881,7 +3950,11 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\bwarnings\x18\n" +
 	" \x03(\tR\bwarnings\x124\n" +
 	"\acreated\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\"\n" +
-	"\fcapabilities\x18\f \x03(\tR\fcapabilities\"s\n" +
+	"\fcapabilities\x18\f \x03(\tR\fcapabilities\x12(\n" +
+	"\x05drift\x18\r \x03(\v2\x12.sero.api.v1.DriftR\x05drift\"5\n" +
+	"\x05Drift\x12\x12\n" +
+	"\x04part\x18\x01 \x01(\tR\x04part\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"s\n" +
 	"\tUpRequest\x127\n" +
 	"\tworkspace\x18\x01 \x01(\v2\x19.sero.api.v1.WorkspaceRefR\tworkspace\x12\x15\n" +
 	"\x06new_id\x18\x02 \x01(\tR\x05newId\x12\x16\n" +
@@ -4094,7 +4167,7 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12!\n" +
 	"\fworkspace_id\x18\x04 \x01(\tR\vworkspaceId\x12\x18\n" +
 	"\asubject\x18\x05 \x01(\tR\asubject\x12\x18\n" +
-	"\amessage\x18\x06 \x01(\tR\amessage*\xea\x01\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage*\x86\x02\n" +
 	"\x0eWorkspaceState\x12\x1f\n" +
 	"\x1bWORKSPACE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17WORKSPACE_STATE_STOPPED\x10\x01\x12\x1c\n" +
@@ -4102,7 +4175,8 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x17WORKSPACE_STATE_RUNNING\x10\x03\x12\x1c\n" +
 	"\x18WORKSPACE_STATE_STOPPING\x10\x04\x12\x1a\n" +
 	"\x16WORKSPACE_STATE_BROKEN\x10\x05\x12%\n" +
-	"!WORKSPACE_STATE_DIRECTORY_MISSING\x10\x06*\xb0\x01\n" +
+	"!WORKSPACE_STATE_DIRECTORY_MISSING\x10\x06\x12\x1a\n" +
+	"\x16WORKSPACE_STATE_PAUSED\x10\a*\xb0\x01\n" +
 	"\x0fDevServerStatus\x12!\n" +
 	"\x1dDEV_SERVER_STATUS_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aDEV_SERVER_STATUS_STARTING\x10\x01\x12\x1d\n" +
@@ -4150,7 +4224,7 @@ func file_sero_api_v1_api_proto_rawDescGZIP() []byte {
 }
 
 var file_sero_api_v1_api_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sero_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
+var file_sero_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_sero_api_v1_api_proto_goTypes = []any{
 	(WorkspaceState)(0),              // 0: sero.api.v1.WorkspaceState
 	(DevServerStatus)(0),             // 1: sero.api.v1.DevServerStatus
@@ -4161,53 +4235,54 @@ var file_sero_api_v1_api_proto_goTypes = []any{
 	(*DriverChoice)(nil),             // 6: sero.api.v1.DriverChoice
 	(*DriverRejection)(nil),          // 7: sero.api.v1.DriverRejection
 	(*Workspace)(nil),                // 8: sero.api.v1.Workspace
-	(*UpRequest)(nil),                // 9: sero.api.v1.UpRequest
-	(*UpResponse)(nil),               // 10: sero.api.v1.UpResponse
-	(*Progress)(nil),                 // 11: sero.api.v1.Progress
-	(*ListWorkspacesRequest)(nil),    // 12: sero.api.v1.ListWorkspacesRequest
-	(*ListWorkspacesResponse)(nil),   // 13: sero.api.v1.ListWorkspacesResponse
-	(*GetWorkspaceRequest)(nil),      // 14: sero.api.v1.GetWorkspaceRequest
-	(*GetWorkspaceResponse)(nil),     // 15: sero.api.v1.GetWorkspaceResponse
-	(*StopWorkspaceRequest)(nil),     // 16: sero.api.v1.StopWorkspaceRequest
-	(*StopWorkspaceResponse)(nil),    // 17: sero.api.v1.StopWorkspaceResponse
-	(*RemoveWorkspaceRequest)(nil),   // 18: sero.api.v1.RemoveWorkspaceRequest
-	(*RemoveWorkspaceResponse)(nil),  // 19: sero.api.v1.RemoveWorkspaceResponse
-	(*TerminalSize)(nil),             // 20: sero.api.v1.TerminalSize
-	(*EnvVar)(nil),                   // 21: sero.api.v1.EnvVar
-	(*ExecStart)(nil),                // 22: sero.api.v1.ExecStart
-	(*ExecRequest)(nil),              // 23: sero.api.v1.ExecRequest
-	(*ExecStdinClose)(nil),           // 24: sero.api.v1.ExecStdinClose
-	(*ExecStarted)(nil),              // 25: sero.api.v1.ExecStarted
-	(*ExecExit)(nil),                 // 26: sero.api.v1.ExecExit
-	(*ExecResponse)(nil),             // 27: sero.api.v1.ExecResponse
-	(*DevServer)(nil),                // 28: sero.api.v1.DevServer
-	(*StartDevServerRequest)(nil),    // 29: sero.api.v1.StartDevServerRequest
-	(*StartDevServerResponse)(nil),   // 30: sero.api.v1.StartDevServerResponse
-	(*DevServerRef)(nil),             // 31: sero.api.v1.DevServerRef
-	(*StopDevServerRequest)(nil),     // 32: sero.api.v1.StopDevServerRequest
-	(*StopDevServerResponse)(nil),    // 33: sero.api.v1.StopDevServerResponse
-	(*RestartDevServerRequest)(nil),  // 34: sero.api.v1.RestartDevServerRequest
-	(*RestartDevServerResponse)(nil), // 35: sero.api.v1.RestartDevServerResponse
-	(*ListDevServersRequest)(nil),    // 36: sero.api.v1.ListDevServersRequest
-	(*ListDevServersResponse)(nil),   // 37: sero.api.v1.ListDevServersResponse
-	(*DevServerLogsRequest)(nil),     // 38: sero.api.v1.DevServerLogsRequest
-	(*DevServerLogsResponse)(nil),    // 39: sero.api.v1.DevServerLogsResponse
-	(*Driver)(nil),                   // 40: sero.api.v1.Driver
-	(*ListDriversRequest)(nil),       // 41: sero.api.v1.ListDriversRequest
-	(*ListDriversResponse)(nil),      // 42: sero.api.v1.ListDriversResponse
-	(*GetDriverRequest)(nil),         // 43: sero.api.v1.GetDriverRequest
-	(*GetDriverResponse)(nil),        // 44: sero.api.v1.GetDriverResponse
-	(*GetStatusRequest)(nil),         // 45: sero.api.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),        // 46: sero.api.v1.GetStatusResponse
-	(*Check)(nil),                    // 47: sero.api.v1.Check
-	(*DoctorRequest)(nil),            // 48: sero.api.v1.DoctorRequest
-	(*DoctorResponse)(nil),           // 49: sero.api.v1.DoctorResponse
-	(*ShutdownRequest)(nil),          // 50: sero.api.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),         // 51: sero.api.v1.ShutdownResponse
-	(*WatchEventsRequest)(nil),       // 52: sero.api.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),      // 53: sero.api.v1.WatchEventsResponse
-	nil,                              // 54: sero.api.v1.Driver.AttributesEntry
-	(*timestamppb.Timestamp)(nil),    // 55: google.protobuf.Timestamp
+	(*Drift)(nil),                    // 9: sero.api.v1.Drift
+	(*UpRequest)(nil),                // 10: sero.api.v1.UpRequest
+	(*UpResponse)(nil),               // 11: sero.api.v1.UpResponse
+	(*Progress)(nil),                 // 12: sero.api.v1.Progress
+	(*ListWorkspacesRequest)(nil),    // 13: sero.api.v1.ListWorkspacesRequest
+	(*ListWorkspacesResponse)(nil),   // 14: sero.api.v1.ListWorkspacesResponse
+	(*GetWorkspaceRequest)(nil),      // 15: sero.api.v1.GetWorkspaceRequest
+	(*GetWorkspaceResponse)(nil),     // 16: sero.api.v1.GetWorkspaceResponse
+	(*StopWorkspaceRequest)(nil),     // 17: sero.api.v1.StopWorkspaceRequest
+	(*StopWorkspaceResponse)(nil),    // 18: sero.api.v1.StopWorkspaceResponse
+	(*RemoveWorkspaceRequest)(nil),   // 19: sero.api.v1.RemoveWorkspaceRequest
+	(*RemoveWorkspaceResponse)(nil),  // 20: sero.api.v1.RemoveWorkspaceResponse
+	(*TerminalSize)(nil),             // 21: sero.api.v1.TerminalSize
+	(*EnvVar)(nil),                   // 22: sero.api.v1.EnvVar
+	(*ExecStart)(nil),                // 23: sero.api.v1.ExecStart
+	(*ExecRequest)(nil),              // 24: sero.api.v1.ExecRequest
+	(*ExecStdinClose)(nil),           // 25: sero.api.v1.ExecStdinClose
+	(*ExecStarted)(nil),              // 26: sero.api.v1.ExecStarted
+	(*ExecExit)(nil),                 // 27: sero.api.v1.ExecExit
+	(*ExecResponse)(nil),             // 28: sero.api.v1.ExecResponse
+	(*DevServer)(nil),                // 29: sero.api.v1.DevServer
+	(*StartDevServerRequest)(nil),    // 30: sero.api.v1.StartDevServerRequest
+	(*StartDevServerResponse)(nil),   // 31: sero.api.v1.StartDevServerResponse
+	(*DevServerRef)(nil),             // 32: sero.api.v1.DevServerRef
+	(*StopDevServerRequest)(nil),     // 33: sero.api.v1.StopDevServerRequest
+	(*StopDevServerResponse)(nil),    // 34: sero.api.v1.StopDevServerResponse
+	(*RestartDevServerRequest)(nil),  // 35: sero.api.v1.RestartDevServerRequest
+	(*RestartDevServerResponse)(nil), // 36: sero.api.v1.RestartDevServerResponse
+	(*ListDevServersRequest)(nil),    // 37: sero.api.v1.ListDevServersRequest
+	(*ListDevServersResponse)(nil),   // 38: sero.api.v1.ListDevServersResponse
+	(*DevServerLogsRequest)(nil),     // 39: sero.api.v1.DevServerLogsRequest
+	(*DevServerLogsResponse)(nil),    // 40: sero.api.v1.DevServerLogsResponse
+	(*Driver)(nil),                   // 41: sero.api.v1.Driver
+	(*ListDriversRequest)(nil),       // 42: sero.api.v1.ListDriversRequest
+	(*ListDriversResponse)(nil),      // 43: sero.api.v1.ListDriversResponse
+	(*GetDriverRequest)(nil),         // 44: sero.api.v1.GetDriverRequest
+	(*GetDriverResponse)(nil),        // 45: sero.api.v1.GetDriverResponse
+	(*GetStatusRequest)(nil),         // 46: sero.api.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),        // 47: sero.api.v1.GetStatusResponse
+	(*Check)(nil),                    // 48: sero.api.v1.Check
+	(*DoctorRequest)(nil),            // 49: sero.api.v1.DoctorRequest
+	(*DoctorResponse)(nil),           // 50: sero.api.v1.DoctorResponse
+	(*ShutdownRequest)(nil),          // 51: sero.api.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),         // 52: sero.api.v1.ShutdownResponse
+	(*WatchEventsRequest)(nil),       // 53: sero.api.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),      // 54: sero.api.v1.WatchEventsResponse
+	nil,                              // 55: sero.api.v1.Driver.AttributesEntry
+	(*timestamppb.Timestamp)(nil),    // 56: google.protobuf.Timestamp
 }
 var file_sero_api_v1_api_proto_depIdxs = []int32{
 	4,  // 0: sero.api.v1.ErrorDetail.remedies:type_name -> sero.api.v1.Remedy
@@ -4216,89 +4291,90 @@ var file_sero_api_v1_api_proto_depIdxs = []int32{
 	4,  // 3: sero.api.v1.DriverRejection.remedies:type_name -> sero.api.v1.Remedy
 	0,  // 4: sero.api.v1.Workspace.state:type_name -> sero.api.v1.WorkspaceState
 	6,  // 5: sero.api.v1.Workspace.driver:type_name -> sero.api.v1.DriverChoice
-	28, // 6: sero.api.v1.Workspace.dev_servers:type_name -> sero.api.v1.DevServer
-	55, // 7: sero.api.v1.Workspace.created:type_name -> google.protobuf.Timestamp
-	5,  // 8: sero.api.v1.UpRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
-	11, // 9: sero.api.v1.UpResponse.progress:type_name -> sero.api.v1.Progress
-	8,  // 10: sero.api.v1.UpResponse.workspace:type_name -> sero.api.v1.Workspace
-	8,  // 11: sero.api.v1.ListWorkspacesResponse.workspaces:type_name -> sero.api.v1.Workspace
-	5,  // 12: sero.api.v1.GetWorkspaceRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
-	8,  // 13: sero.api.v1.GetWorkspaceResponse.workspace:type_name -> sero.api.v1.Workspace
-	5,  // 14: sero.api.v1.StopWorkspaceRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
-	8,  // 15: sero.api.v1.StopWorkspaceResponse.workspace:type_name -> sero.api.v1.Workspace
-	5,  // 16: sero.api.v1.RemoveWorkspaceRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
-	5,  // 17: sero.api.v1.ExecStart.workspace:type_name -> sero.api.v1.WorkspaceRef
-	21, // 18: sero.api.v1.ExecStart.env:type_name -> sero.api.v1.EnvVar
-	20, // 19: sero.api.v1.ExecStart.terminal:type_name -> sero.api.v1.TerminalSize
-	22, // 20: sero.api.v1.ExecRequest.start:type_name -> sero.api.v1.ExecStart
-	24, // 21: sero.api.v1.ExecRequest.stdin_close:type_name -> sero.api.v1.ExecStdinClose
-	20, // 22: sero.api.v1.ExecRequest.resize:type_name -> sero.api.v1.TerminalSize
-	6,  // 23: sero.api.v1.ExecStarted.driver:type_name -> sero.api.v1.DriverChoice
-	11, // 24: sero.api.v1.ExecResponse.progress:type_name -> sero.api.v1.Progress
-	25, // 25: sero.api.v1.ExecResponse.started:type_name -> sero.api.v1.ExecStarted
-	26, // 26: sero.api.v1.ExecResponse.exit:type_name -> sero.api.v1.ExecExit
-	1,  // 27: sero.api.v1.DevServer.status:type_name -> sero.api.v1.DevServerStatus
-	55, // 28: sero.api.v1.DevServer.started:type_name -> google.protobuf.Timestamp
-	5,  // 29: sero.api.v1.StartDevServerRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
-	21, // 30: sero.api.v1.StartDevServerRequest.env:type_name -> sero.api.v1.EnvVar
-	28, // 31: sero.api.v1.StartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
-	6,  // 32: sero.api.v1.StartDevServerResponse.driver:type_name -> sero.api.v1.DriverChoice
-	5,  // 33: sero.api.v1.DevServerRef.workspace:type_name -> sero.api.v1.WorkspaceRef
-	31, // 34: sero.api.v1.StopDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
-	28, // 35: sero.api.v1.StopDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
-	31, // 36: sero.api.v1.RestartDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
-	28, // 37: sero.api.v1.RestartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
-	5,  // 38: sero.api.v1.ListDevServersRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
-	28, // 39: sero.api.v1.ListDevServersResponse.dev_servers:type_name -> sero.api.v1.DevServer
-	31, // 40: sero.api.v1.DevServerLogsRequest.dev_server:type_name -> sero.api.v1.DevServerRef
-	4,  // 41: sero.api.v1.Driver.remedies:type_name -> sero.api.v1.Remedy
-	54, // 42: sero.api.v1.Driver.attributes:type_name -> sero.api.v1.Driver.AttributesEntry
-	40, // 43: sero.api.v1.ListDriversResponse.drivers:type_name -> sero.api.v1.Driver
-	40, // 44: sero.api.v1.GetDriverResponse.driver:type_name -> sero.api.v1.Driver
-	55, // 45: sero.api.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	2,  // 46: sero.api.v1.Check.verdict:type_name -> sero.api.v1.CheckVerdict
-	4,  // 47: sero.api.v1.Check.remedies:type_name -> sero.api.v1.Remedy
-	47, // 48: sero.api.v1.DoctorResponse.checks:type_name -> sero.api.v1.Check
-	55, // 49: sero.api.v1.WatchEventsResponse.time:type_name -> google.protobuf.Timestamp
-	9,  // 50: sero.api.v1.WorkspaceService.Up:input_type -> sero.api.v1.UpRequest
-	12, // 51: sero.api.v1.WorkspaceService.ListWorkspaces:input_type -> sero.api.v1.ListWorkspacesRequest
-	14, // 52: sero.api.v1.WorkspaceService.GetWorkspace:input_type -> sero.api.v1.GetWorkspaceRequest
-	16, // 53: sero.api.v1.WorkspaceService.StopWorkspace:input_type -> sero.api.v1.StopWorkspaceRequest
-	18, // 54: sero.api.v1.WorkspaceService.RemoveWorkspace:input_type -> sero.api.v1.RemoveWorkspaceRequest
-	23, // 55: sero.api.v1.ExecService.Exec:input_type -> sero.api.v1.ExecRequest
-	29, // 56: sero.api.v1.DevServerService.StartDevServer:input_type -> sero.api.v1.StartDevServerRequest
-	32, // 57: sero.api.v1.DevServerService.StopDevServer:input_type -> sero.api.v1.StopDevServerRequest
-	34, // 58: sero.api.v1.DevServerService.RestartDevServer:input_type -> sero.api.v1.RestartDevServerRequest
-	36, // 59: sero.api.v1.DevServerService.ListDevServers:input_type -> sero.api.v1.ListDevServersRequest
-	38, // 60: sero.api.v1.DevServerService.DevServerLogs:input_type -> sero.api.v1.DevServerLogsRequest
-	41, // 61: sero.api.v1.DriverService.ListDrivers:input_type -> sero.api.v1.ListDriversRequest
-	43, // 62: sero.api.v1.DriverService.GetDriver:input_type -> sero.api.v1.GetDriverRequest
-	45, // 63: sero.api.v1.DaemonService.GetStatus:input_type -> sero.api.v1.GetStatusRequest
-	48, // 64: sero.api.v1.DaemonService.Doctor:input_type -> sero.api.v1.DoctorRequest
-	50, // 65: sero.api.v1.DaemonService.Shutdown:input_type -> sero.api.v1.ShutdownRequest
-	52, // 66: sero.api.v1.DaemonService.WatchEvents:input_type -> sero.api.v1.WatchEventsRequest
-	10, // 67: sero.api.v1.WorkspaceService.Up:output_type -> sero.api.v1.UpResponse
-	13, // 68: sero.api.v1.WorkspaceService.ListWorkspaces:output_type -> sero.api.v1.ListWorkspacesResponse
-	15, // 69: sero.api.v1.WorkspaceService.GetWorkspace:output_type -> sero.api.v1.GetWorkspaceResponse
-	17, // 70: sero.api.v1.WorkspaceService.StopWorkspace:output_type -> sero.api.v1.StopWorkspaceResponse
-	19, // 71: sero.api.v1.WorkspaceService.RemoveWorkspace:output_type -> sero.api.v1.RemoveWorkspaceResponse
-	27, // 72: sero.api.v1.ExecService.Exec:output_type -> sero.api.v1.ExecResponse
-	30, // 73: sero.api.v1.DevServerService.StartDevServer:output_type -> sero.api.v1.StartDevServerResponse
-	33, // 74: sero.api.v1.DevServerService.StopDevServer:output_type -> sero.api.v1.StopDevServerResponse
-	35, // 75: sero.api.v1.DevServerService.RestartDevServer:output_type -> sero.api.v1.RestartDevServerResponse
-	37, // 76: sero.api.v1.DevServerService.ListDevServers:output_type -> sero.api.v1.ListDevServersResponse
-	39, // 77: sero.api.v1.DevServerService.DevServerLogs:output_type -> sero.api.v1.DevServerLogsResponse
-	42, // 78: sero.api.v1.DriverService.ListDrivers:output_type -> sero.api.v1.ListDriversResponse
-	44, // 79: sero.api.v1.DriverService.GetDriver:output_type -> sero.api.v1.GetDriverResponse
-	46, // 80: sero.api.v1.DaemonService.GetStatus:output_type -> sero.api.v1.GetStatusResponse
-	49, // 81: sero.api.v1.DaemonService.Doctor:output_type -> sero.api.v1.DoctorResponse
-	51, // 82: sero.api.v1.DaemonService.Shutdown:output_type -> sero.api.v1.ShutdownResponse
-	53, // 83: sero.api.v1.DaemonService.WatchEvents:output_type -> sero.api.v1.WatchEventsResponse
-	67, // [67:84] is the sub-list for method output_type
-	50, // [50:67] is the sub-list for method input_type
-	50, // [50:50] is the sub-list for extension type_name
-	50, // [50:50] is the sub-list for extension extendee
-	0,  // [0:50] is the sub-list for field type_name
+	29, // 6: sero.api.v1.Workspace.dev_servers:type_name -> sero.api.v1.DevServer
+	56, // 7: sero.api.v1.Workspace.created:type_name -> google.protobuf.Timestamp
+	9,  // 8: sero.api.v1.Workspace.drift:type_name -> sero.api.v1.Drift
+	5,  // 9: sero.api.v1.UpRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	12, // 10: sero.api.v1.UpResponse.progress:type_name -> sero.api.v1.Progress
+	8,  // 11: sero.api.v1.UpResponse.workspace:type_name -> sero.api.v1.Workspace
+	8,  // 12: sero.api.v1.ListWorkspacesResponse.workspaces:type_name -> sero.api.v1.Workspace
+	5,  // 13: sero.api.v1.GetWorkspaceRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	8,  // 14: sero.api.v1.GetWorkspaceResponse.workspace:type_name -> sero.api.v1.Workspace
+	5,  // 15: sero.api.v1.StopWorkspaceRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	8,  // 16: sero.api.v1.StopWorkspaceResponse.workspace:type_name -> sero.api.v1.Workspace
+	5,  // 17: sero.api.v1.RemoveWorkspaceRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	5,  // 18: sero.api.v1.ExecStart.workspace:type_name -> sero.api.v1.WorkspaceRef
+	22, // 19: sero.api.v1.ExecStart.env:type_name -> sero.api.v1.EnvVar
+	21, // 20: sero.api.v1.ExecStart.terminal:type_name -> sero.api.v1.TerminalSize
+	23, // 21: sero.api.v1.ExecRequest.start:type_name -> sero.api.v1.ExecStart
+	25, // 22: sero.api.v1.ExecRequest.stdin_close:type_name -> sero.api.v1.ExecStdinClose
+	21, // 23: sero.api.v1.ExecRequest.resize:type_name -> sero.api.v1.TerminalSize
+	6,  // 24: sero.api.v1.ExecStarted.driver:type_name -> sero.api.v1.DriverChoice
+	12, // 25: sero.api.v1.ExecResponse.progress:type_name -> sero.api.v1.Progress
+	26, // 26: sero.api.v1.ExecResponse.started:type_name -> sero.api.v1.ExecStarted
+	27, // 27: sero.api.v1.ExecResponse.exit:type_name -> sero.api.v1.ExecExit
+	1,  // 28: sero.api.v1.DevServer.status:type_name -> sero.api.v1.DevServerStatus
+	56, // 29: sero.api.v1.DevServer.started:type_name -> google.protobuf.Timestamp
+	5,  // 30: sero.api.v1.StartDevServerRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	22, // 31: sero.api.v1.StartDevServerRequest.env:type_name -> sero.api.v1.EnvVar
+	29, // 32: sero.api.v1.StartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
+	6,  // 33: sero.api.v1.StartDevServerResponse.driver:type_name -> sero.api.v1.DriverChoice
+	5,  // 34: sero.api.v1.DevServerRef.workspace:type_name -> sero.api.v1.WorkspaceRef
+	32, // 35: sero.api.v1.StopDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
+	29, // 36: sero.api.v1.StopDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
+	32, // 37: sero.api.v1.RestartDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
+	29, // 38: sero.api.v1.RestartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
+	5,  // 39: sero.api.v1.ListDevServersRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	29, // 40: sero.api.v1.ListDevServersResponse.dev_servers:type_name -> sero.api.v1.DevServer
+	32, // 41: sero.api.v1.DevServerLogsRequest.dev_server:type_name -> sero.api.v1.DevServerRef
+	4,  // 42: sero.api.v1.Driver.remedies:type_name -> sero.api.v1.Remedy
+	55, // 43: sero.api.v1.Driver.attributes:type_name -> sero.api.v1.Driver.AttributesEntry
+	41, // 44: sero.api.v1.ListDriversResponse.drivers:type_name -> sero.api.v1.Driver
+	41, // 45: sero.api.v1.GetDriverResponse.driver:type_name -> sero.api.v1.Driver
+	56, // 46: sero.api.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	2,  // 47: sero.api.v1.Check.verdict:type_name -> sero.api.v1.CheckVerdict
+	4,  // 48: sero.api.v1.Check.remedies:type_name -> sero.api.v1.Remedy
+	48, // 49: sero.api.v1.DoctorResponse.checks:type_name -> sero.api.v1.Check
+	56, // 50: sero.api.v1.WatchEventsResponse.time:type_name -> google.protobuf.Timestamp
+	10, // 51: sero.api.v1.WorkspaceService.Up:input_type -> sero.api.v1.UpRequest
+	13, // 52: sero.api.v1.WorkspaceService.ListWorkspaces:input_type -> sero.api.v1.ListWorkspacesRequest
+	15, // 53: sero.api.v1.WorkspaceService.GetWorkspace:input_type -> sero.api.v1.GetWorkspaceRequest
+	17, // 54: sero.api.v1.WorkspaceService.StopWorkspace:input_type -> sero.api.v1.StopWorkspaceRequest
+	19, // 55: sero.api.v1.WorkspaceService.RemoveWorkspace:input_type -> sero.api.v1.RemoveWorkspaceRequest
+	24, // 56: sero.api.v1.ExecService.Exec:input_type -> sero.api.v1.ExecRequest
+	30, // 57: sero.api.v1.DevServerService.StartDevServer:input_type -> sero.api.v1.StartDevServerRequest
+	33, // 58: sero.api.v1.DevServerService.StopDevServer:input_type -> sero.api.v1.StopDevServerRequest
+	35, // 59: sero.api.v1.DevServerService.RestartDevServer:input_type -> sero.api.v1.RestartDevServerRequest
+	37, // 60: sero.api.v1.DevServerService.ListDevServers:input_type -> sero.api.v1.ListDevServersRequest
+	39, // 61: sero.api.v1.DevServerService.DevServerLogs:input_type -> sero.api.v1.DevServerLogsRequest
+	42, // 62: sero.api.v1.DriverService.ListDrivers:input_type -> sero.api.v1.ListDriversRequest
+	44, // 63: sero.api.v1.DriverService.GetDriver:input_type -> sero.api.v1.GetDriverRequest
+	46, // 64: sero.api.v1.DaemonService.GetStatus:input_type -> sero.api.v1.GetStatusRequest
+	49, // 65: sero.api.v1.DaemonService.Doctor:input_type -> sero.api.v1.DoctorRequest
+	51, // 66: sero.api.v1.DaemonService.Shutdown:input_type -> sero.api.v1.ShutdownRequest
+	53, // 67: sero.api.v1.DaemonService.WatchEvents:input_type -> sero.api.v1.WatchEventsRequest
+	11, // 68: sero.api.v1.WorkspaceService.Up:output_type -> sero.api.v1.UpResponse
+	14, // 69: sero.api.v1.WorkspaceService.ListWorkspaces:output_type -> sero.api.v1.ListWorkspacesResponse
+	16, // 70: sero.api.v1.WorkspaceService.GetWorkspace:output_type -> sero.api.v1.GetWorkspaceResponse
+	18, // 71: sero.api.v1.WorkspaceService.StopWorkspace:output_type -> sero.api.v1.StopWorkspaceResponse
+	20, // 72: sero.api.v1.WorkspaceService.RemoveWorkspace:output_type -> sero.api.v1.RemoveWorkspaceResponse
+	28, // 73: sero.api.v1.ExecService.Exec:output_type -> sero.api.v1.ExecResponse
+	31, // 74: sero.api.v1.DevServerService.StartDevServer:output_type -> sero.api.v1.StartDevServerResponse
+	34, // 75: sero.api.v1.DevServerService.StopDevServer:output_type -> sero.api.v1.StopDevServerResponse
+	36, // 76: sero.api.v1.DevServerService.RestartDevServer:output_type -> sero.api.v1.RestartDevServerResponse
+	38, // 77: sero.api.v1.DevServerService.ListDevServers:output_type -> sero.api.v1.ListDevServersResponse
+	40, // 78: sero.api.v1.DevServerService.DevServerLogs:output_type -> sero.api.v1.DevServerLogsResponse
+	43, // 79: sero.api.v1.DriverService.ListDrivers:output_type -> sero.api.v1.ListDriversResponse
+	45, // 80: sero.api.v1.DriverService.GetDriver:output_type -> sero.api.v1.GetDriverResponse
+	47, // 81: sero.api.v1.DaemonService.GetStatus:output_type -> sero.api.v1.GetStatusResponse
+	50, // 82: sero.api.v1.DaemonService.Doctor:output_type -> sero.api.v1.DoctorResponse
+	52, // 83: sero.api.v1.DaemonService.Shutdown:output_type -> sero.api.v1.ShutdownResponse
+	54, // 84: sero.api.v1.DaemonService.WatchEvents:output_type -> sero.api.v1.WatchEventsResponse
+	68, // [68:85] is the sub-list for method output_type
+	51, // [51:68] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_sero_api_v1_api_proto_init() }
@@ -4306,18 +4382,18 @@ func file_sero_api_v1_api_proto_init() {
 	if File_sero_api_v1_api_proto != nil {
 		return
 	}
-	file_sero_api_v1_api_proto_msgTypes[7].OneofWrappers = []any{
+	file_sero_api_v1_api_proto_msgTypes[8].OneofWrappers = []any{
 		(*UpResponse_Progress)(nil),
 		(*UpResponse_Workspace)(nil),
 	}
-	file_sero_api_v1_api_proto_msgTypes[20].OneofWrappers = []any{
+	file_sero_api_v1_api_proto_msgTypes[21].OneofWrappers = []any{
 		(*ExecRequest_Start)(nil),
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_StdinClose)(nil),
 		(*ExecRequest_Resize)(nil),
 		(*ExecRequest_Signal)(nil),
 	}
-	file_sero_api_v1_api_proto_msgTypes[24].OneofWrappers = []any{
+	file_sero_api_v1_api_proto_msgTypes[25].OneofWrappers = []any{
 		(*ExecResponse_Progress)(nil),
 		(*ExecResponse_Started)(nil),
 		(*ExecResponse_Stdout)(nil),
@@ -4331,7 +4407,7 @@ func file_sero_api_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sero_api_v1_api_proto_rawDesc), len(file_sero_api_v1_api_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   52,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

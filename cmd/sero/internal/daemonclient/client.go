@@ -45,6 +45,7 @@ const (
 // are Connect errors; Error makes them sero's.
 type Client struct {
 	Workspaces apipbconnect.WorkspaceServiceClient
+	Lifecycle  apipbconnect.LifecycleServiceClient
 	Exec       apipbconnect.ExecServiceClient
 	DevServers apipbconnect.DevServerServiceClient
 	Drivers    apipbconnect.DriverServiceClient
@@ -138,6 +139,7 @@ func newClient(socket string, conn net.Conn) *Client {
 	}
 	return &Client{
 		Workspaces: apipbconnect.NewWorkspaceServiceClient(httpClient, url, options...),
+		Lifecycle:  apipbconnect.NewLifecycleServiceClient(httpClient, url, options...),
 		Exec:       apipbconnect.NewExecServiceClient(httpClient, url, options...),
 		DevServers: apipbconnect.NewDevServerServiceClient(httpClient, url, options...),
 		Drivers:    apipbconnect.NewDriverServiceClient(httpClient, url, options...),

@@ -40,6 +40,7 @@ type workspaceJSON struct {
 	Warnings         []string        `json:"warnings"`
 	Capabilities     []string        `json:"capabilities"`
 	Created          *time.Time      `json:"created,omitempty"`
+	Drift            []driftJSON     `json:"drift"`
 }
 
 type choiceJSON struct {
@@ -154,6 +155,7 @@ func workspaceOf(w *apipb.Workspace) workspaceJSON {
 		Driver: choiceOf(w.GetDriver()), SandboxID: w.GetSandboxId(), SandboxDirectory: w.GetSandboxDirectory(),
 		Image: w.GetImage(), DevServers: each(w.GetDevServers(), devServerOf),
 		Warnings: list(w.GetWarnings()), Capabilities: list(w.GetCapabilities()), Created: timeOf(w.GetCreated()),
+		Drift: each(w.GetDrift(), driftOf),
 	}
 }
 
@@ -246,6 +248,8 @@ func stateWord(s apipb.WorkspaceState) string {
 		return "broken"
 	case apipb.WorkspaceState_WORKSPACE_STATE_DIRECTORY_MISSING:
 		return "directory-missing"
+	case apipb.WorkspaceState_WORKSPACE_STATE_PAUSED:
+		return "paused"
 	}
 	return "unknown"
 }

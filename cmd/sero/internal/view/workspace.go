@@ -73,6 +73,9 @@ func (v *View) Workspace(w *apipb.Workspace) error {
 	if err := v.workspaceFields(w); err != nil {
 		return err
 	}
+	if err := v.drift(w.GetId(), w.GetDrift()); err != nil {
+		return err
+	}
 	for _, s := range w.GetDevServers() {
 		if err := v.Text("  server     " + clean(serverLine(s))); err != nil {
 			return err
