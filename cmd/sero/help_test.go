@@ -37,6 +37,7 @@ func parsePage(text string) (p page) {
 // the ones that they speak of.
 func TestExamples(t *testing.T) {
 	m := newMachine(t)
+	m.engine()
 	var walk func(path []string)
 	walk = func(path []string) {
 		help := m.ok(append(path, "--help")...)
@@ -52,7 +53,7 @@ func TestExamples(t *testing.T) {
 				// As in the examples' project: a workspace with a server named web.
 				m.ok("up", "--driver", "host")
 				m.ok("run", "--name", "web", "--", "npm", "run", "dev")
-				out, stderr, code := m.outcome(m.command("sh", "-c", "set -e; mkdir -p ../shop; echo '{}' > package.json; "+example))
+				out, stderr, code := m.outcome(m.command("sh", "-c", "set -e; mkdir -p ../shop images/shop; echo '{}' > package.json; echo FROM sero-node:latest > images/shop/Dockerfile; "+example))
 				if code != 0 {
 					t.Errorf("exit code %d: %s%s", code, out, stderr)
 				}

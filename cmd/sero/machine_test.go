@@ -99,3 +99,18 @@ func (m *machine) pid() string {
 	}
 	return fmt.Sprint(pid)
 }
+
+// engine gives the machine a driver named docker that runs nothing, with the
+// images that examples speak of.
+func (m *machine) engine() {
+	m.t.Helper()
+	drivers := filepath.Join(filepath.Dir(m.dir), ".sero", "drivers")
+	if err := os.MkdirAll(drivers, 0o700); err != nil {
+		m.t.Fatal(err)
+	}
+	const script = `{"name": "docker", "images": ["debian:bookworm-slim", "sero-node:latest"], "remote": ["node:22"]}`
+	text := "#!/bin/sh\nexec sero driver serve fake '-script=" + script + "' \"$@\"\n"
+	if err := os.WriteFile(filepath.Join(drivers, "sero-driver-docker"), []byte(text), 0o700); err != nil { //nolint:gosec // it is a program
+		m.t.Fatal(err)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/sero-labs/sero-runtime/core/api/apipb/apipbconnect"
 	"github.com/sero-labs/sero-runtime/core/devserver"
 	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/image"
 	"github.com/sero-labs/sero-runtime/core/preview"
 	"github.com/sero-labs/sero-runtime/core/registry"
 	"github.com/sero-labs/sero-runtime/core/workspace"
@@ -25,6 +26,7 @@ type Parts struct {
 	DevServers *devserver.Supervisor
 	Previews   *preview.Gateway // nil: there are none
 	Drivers    *registry.Registry
+	Images     *image.Images
 	Events     *event.Bus
 	Daemon     Daemon
 	Log        *slog.Logger
@@ -47,6 +49,7 @@ func Handler(p Parts) http.Handler {
 	mux.Handle(apipbconnect.NewExecServiceHandler(execHandler{p.Workspaces}, options...))
 	mux.Handle(apipbconnect.NewDevServerServiceHandler(devServerHandler{p.DevServers, p.Workspaces, p.Previews}, options...))
 	mux.Handle(apipbconnect.NewDriverServiceHandler(driverHandler{p.Drivers}, options...))
+	mux.Handle(apipbconnect.NewImageServiceHandler(imageHandler{p.Images}, options...))
 	mux.Handle(apipbconnect.NewDaemonServiceHandler(daemonHandler{p}, options...))
 	return mux
 }

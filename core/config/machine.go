@@ -25,6 +25,9 @@ type Machine struct {
 	Drivers  map[string]Driver `json:"drivers"`
 	IdleExit string            `json:"idleExit"` // see IdleExitAfter
 	Preview  Preview           `json:"preview"`
+
+	Image     string `json:"image"`     // of workspaces that name none; empty: sero's own
+	ImageBase string `json:"imageBase"` // what sero's own is built on; empty: a public one
 }
 
 // Preview is what is configured for the previews of dev servers.
@@ -93,6 +96,8 @@ func (m Machine) check(d *document) error {
 	err := cmp.Or(
 		oneOf(d, "mode", m.Mode, modes),
 		matches(d, "driver", m.Driver, driverPattern, "a driver's name, as in sero driver ls"),
+		matches(d, "image", m.Image, imagePattern, `an image reference such as "node:22"`),
+		matches(d, "imageBase", m.ImageBase, imagePattern, `an image reference such as "debian:bookworm-slim"`),
 	)
 	for _, name := range slices.Sorted(maps.Keys(m.Drivers)) {
 		at := "drivers." + name

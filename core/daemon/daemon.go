@@ -95,7 +95,7 @@ func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc) error {
 		BaseContext:       func(net.Listener) context.Context { return calls },
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 		Handler: api.Handler(api.Parts{
-			Workspaces: p.workspaces, DevServers: p.servers, Previews: p.previews, Drivers: p.drivers, Events: p.events,
+			Workspaces: p.workspaces, DevServers: p.servers, Previews: p.previews, Drivers: p.drivers, Images: p.images, Events: p.events,
 			Log: p.log, Active: activity.add,
 			Daemon: api.Daemon{
 				PID: os.Getpid(), Version: p.config.Version, Started: time.Now(), Socket: paths.Socket(p.config.RunDir),

@@ -11,6 +11,7 @@ import (
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/devserver"
 	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/image"
 	"github.com/sero-labs/sero-runtime/core/preview"
 	"github.com/sero-labs/sero-runtime/core/registry"
 	"github.com/sero-labs/sero-runtime/core/workspace"
@@ -23,6 +24,7 @@ type parts struct {
 	log        *slog.Logger
 	events     *event.Bus
 	drivers    *registry.Registry
+	images     *image.Images
 	workspaces *workspace.Manager
 	servers    *devserver.Supervisor
 	previews   *preview.Gateway // nil: no port could be had
@@ -47,8 +49,11 @@ func build(c Config) (*parts, error) {
 	}
 	p := &parts{config: c, log: c.Log, events: event.NewBus()}
 	p.drivers = registry.New(p.registryConfig(machine))
+	p.images = image.New(image.Options{
+		Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Base: machine.ImageBase, Certificates: image.MachineCertificates, Log: c.Log,
+	})
 	p.workspaces, err = workspace.NewManager(workspace.Options{
-		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers,
+		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Images: p.images,
 		Machine: machine, Events: p.events, Log: c.Log,
 	})
 	if err != nil {
@@ -104,6 +109,7 @@ func (p *parts) endWork() error {
 		p.servers.Close()
 		p.previews.Close()
 		p.workspaces.Close()
+		p.images.Close()
 	}()
 	select {
 	case <-done:

@@ -27,6 +27,12 @@ type Drivers interface {
 	Started(name string) (driver.Driver, bool)
 }
 
+// Images makes images available.
+type Images interface {
+	// Ensure gives the local image of a reference, built or pulled if it is missing.
+	Ensure(ctx context.Context, d driver.Driver, reference string, report func(driver.Progress)) (driver.Image, error)
+}
+
 // requestFor makes the request for a choice. What a person says now (wish) wins
 // over the workspace's file, which wins over the machine's; but a file that came
 // with the workspace never weakens the machine's demand for isolation.

@@ -250,6 +250,10 @@ func (a *attempt) replaceLeftover(ctx context.Context, cause error) (driver.Sand
 }
 
 func (a *attempt) ensureImage(ctx context.Context) error {
+	if a.m.options.Images != nil {
+		_, err := a.m.options.Images.Ensure(ctx, a.driver, a.spec.Image, a.report)
+		return err
+	}
 	images, err := driver.ImageEnsurerOf(a.driver)
 	if err != nil {
 		return err

@@ -39,6 +39,7 @@ type Options struct {
 	Installation string // whose sandboxes are ours: the label's value
 	Drivers      Drivers
 	Chooser      Chooser
+	Images       Images // nil: the driver alone makes images available
 	Machine      config.Machine
 	Events       *event.Bus   // may be nil
 	Log          *slog.Logger // nil: slog.Default

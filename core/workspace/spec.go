@@ -8,12 +8,10 @@ import (
 	"strings"
 
 	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/core/image"
 	"github.com/sero-labs/sero-runtime/core/negotiate"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
-
-// DefaultImage is the image of a workspace that names none.
-const DefaultImage = "sero-node:latest"
 
 // networkEnv makes servers inside a sandbox listen where they can be reached
 // from outside of it. It is not for the host, where it would show a person's
@@ -47,7 +45,7 @@ func (m *Manager) buildSpec(e *entry, file config.Workspace, choice negotiate.Ch
 				About("egress").Remedy("remove egress from sero.json to run without them")
 		}
 		if driver.Has(d, driver.CapImagePull) {
-			spec.Image = cmp.Or(file.Image, DefaultImage)
+			spec.Image = cmp.Or(file.Image, m.options.Machine.Image, image.Default)
 		}
 		spec.Resources = driver.Resources{CPUs: file.Resources.CPUs, MemoryBytes: file.Resources.MemoryBytes()}
 		spec.Env = mergeEnv(append([]driver.EnvVar{terminalEnv}, networkEnv...), spec.Env)

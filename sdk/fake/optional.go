@@ -67,7 +67,8 @@ func (d *Driver) EnsureImage(ctx context.Context, ref string, policy driver.Pull
 	return d.images[ref], nil
 }
 
-// BuildImage knows FROM a local image, LABEL, and comments.
+// BuildImage knows FROM a local image, LABEL and comments; of what else a
+// Dockerfile may say it does nothing.
 func (d *Driver) BuildImage(ctx context.Context, spec driver.BuildSpec, report func(driver.Progress)) (driver.Image, error) {
 	s, err := d.begin(ctx, "BuildImage", "")
 	if err != nil {
@@ -81,7 +82,11 @@ func (d *Driver) BuildImage(ctx context.Context, spec driver.BuildSpec, report f
 	if labels == nil {
 		labels = map[string]string{}
 	}
-	lines := strings.Split(strings.TrimSpace(string(text)), "\n")
+	whole := strings.ReplaceAll(string(text), "\\\n", " ")
+	for name, value := range spec.Args {
+		whole = strings.ReplaceAll(whole, "${"+name+"}", value)
+	}
+	lines := strings.Split(strings.TrimSpace(whole), "\n")
 	for i, line := range lines {
 		report(driver.Progress{Phase: "build", Message: line, Current: int64(i + 1), Total: int64(len(lines)), Unit: "steps"})
 		if err := d.instruction(line, labels); err != nil {
@@ -98,6 +103,8 @@ func (d *Driver) BuildImage(ctx context.Context, spec driver.BuildSpec, report f
 	return image, nil
 }
 
+var ignoredInstructions = []string{"ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "RUN", "USER", "WORKDIR"}
+
 func (d *Driver) instruction(line string, labels map[string]string) error {
 	word, rest, _ := strings.Cut(strings.TrimSpace(line), " ")
 	switch {
@@ -106,6 +113,8 @@ func (d *Driver) instruction(line string, labels map[string]string) error {
 	case word == "LABEL":
 		k, v, _ := strings.Cut(rest, "=")
 		labels[k] = v
+		return nil
+	case slices.Contains(ignoredInstructions, word):
 		return nil
 	case word == "FROM":
 		d.mu.Lock()

@@ -48,7 +48,7 @@ It runs in the best runtime that works on this machine; sero says which, and why
 	root.AddGroup(
 		&cobra.Group{ID: groupWorkspace, Title: "Workspaces"},
 		&cobra.Group{ID: groupDevServer, Title: "Dev servers"},
-		&cobra.Group{ID: groupDriver, Title: "Drivers"},
+		&cobra.Group{ID: groupDriver, Title: "Drivers and images"},
 		&cobra.Group{ID: groupDaemon, Title: "Daemon and machine"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
@@ -60,7 +60,7 @@ It runs in the best runtime that works on this machine; sero says which, and why
 	add(groupWorkspace, a.upCommand(), a.execCommand(), a.shellCommand(), a.listCommand(),
 		a.inspectCommand(), a.stopCommand(), a.recreateCommand(), a.removeCommand())
 	add(groupDevServer, a.runCommand(), a.devCommand())
-	add(groupDriver, a.driverCommand())
+	add(groupDriver, a.driverCommand(), a.imageCommand())
 	add(groupDaemon, a.doctorCommand(), a.eventsCommand(), a.daemonCommand(), a.serveCommand(),
 		a.versionCommand(), a.completionCommand())
 	root.SetFlagErrorFunc(a.flagError)

@@ -49,6 +49,7 @@ type Client struct {
 	Exec       apipbconnect.ExecServiceClient
 	DevServers apipbconnect.DevServerServiceClient
 	Drivers    apipbconnect.DriverServiceClient
+	Images     apipbconnect.ImageServiceClient
 	Daemon     apipbconnect.DaemonServiceClient
 
 	// Status is what the daemon said of itself when it was met.
@@ -143,6 +144,7 @@ func newClient(socket string, conn net.Conn) *Client {
 		Exec:       apipbconnect.NewExecServiceClient(httpClient, url, options...),
 		DevServers: apipbconnect.NewDevServerServiceClient(httpClient, url, options...),
 		Drivers:    apipbconnect.NewDriverServiceClient(httpClient, url, options...),
+		Images:     apipbconnect.NewImageServiceClient(httpClient, url, options...),
 		Daemon:     apipbconnect.NewDaemonServiceClient(httpClient, url, options...),
 		transport:  transport,
 	}
