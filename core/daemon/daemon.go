@@ -113,6 +113,10 @@ func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc) error {
 		return nil
 	})
 	group.Go(func() error { activity.watch(ctx, end); return nil })
+	group.Go(func() error {
+		p.workspaces.Rejoin(ctx, func(id string) { p.servers.Attend(ctx, id) })
+		return nil
+	})
 	group.Go(func() error { watchSocket(ctx, listener, cmp.Or(p.config.CheckEvery, defaultCheck), end); return nil })
 	p.log.Info("the daemon serves", "socket", paths.Socket(p.config.RunDir), "version", p.config.Version)
 	<-ctx.Done()

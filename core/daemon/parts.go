@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 
@@ -54,7 +53,7 @@ func build(c Config) (*parts, error) {
 	})
 	p.workspaces, err = workspace.NewManager(workspace.Options{
 		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Images: p.images,
-		Lasting: p.drivers.Lasting, Machine: machine, Events: p.events, Log: c.Log,
+		Machine: machine, Events: p.events, Log: c.Log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, p.closeDrivers())
@@ -62,7 +61,7 @@ func build(c Config) (*parts, error) {
 	p.servers = devserver.New(devserver.Options{Runner: p.workspaces, Events: p.events, Log: c.Log})
 	p.workspaces.SetDevServers(p.servers)
 	p.previews, err = preview.Open(preview.Options{
-		Servers: p.servers, Dial: dialLoopback, Port: machine.Preview.Port, StateDir: state, Log: c.Log,
+		Servers: p.servers, Dial: p.workspaces.Dial, Port: machine.Preview.Port, StateDir: state, Log: c.Log,
 	})
 	if err != nil {
 		c.Log.Error("there are no previews", "error", err)
@@ -86,11 +85,6 @@ func (p *parts) registryConfig(machine config.Machine) registry.Config {
 		c.Settings[name], c.Pins[name], c.Constraints[name] = d.Settings, d.SHA256, d.Constraint
 	}
 	return c
-}
-
-// dialLoopback connects to a server of a workspace in host mode.
-func dialLoopback(ctx context.Context, _, address string) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "tcp", address)
 }
 
 // busy tells whether anything runs that an idle exit would end.

@@ -75,6 +75,7 @@ type Server struct {
 	PID           int64     // of the process that listens, 0 if not known
 	Started       time.Time // when its command was last started
 	LogTail       []string  // the last lines, when it failed
+	Detected      bool      // it was found listening, not started by this core
 }
 
 // server is one entry of the registry. What is below turn is guarded by the
@@ -102,8 +103,9 @@ type server struct {
 	pid     int64
 	started time.Time
 	tail    []string
-	run     *run // the latest; nil before the first
-	ran     bool // it was started at least once
+	run     *run     // the latest; nil before the first
+	found   *finding // how it was found; nil for one that was started
+	ran     bool     // it was started at least once
 	removed bool
 	failure error         // why it could not be started at all
 	changed chan struct{} // closed at the next change
@@ -122,11 +124,17 @@ func (v *server) snapshot() Server {
 		ID: v.id(), WorkspaceID: v.workspaceID, Scope: v.scope, CardID: v.card, Port: v.port, Name: v.name,
 		Command: slices.Clone(v.command), Dir: dir, URL: v.url, Status: v.status, StatusMessage: v.message,
 		PID: v.pid, Started: v.started, LogTail: slices.Clone(v.tail), Addresses: slices.Clone(v.dials),
+		Detected: v.found != nil,
 	}
 }
 
 // live tells whether something of the server may still run.
-func (v *server) live() bool { return v.run != nil && !v.run.settled }
+func (v *server) live() bool {
+	if v.found != nil {
+		return v.status == StatusRunning
+	}
+	return v.run != nil && !v.run.settled
+}
 
 // same tells whether a spec asks for this server.
 func (v *server) same(s *Spec) bool {
@@ -135,6 +143,12 @@ func (v *server) same(s *Spec) bool {
 	}
 	// The same command on another port is another server.
 	return s.Port == 0 || v.requested == s.Port || v.requested == 0 && (v.port == 0 || v.port == s.Port)
+}
+
+// isFound tells whether a spec asks for this server by its own name, and it was
+// found.
+func (v *server) isFound(s *Spec) bool {
+	return v.found != nil && v.found.sure && s.Name != "" && v.name == s.Name
 }
 
 var eventOf = map[Status]event.Type{

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -39,6 +41,8 @@ type world struct {
 	taken map[string]bool // addresses where somebody else answers
 	kills []string
 	execs int
+
+	stopped []driver.Listener // by StopListeners
 }
 
 // inBubble runs a test on a clock that jumps.
@@ -62,7 +66,7 @@ func newWorld(t *testing.T, script fake.Script) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Supervisor = devserver.New(devserver.Options{Runner: w, Events: w.events, Dial: w.dial, Grace: time.Second})
+	w.Supervisor = devserver.New(devserver.Options{Runner: runner{w}, Events: w.events, Grace: time.Second})
 	w.manager.SetDevServers(w.Supervisor)
 	t.Cleanup(func() {
 		w.Close()
@@ -94,7 +98,7 @@ func (w *world) Exec(ctx context.Context, o workspace.ExecOptions, stdio driver.
 ) (workspace.ExecResult, error) {
 	w.mu.Lock()
 	if i := slices.Index(o.Argv, "sero-stop"); i > 0 {
-		o.Argv = []string{"kill", "-KILL", o.Argv[i+1]}
+		o.Argv = []string{"kill", "-s", "KILL", o.Argv[i+1]}
 		w.kills = append(w.kills, strings.Join(o.Argv, " "))
 	} else {
 		w.execs++
@@ -109,14 +113,46 @@ func (w *world) count() (execs, kills int) {
 	return w.execs, len(w.kills)
 }
 
-// dial answers where the fake has a listener, or where the test put one.
-func (w *world) dial(_ context.Context, address string) error {
+// Dial answers where the test put somebody.
+func (w *world) Dial(_ context.Context, _, address string) (net.Conn, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.taken[address] {
-		return nil
+	if !w.taken[address] {
+		return nil, errors.New("no answer")
 	}
-	return errors.New("no answer")
+	near, far := net.Pipe()
+	_ = far.Close()
+	return near, nil
+}
+
+// runner is the world as the Supervisor sees it.
+type runner struct{ *world }
+
+func (r runner) Get(ctx context.Context, ref workspace.Ref) (workspace.Workspace, error) {
+	return r.manager.Get(ctx, ref)
+}
+
+// StopListeners does in the fake's own words what a shell does in a container.
+func (w *world) StopListeners(ctx context.Context, id string, port uint16, _ time.Duration) ([]driver.Listener, error) {
+	var found []driver.Listener
+	_ = w.manager.Listeners(ctx, id, func(listeners []driver.Listener) error {
+		for _, l := range listeners {
+			if l.Port == port {
+				found = append(found, l)
+			}
+		}
+		return errors.New("seen")
+	})
+	for _, l := range found {
+		argv := []string{"kill", "-s", "KILL", strconv.FormatInt(l.PID, 10)}
+		if _, err := w.manager.Exec(ctx, workspace.ExecOptions{Ref: workspace.Ref{ID: id}, Argv: argv}, driver.ExecIO{}, nil, nil); err != nil {
+			return nil, err
+		}
+		w.mu.Lock()
+		w.stopped = append(w.stopped, l)
+		w.mu.Unlock()
+	}
+	return found, nil
 }
 
 func (w *world) take(address string) {
@@ -159,6 +195,7 @@ func (w *world) get(key string) devserver.Server {
 
 func (w *world) logs(key string) string {
 	w.t.Helper()
+	synctest.Wait() // output and listeners come by ways of their own
 	var text strings.Builder
 	err := w.Logs(w.t.Context(), devserver.Ref{Key: key, WorkspaceID: "shop"}, false, 0, func(p []byte) error {
 		text.Write(p)

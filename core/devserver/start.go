@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/internal/portowner"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -22,6 +23,9 @@ type run struct {
 	done     chan struct{} // closed when the command has ended
 	logStart int64
 
+	detached  bool        // in a container: it outlives the core
+	signals   chan string // to its process group; nil: not possible
+	before    []uint16    // ports that were open when it began
 	started   bool
 	ended     bool
 	endedAt   time.Time
@@ -87,13 +91,16 @@ func (s *Supervisor) claim(ctx context.Context, ws workspace.Workspace, spec *Sp
 			s.mu.Unlock()
 			return nil, false, errClosing
 		}
-		i := slices.IndexFunc(s.servers, func(v *server) bool { return v.workspaceID == ws.ID && v.same(spec) })
+		i := slices.IndexFunc(s.servers, func(v *server) bool { return v.workspaceID == ws.ID && (v.same(spec) || v.isFound(spec)) })
 		if i < 0 {
 			v := s.add(ws, spec)
 			s.mu.Unlock()
 			return v, false, nil
 		}
 		v := s.servers[i]
+		if v.found != nil {
+			v.adopt(spec)
+		}
 		if stopping := v.run != nil && v.run.stopping; !stopping && (v.status == StatusStarting || v.live()) {
 			s.mu.Unlock()
 			return v, true, nil
@@ -110,7 +117,7 @@ func (s *Supervisor) claim(ctx context.Context, ws workspace.Workspace, spec *Sp
 			if spec.Port != 0 {
 				v.requested = spec.Port
 			}
-			v.failure = nil
+			v.failure, v.found = nil, nil
 			s.set(v, StatusStarting, "")
 			s.mu.Unlock()
 			return v, false, nil
@@ -155,12 +162,15 @@ func (s *Supervisor) launch(ctx context.Context, v *server, ws workspace.Workspa
 	}
 	runContext, end := context.WithCancelCause(s.life)
 	r := &run{
-		execID: fmt.Sprintf("dev-%x-%d", s.born, s.runs.Add(1)),
+		execID: execID(v.name, s.born, s.runs.Add(1)),
 		end:    end, done: make(chan struct{}), logStart: v.log.position(),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v.place, v.run, v.started = ws, r, time.Now()
+	if !ws.Choice.HostMode && slices.Contains(ws.Capabilities, driver.CapExecSignal) {
+		r.detached, r.signals = true, make(chan string)
+	}
+	v.place, v.run, v.started, v.found = ws, r, time.Now(), nil
 	v.port, v.url, v.address, v.dials, v.pid = 0, "", "", nil, 0
 	if s.life.Err() != nil {
 		end(nil)
@@ -168,7 +178,11 @@ func (s *Supervisor) launch(ctx context.Context, v *server, ws workspace.Workspa
 		s.neverRan(v, errClosing)
 		return errClosing
 	}
-	s.observe(v.workspaceID)
+	w := s.observe(v.workspaceID)
+	for _, l := range w.listeners {
+		r.before = append(r.before, l.Port)
+	}
+	w.stir()
 	s.work.Go(func() {
 		defer end(nil)
 		s.execute(runContext, v, r)
@@ -212,8 +226,8 @@ func (s *Supervisor) checkPort(ctx context.Context, v *server, ws workspace.Work
 		return nil
 	}
 	for _, address := range []string{"127.0.0.1", "::1"} {
-		if s.probe(ctx, net.JoinHostPort(address, strconv.Itoa(int(port)))) == nil {
-			return errPortInUse(port, "another program")
+		if s.probe(ctx, v.workspaceID, net.JoinHostPort(address, strconv.Itoa(int(port)))) == nil {
+			return errPortInUse(port, portowner.Name(ctx, port))
 		}
 	}
 	return nil
@@ -251,9 +265,9 @@ func (s *Supervisor) execute(ctx context.Context, v *server, r *run) {
 	}
 	options := workspace.ExecOptions{
 		Ref: workspace.Ref{ID: v.workspaceID}, Argv: v.command, Env: env, Dir: v.dir, Driver: v.driver,
-		ExecID: r.execID, KillGrace: s.grace,
+		ExecID: r.execID, KillGrace: s.grace, Detach: r.detached,
 	}
-	stdio := driver.ExecIO{Stdin: endless{ctx}, Stdout: &v.log, Stderr: &v.log}
+	stdio := driver.ExecIO{Stdin: endless{ctx}, Stdout: &v.log, Stderr: &v.log, Signals: r.signals}
 	result, err := s.runner.Exec(ctx, options, stdio, func(w workspace.Workspace, _ string, _ int64) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -263,6 +277,11 @@ func (s *Supervisor) execute(ctx context.Context, v *server, r *run) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.ended, r.endedAt, r.code, r.err = true, time.Now(), result.Code, err
+	if r.detached && s.life.Err() != nil { // it goes on without this core
+		r.settled = true
+		close(r.done)
+		return
+	}
 	switch {
 	case err != nil:
 		r.outcome = "the command was lost: " + driver.AsError(err).Error()

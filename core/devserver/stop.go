@@ -16,9 +16,10 @@ import (
 var errStop = driver.Errorf(driver.Canceled, "the dev server was stopped")
 
 // Stop ends a server with everything that its command started: SIGTERM, and
-// after the grace SIGKILL. It returns when its port is free. The record stays,
-// as stopped. Stopping one that is down succeeds. Once begun it is carried
-// through, also when ctx ends.
+// after the grace SIGKILL. Of a server that was found in a container it ends the
+// process groups that listen on its port. It returns when the port is free. The
+// record stays, as stopped. Stopping one that is down succeeds. Once begun it is
+// carried through, also when ctx ends.
 //
 // Errors: NotFound and InvalidArgument for the Ref, Timeout when it cannot be
 // ended.
@@ -42,7 +43,9 @@ func (s *Supervisor) Restart(ctx context.Context, ref Ref, wait time.Duration, p
 	if err != nil {
 		return Server{}, err
 	}
-	err = s.again(ctx, v, progress)
+	if err = s.restartable(v); err == nil {
+		err = s.again(ctx, v, progress)
+	}
 	<-v.turn
 	if err != nil {
 		s.mu.Lock()
@@ -50,6 +53,19 @@ func (s *Supervisor) Restart(ctx context.Context, ref Ref, wait time.Duration, p
 		return v.snapshot(), err
 	}
 	return s.await(ctx, v, wait)
+}
+
+// restartable refuses a server whose command is not known.
+func (s *Supervisor) restartable(v *server) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(v.command) > 0 {
+		return nil
+	}
+	return argument("dev_server", "%s was found listening on port %d; sero did not start it and does not know its command", v.name, v.port).
+		Remedy("stop it", "sero", "dev", "stop", "-w", v.workspaceID, v.name).
+		Remedy("then start it with its command", "sero", "run", "-w", v.workspaceID, "--name", v.name, "--", "COMMAND").
+		Remedy("or name its command and port in devServers of sero.json")
 }
 
 // again stops and launches a server whose turn the caller has.
@@ -64,6 +80,7 @@ func (s *Supervisor) again(ctx context.Context, v *server, progress func(driver.
 	v.log.mark("restarted at " + time.Now().Format(time.RFC3339))
 	s.mu.Lock()
 	v.failure = nil
+	v.found = nil
 	s.set(v, StatusStarting, "")
 	s.mu.Unlock()
 	return s.launch(ctx, v, ws)
@@ -100,6 +117,10 @@ func (s *Supervisor) stop(ctx context.Context, v *server) error {
 		s.mu.Unlock()
 		return nil
 	}
+	if v.found != nil {
+		s.mu.Unlock()
+		return s.stopFound(ctx, v)
+	}
 	r.stopping = true
 	left := r.ended // so what listens was left behind, and nothing else will end it
 	s.mu.Unlock()
@@ -125,8 +146,14 @@ func (s *Supervisor) stop(ctx context.Context, v *server) error {
 // endCommand ends the process group of a server's command, by the driver's own
 // rules for a cancelled command, and waits for it.
 func (s *Supervisor) endCommand(ctx context.Context, v *server, r *run) error {
+	const patience = 15 * time.Second
+	if r.detached { // the end of its context would leave it running
+		if r.signalled(ctx, "SIGTERM", s.grace) || r.signalled(ctx, "SIGKILL", patience) {
+			return nil
+		}
+	}
 	r.end(errStop)
-	limit := s.grace + 15*time.Second
+	limit := s.grace + patience
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
@@ -139,6 +166,48 @@ func (s *Supervisor) endCommand(ctx context.Context, v *server, r *run) error {
 		Remedy("stop the workspace", "sero", "stop", "-w", v.workspaceID)
 	err.Retryable = true
 	return err
+}
+
+// signalled sends a signal to the command's process group and tells whether the
+// command has ended in time.
+func (r *run) signalled(ctx context.Context, signal string, limit time.Duration) bool {
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
+	signals := r.signals
+	for {
+		select {
+		case <-r.done:
+			return true
+		case signals <- signal:
+			signals = nil
+		case <-timer.C:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// stopFound ends what listens on the port of a server that was found.
+func (s *Supervisor) stopFound(ctx context.Context, v *server) error {
+	bounded, cancel := context.WithTimeoutCause(ctx, s.grace+freeLimit+10*time.Second, errors.New("stopping takes too long"))
+	defer cancel()
+	if _, err := s.runner.StopListeners(bounded, v.workspaceID, v.port, s.grace); err != nil {
+		return err
+	}
+	if !s.waitFree(ctx, v, freeLimit) {
+		return stillListens(v)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v.pid, v.found.gone = 0, time.Now()
+	s.set(v, StatusStopped, "stopped")
+	return nil
+}
+
+func stillListens(v *server) error {
+	return driver.Errorf(driver.Timeout, "dev server %s still listens after it was killed", v.name).About(v.name).
+		Remedy("stop the workspace", "sero", "stop", "-w", v.workspaceID)
 }
 
 // freePort waits until no process of a server's command listens, and ends those
@@ -156,8 +225,7 @@ func (s *Supervisor) freePort(ctx context.Context, v *server, left bool) error {
 	if s.waitFree(ctx, v, freeLimit) {
 		return nil
 	}
-	return driver.Errorf(driver.Timeout, "dev server %s still listens after it was killed", v.name).About(v.name).
-		Remedy("stop the workspace", "sero", "stop", "-w", v.workspaceID)
+	return stillListens(v)
 }
 
 func (s *Supervisor) waitFree(ctx context.Context, v *server, limit time.Duration) bool {
@@ -199,6 +267,12 @@ done`
 // those that the driver names as its descendants, and no others.
 func (s *Supervisor) endListeners(ctx context.Context, v *server) {
 	s.mu.Lock()
+	if !v.place.Choice.HostMode {
+		ports := portsOf(s.own(v))
+		s.mu.Unlock()
+		s.endPorts(ctx, v, ports)
+		return
+	}
 	var pids []int64
 	for _, l := range s.own(v) {
 		if l.PID > 1 && !slices.Contains(pids, l.PID) {
@@ -222,13 +296,36 @@ func (s *Supervisor) endListeners(ctx context.Context, v *server) {
 	}
 }
 
-// StopWorkspace stops every server of a workspace, all at the same time, and
-// says in one line each what it ended.
+// endPorts ends what listens on ports inside a container.
+func (s *Supervisor) endPorts(ctx context.Context, v *server, ports []uint16) {
+	for _, port := range ports {
+		bounded, cancel := context.WithTimeoutCause(ctx, s.grace+10*time.Second, errors.New("stopping takes too long"))
+		_, err := s.runner.StopListeners(bounded, v.workspaceID, port, s.grace)
+		cancel()
+		if err != nil {
+			s.log.Warn("what a dev server left behind cannot be ended", "server", v.name, "port", port, "error", err)
+		}
+	}
+}
+
+func portsOf(listeners []driver.Listener) []uint16 {
+	var ports []uint16
+	for _, l := range listeners {
+		if !slices.Contains(ports, l.Port) {
+			ports = append(ports, l.Port)
+		}
+	}
+	return ports
+}
+
+// StopWorkspace stops every server of a workspace that sero started, all at the
+// same time, and says in one line each what it ended. What was found ends with
+// the sandbox.
 func (s *Supervisor) StopWorkspace(ctx context.Context, workspaceID string) ([]string, error) {
 	s.mu.Lock()
 	var live []*server
 	for _, v := range s.servers {
-		if v.workspaceID == workspaceID && (v.live() || v.status == StatusStarting) {
+		if v.workspaceID == workspaceID && v.found == nil && (v.live() || v.status == StatusStarting) {
 			live = append(live, v)
 		}
 	}
@@ -276,11 +373,12 @@ func (s *Supervisor) ForgetWorkspace(workspaceID string) {
 		if v.workspaceID != workspaceID {
 			continue
 		}
-		if v.live() {
+		if v.live() && v.run != nil {
 			v.run.settled = true
 			v.run.end(errStop)
 		}
 		s.drop(v, "its workspace was removed")
 	}
+	s.unattend(workspaceID)
 	s.release(workspaceID)
 }

@@ -1,7 +1,9 @@
 // Package devserver runs dev servers in workspaces: it starts their commands in
 // the background, finds the ports they listen on, watches that they still do,
-// keeps their output, and ends them with everything they started. It never
-// touches a listener that is not of a command it started.
+// keeps their output, and ends them with everything they started. Servers that
+// listen in a container and that it did not start are found and shown too, and
+// can be stopped. In host mode it never touches a listener that is not of a
+// command it started.
 //
 // The registry is in memory and ends with the core.
 package devserver
@@ -26,6 +28,8 @@ import (
 
 // Runner runs commands in workspaces; *workspace.Manager is one.
 type Runner interface {
+	// Get describes a workspace.
+	Get(ctx context.Context, ref workspace.Ref) (workspace.Workspace, error)
 	// Up makes a workspace ready.
 	Up(ctx context.Context, options workspace.UpOptions, report func(driver.Progress)) (workspace.Workspace, error)
 	// Exec runs a command until it ends or ctx does.
@@ -33,6 +37,11 @@ type Runner interface {
 		onStarted func(w workspace.Workspace, dir string, pid int64), progress func(driver.Progress)) (workspace.ExecResult, error)
 	// Listeners watches the listening sockets of a workspace that is ready.
 	Listeners(ctx context.Context, workspaceID string, report func([]driver.Listener) error) error
+	// Dial connects to an address as the workspace sees it.
+	Dial(ctx context.Context, workspaceID, address string) (net.Conn, error)
+	// StopListeners ends the processes that listen on a port inside a container,
+	// by their process groups, and says which they were.
+	StopListeners(ctx context.Context, workspaceID string, port uint16, grace time.Duration) ([]driver.Listener, error)
 }
 
 // Defaults and steps of time.
@@ -41,7 +50,7 @@ const (
 	DefaultGrace = 5 * time.Second  // between SIGTERM and SIGKILL
 
 	tick        = 500 * time.Millisecond // between looks at what time changes
-	probeEvery  = 4                      // ticks between two probes of a server
+	probeEvery  = 20                     // ticks between two probes of a server
 	probeLimit  = time.Second            // of one probe
 	settleAfter = 1500 * time.Millisecond
 	daemonGrace = 3 * time.Second // for a command that ended to have left a listener
@@ -54,9 +63,6 @@ type Options struct {
 	Events *event.Bus    // may be nil
 	Log    *slog.Logger  // nil: slog.Default
 	Grace  time.Duration // between SIGTERM and SIGKILL; 0: DefaultGrace
-
-	// Dial connects to a server; nil: a plain TCP dialler. For tests.
-	Dial func(ctx context.Context, address string) error
 }
 
 // Supervisor runs dev servers and knows them. It is safe for concurrent use.
@@ -65,7 +71,6 @@ type Supervisor struct {
 	events *event.Bus
 	log    *slog.Logger
 	grace  time.Duration
-	dial   func(ctx context.Context, address string) error
 	born   int64
 	runs   atomic.Uint64
 
@@ -84,25 +89,18 @@ var errClosing = driver.Errorf(driver.Canceled, "sero is shutting down")
 func New(options Options) *Supervisor {
 	s := &Supervisor{
 		runner: options.Runner, events: options.Events, log: cmp.Or(options.Log, slog.Default()),
-		grace: cmp.Or(options.Grace, DefaultGrace), dial: options.Dial, born: time.Now().UnixNano(),
+		grace: cmp.Or(options.Grace, DefaultGrace), born: time.Now().UnixNano(),
 		watches: map[string]*watch{},
 	}
-	if s.dial == nil {
-		s.dial = dialTCP
-	}
 	s.life, s.end = context.WithCancelCause(context.Background())
+	if s.events != nil {
+		s.work.Go(s.attend)
+	}
 	return s
 }
 
-func dialTCP(ctx context.Context, address string) error {
-	connection, err := new(net.Dialer).DialContext(ctx, "tcp", address)
-	if err != nil {
-		return err
-	}
-	return connection.Close()
-}
-
-// Close ends every server and waits until all is over.
+// Close ends every server of the host, leaves those in containers running, and
+// waits until all is over.
 func (s *Supervisor) Close() {
 	s.mu.Lock()
 	s.end(errClosing) // nothing new begins after this
@@ -210,6 +208,10 @@ func (s *Supervisor) find(ref Ref) (*server, error) {
 func (s *Supervisor) Logs(ctx context.Context, ref Ref, follow bool, tail int, report func([]byte) error) error {
 	s.mu.Lock()
 	v, err := s.find(ref)
+	if err == nil && v.found != nil {
+		err = driver.Errorf(driver.NotFound, "what %s writes is not known: it was found, not started by this sero", v.name).About(v.name).
+			Remedy("restart it, and its output is kept from then on", "sero", "dev", "restart", "-w", v.workspaceID, v.name)
+	}
 	s.mu.Unlock()
 	if err != nil {
 		return err

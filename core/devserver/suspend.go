@@ -14,7 +14,7 @@ func (s *Supervisor) SuspendWorkspace(ctx context.Context, workspaceID string) (
 	s.mu.Lock()
 	var live []*server
 	for _, v := range s.servers {
-		if v.workspaceID == workspaceID && v.live() {
+		if v.workspaceID == workspaceID && v.live() && len(v.command) > 0 {
 			live = append(live, v)
 		}
 	}
@@ -52,7 +52,7 @@ func (s *Supervisor) Commands(workspaceID string) []string {
 	defer s.mu.Unlock()
 	var ids []string
 	for _, v := range s.servers {
-		if v.workspaceID == workspaceID && v.live() {
+		if v.workspaceID == workspaceID && v.live() && v.found == nil {
 			ids = append(ids, v.run.execID)
 		}
 	}

@@ -10,20 +10,29 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
-// watch looks after the servers of one workspace while any of them is live.
-// Its fields are guarded by the Supervisor's mu.
+// watch looks after the servers of one workspace while any of them is live, and
+// in a container for as long as that runs. Its fields are guarded by the
+// Supervisor's mu.
 type watch struct {
+	place     *workspace.Workspace // a container to find servers in; nil: none
+	restless  chan struct{}        // holds a token when there is something to look at soon
+	pending   map[uint16]time.Time // ports that may become servers, since when
 	end       context.CancelCauseFunc
-	known     bool // listeners is what the driver last reported
-	blind     bool // the driver cannot tell listeners: only probing is left
+	reopen    context.CancelCauseFunc // of the stream of reports that is open
+	known     bool                    // listeners is what the driver last reported
+	blind     bool                    // the driver cannot tell listeners: only probing is left
 	listeners []driver.Listener
 	changed   chan struct{} // closed at the next report
 }
 
-var errNothingToWatch = errors.New("no dev server is live")
+var (
+	errNothingToWatch = errors.New("no dev server is live")
+	errAnother        = errors.New("it may be another sandbox now")
+)
 
 // observe makes sure that a workspace is watched. mu must be held.
 func (s *Supervisor) observe(workspaceID string) *watch {
@@ -31,7 +40,7 @@ func (s *Supervisor) observe(workspaceID string) *watch {
 		return w
 	}
 	ctx, end := context.WithCancelCause(s.life)
-	w := &watch{end: end, changed: make(chan struct{})}
+	w := &watch{end: end, reopen: func(error) {}, changed: make(chan struct{}), restless: make(chan struct{}, 1), pending: map[uint16]time.Time{}}
 	s.watches[workspaceID] = w
 	s.work.Go(func() { s.follow(ctx, workspaceID, w) })
 	s.work.Go(func() { s.tickle(ctx, workspaceID, w) })
@@ -41,7 +50,7 @@ func (s *Supervisor) observe(workspaceID string) *watch {
 // release ends a workspace's watch when nothing in it is live. mu must be held.
 func (s *Supervisor) release(workspaceID string) {
 	w := s.watches[workspaceID]
-	if w == nil || slices.ContainsFunc(s.servers, func(v *server) bool { return v.workspaceID == workspaceID && v.live() }) {
+	if w == nil || w.place != nil || slices.ContainsFunc(s.servers, func(v *server) bool { return v.workspaceID == workspaceID && v.live() }) {
 		return
 	}
 	delete(s.watches, workspaceID)
@@ -52,13 +61,22 @@ func (s *Supervisor) release(workspaceID string) {
 func (s *Supervisor) follow(ctx context.Context, workspaceID string, w *watch) {
 	pause := tick
 	for {
-		err := s.runner.Listeners(ctx, workspaceID, func(listeners []driver.Listener) error {
+		stream, reopen := context.WithCancelCause(ctx)
+		s.mu.Lock()
+		w.reopen = reopen
+		s.mu.Unlock()
+		err := s.runner.Listeners(stream, workspaceID, func(listeners []driver.Listener) error {
 			pause = tick
 			s.report(workspaceID, w, listeners)
 			return nil
 		})
+		reopened := stream.Err() != nil
+		reopen(nil)
 		if ctx.Err() != nil {
 			return
+		}
+		if reopened {
+			continue
 		}
 		switch driver.ReasonOf(err) {
 		case driver.Unsupported:
@@ -66,8 +84,15 @@ func (s *Supervisor) follow(ctx context.Context, workspaceID string, w *watch) {
 			w.blind = true
 			s.mu.Unlock()
 			return
-		case driver.NotRunning, driver.NotFound, driver.DriverCrashed:
-			s.report(workspaceID, w, nil) // what listened is gone with the sandbox
+		case driver.NotRunning, driver.NotFound: // what listened is gone with the sandbox
+			s.report(workspaceID, w, nil)
+			s.mu.Lock()
+			s.unattend(workspaceID)
+			s.mu.Unlock()
+		case driver.DriverCrashed:
+			if !s.isContainer(w) { // a container goes on without its driver
+				s.report(workspaceID, w, nil)
+			}
 		default:
 			s.log.Debug("the watch of listeners broke", "workspace", workspaceID, "error", err)
 		}
@@ -104,19 +129,59 @@ func (s *Supervisor) judgeAll(workspaceID string) {
 			s.judge(v)
 		}
 	}
+	if w := s.watches[workspaceID]; w != nil && w.place != nil {
+		s.detect(w)
+	}
 	s.release(workspaceID)
 }
 
-// tickle judges servers as time goes by, and probes them now and then.
+// tickle judges servers as time goes by: often while something may change by
+// time alone, else seldom. It probes them now and then.
 func (s *Supervisor) tickle(ctx context.Context, workspaceID string, w *watch) {
-	for n := 1; sleep(ctx, tick); n++ {
+	for n := 1; ; n++ {
 		if n%probeEvery == 0 || s.isBlind(w) {
 			s.probeAll(ctx, workspaceID)
 		}
 		s.mu.Lock()
 		s.judgeAll(workspaceID)
+		calm := s.calm(workspaceID, w)
 		s.mu.Unlock()
+		if !calm {
+			if !sleep(ctx, tick) {
+				return
+			}
+			continue
+		}
+		n = probeEvery - 1
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.restless:
+			n = 0
+		case <-time.After(probeEvery * tick):
+		}
 	}
+}
+
+// calm tells whether only a report can change anything. mu must be held.
+func (s *Supervisor) calm(workspaceID string, w *watch) bool {
+	return !w.blind && len(w.pending) == 0 && !slices.ContainsFunc(s.servers, func(v *server) bool {
+		return v.workspaceID == workspaceID && v.live() && v.status != StatusRunning
+	})
+}
+
+// stir makes the watch look at what changes by time alone. mu must be held.
+func (w *watch) stir() {
+	select {
+	case w.restless <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Supervisor) isContainer(w *watch) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return w.place != nil
 }
 
 func (s *Supervisor) isBlind(w *watch) bool {
@@ -135,7 +200,7 @@ func (s *Supervisor) probeAll(ctx context.Context, workspaceID string) {
 	s.mu.Lock()
 	blind := s.watches[workspaceID] != nil && s.watches[workspaceID].blind
 	for _, v := range s.servers {
-		if v.workspaceID != workspaceID || !v.live() || v.run.stopping {
+		if v.workspaceID != workspaceID || v.run == nil || !v.live() || v.run.stopping || !blind && !v.place.Choice.HostMode {
 			continue
 		}
 		port, address := v.port, v.address
@@ -148,7 +213,7 @@ func (s *Supervisor) probeAll(ctx context.Context, workspaceID string) {
 	}
 	s.mu.Unlock()
 	for _, t := range targets {
-		err := s.probe(ctx, t.address)
+		err := s.probe(ctx, workspaceID, t.address)
 		s.mu.Lock()
 		t.run.answers = err == nil
 		t.run.refusals++
@@ -159,16 +224,26 @@ func (s *Supervisor) probeAll(ctx context.Context, workspaceID string) {
 	}
 }
 
-func (s *Supervisor) probe(ctx context.Context, address string) error {
+func (s *Supervisor) probe(ctx context.Context, workspaceID, address string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, probeLimit, errors.New("no answer"))
 	defer cancel()
-	return s.dial(ctx, address)
+	connection, err := s.runner.Dial(ctx, workspaceID, address)
+	if err != nil {
+		return err
+	}
+	return connection.Close()
 }
 
-// own are the listeners of a server's own command. mu must be held.
+// own are the listeners of a server: those of its own command or, where it is
+// known by its port alone, those of the port. mu must be held.
 func (s *Supervisor) own(v *server) []driver.Listener {
 	w := s.watches[v.workspaceID]
-	if w == nil || v.run == nil {
+	switch {
+	case w == nil:
+		return nil
+	case v.found != nil:
+		return listenersAt(w.listeners, v.port)
+	case v.run == nil:
 		return nil
 	}
 	if w.blind {
@@ -179,7 +254,7 @@ func (s *Supervisor) own(v *server) []driver.Listener {
 	}
 	var own []driver.Listener
 	for _, l := range w.listeners {
-		if l.ExecID == v.run.execID && l.Port != 0 {
+		if l.Port != 0 && (l.ExecID == v.run.execID || l.ExecID == "" && s.mayOwn(v, l)) {
 			own = append(own, l)
 		}
 	}
@@ -192,6 +267,10 @@ const refusedProbes = 2
 // judge works out a server's status from its command and its listeners. mu must
 // be held.
 func (s *Supervisor) judge(v *server) {
+	if v.found != nil {
+		s.judgeFound(v)
+		return
+	}
 	r := v.run
 	if !v.live() || r.stopping {
 		return
@@ -200,7 +279,7 @@ func (s *Supervisor) judge(v *server) {
 	port := s.accepted(v, own)
 	refused := v.place.Choice.HostMode && r.refusals >= refusedProbes
 	switch {
-	case r.ended && r.err != nil:
+	case r.ended && r.err != nil && !r.detached:
 		s.settle(v, r.outcome)
 	case port != 0 && !refused:
 		s.listens(v, port, own)
@@ -254,7 +333,7 @@ func (s *Supervisor) listens(v *server, port uint16, own []driver.Listener) {
 		}
 	}
 	message := ""
-	if v.run.ended {
+	if v.run != nil && v.run.ended {
 		message = "its command ended and left it running"
 	}
 	s.set(v, StatusRunning, message)

@@ -365,9 +365,12 @@ func (w *world) upgrade() (net.Conn, *bufio.Reader, error) {
 	}
 	fmt.Fprint(connection, "GET /hmr HTTP/1.1\r\nHost: web.shop.localhost\r\nConnection: Upgrade\r\nUpgrade: echo\r\nOrigin: http://web.shop.localhost\r\n\r\n")
 	reader := bufio.NewReader(connection)
-	response, err := http.ReadResponse(reader, nil)
-	if err == nil && response.StatusCode != http.StatusSwitchingProtocols {
-		err = errors.New(response.Status)
+	status, err := reader.ReadString('\n')
+	if err == nil && !strings.HasPrefix(status, "HTTP/1.1 101 ") {
+		err = errors.New(status)
+	}
+	for line := ""; err == nil && line != "\r\n"; {
+		line, err = reader.ReadString('\n')
 	}
 	return connection, reader, err
 }

@@ -410,7 +410,9 @@ func wordListen(c *invocation) (int, error) {
 		return c.fail("%v", err)
 	}
 	if _, err := fmt.Fprintln(c.io.out, "listening"); err != nil {
-		return c.wrote(err)
+		if code, err := c.wrote(err); code != 0 || err != nil {
+			return code, err
+		}
 	}
 	<-c.sh.p.ctx.Done()
 	return 1, errEnded

@@ -1,0 +1,249 @@
+package devserver
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// finding is how a server that was not started by this core was found.
+type finding struct {
+	sure bool      // its name is its own, not guessed from its process
+	gone time.Time // when it was seen to listen no more
+}
+
+// Bounds of what is found.
+const (
+	maxFound    = 32               // servers of one workspace; what else listens is in Ports
+	forgetAfter = 10 * time.Minute // a found server that has gone
+	lookLimit   = 10 * time.Second // to describe a workspace
+)
+
+// notWeb are the usual ports of what is no web server: ssh, mail, DNS, databases
+// and queues.
+var notWeb = []uint16{
+	22, 25, 53, 110, 143, 389, 445, 465, 587, 993, 995, 1433, 1521, 2181, 2375, 2376, 2379, 2380, 3306, 4222, 5432, 5433, 5672,
+	6379, 6380, 9042, 9092, 11211, 26257, 27017, 27018, 50051,
+}
+
+// announced tells whether a listener that nobody registered may be a dev server
+// that somebody wants to see. Debuggers, databases and the ports that a system
+// hands out by itself, as tests use them, are not.
+func announced(port uint16) bool {
+	return port != 0 && classOf(port, 0) == classOrdinary && !slices.Contains(notWeb, port)
+}
+
+// attend follows workspaces as they come and go, so that what listens in a
+// container is found for as long as it runs.
+func (s *Supervisor) attend() {
+	_ = s.events.Watch(s.life, 0, true, func(e event.Event) error {
+		switch e.Type {
+		case event.WorkspaceRunning:
+			s.Attend(s.life, e.WorkspaceID)
+		case event.WorkspaceStopped, event.WorkspaceRemoved:
+			s.mu.Lock()
+			s.unattend(e.WorkspaceID)
+			s.mu.Unlock()
+		default:
+		}
+		return nil
+	})
+}
+
+// Attend looks for servers in a workspace that is ready, if it is a container,
+// until it is stopped. It does nothing in host mode, where what listens may be
+// anybody's.
+func (s *Supervisor) Attend(ctx context.Context, workspaceID string) {
+	ctx, cancel := context.WithTimeoutCause(ctx, lookLimit, errors.New("the workspace cannot be described"))
+	defer cancel()
+	ws, err := s.runner.Get(ctx, workspace.Ref{ID: workspaceID})
+	if err != nil || ws.Choice.HostMode {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.life.Err() == nil {
+		w := s.observe(workspaceID)
+		w.place = &ws
+		w.reopen(errAnother)
+	}
+}
+
+// unattend ends the search in a workspace. mu must be held.
+func (s *Supervisor) unattend(workspaceID string) {
+	if w := s.watches[workspaceID]; w != nil {
+		w.place = nil
+		w.reopen(errAnother)
+		clear(w.pending)
+		for _, v := range s.servers {
+			if v.workspaceID == workspaceID && v.found != nil && v.live() {
+				v.pid, v.found.gone = 0, time.Now()
+				s.set(v, StatusStopped, "the workspace was stopped")
+			}
+		}
+		s.release(workspaceID)
+	}
+}
+
+// detect adds what listens in a container and is nobody's. It waits a moment
+// first: what listens for less is not to be looked at. mu must be held.
+func (s *Supervisor) detect(w *watch) {
+	now := time.Now()
+	unclaimed := map[uint16]driver.Listener{}
+	for _, l := range w.listeners {
+		if announced(l.Port) && !s.claimed(w.place.ID, l) {
+			if before, seen := unclaimed[l.Port]; !seen || before.ExecID == "" {
+				unclaimed[l.Port] = l
+			}
+		}
+	}
+	maps.DeleteFunc(w.pending, func(port uint16, _ time.Time) bool { _, still := unclaimed[port]; return !still })
+	count := 0
+	for _, v := range s.servers {
+		if v.workspaceID == w.place.ID && v.found != nil {
+			count++
+		}
+	}
+	for _, port := range slices.Sorted(maps.Keys(unclaimed)) {
+		since, waits := w.pending[port]
+		switch {
+		case !waits:
+			w.pending[port] = now
+			w.stir()
+		case now.Sub(since) >= settleAfter && count < maxFound:
+			delete(w.pending, port)
+			s.find1(w, unclaimed[port])
+			count++
+		case now.Sub(since) >= settleAfter: // there are enough; it stays in Ports
+			w.pending[port] = now.Add(time.Hour)
+		}
+	}
+}
+
+// claimed tells whether a listener belongs to a server that is known. mu must be
+// held.
+func (s *Supervisor) claimed(workspaceID string, l driver.Listener) bool {
+	return slices.ContainsFunc(s.servers, func(v *server) bool {
+		if v.workspaceID != workspaceID {
+			return false
+		}
+		if v.found != nil {
+			return v.port == l.Port
+		}
+		return v.live() && (v.port == l.Port || l.ExecID != "" && l.ExecID == v.run.execID || l.ExecID == "" && v.status == StatusStarting)
+	})
+}
+
+// mayOwn tells whether a listener of nobody known is that of a server's command
+// that lost the tie to it: it came after the command began, and its port is the
+// server's or nobody's. It is asked only in containers. mu must be held.
+func (s *Supervisor) mayOwn(v *server, l driver.Listener) bool {
+	if v.place.Choice.HostMode || slices.Contains(v.run.before, l.Port) {
+		return false
+	}
+	if v.port != 0 || v.requested != 0 {
+		return l.Port == cmp.Or(v.port, v.requested)
+	}
+	return !slices.ContainsFunc(s.servers, func(other *server) bool {
+		return other != v && other.workspaceID == v.workspaceID && other.live() && (other.port == l.Port || other.requested == l.Port)
+	})
+}
+
+// adopt gives a server that was found what somebody asks to start: it is that.
+// mu must be held.
+func (v *server) adopt(spec *Spec) {
+	v.command, v.dir, v.scope, v.card = slices.Clone(spec.Command), spec.Dir, spec.Scope, spec.CardID
+	v.env, v.driver, v.found.sure = slices.Clone(spec.Env), spec.Driver, true
+}
+
+// find1 makes a listener a server. mu must be held.
+func (s *Supervisor) find1(w *watch, l driver.Listener) {
+	spec, sure := s.recognise(w.place, l)
+	for _, other := range slices.Clone(s.servers) {
+		if other.workspaceID == w.place.ID && !other.live() && other.status != StatusStarting && (other.port == l.Port || other.name == spec.Name) && other.found != nil {
+			s.drop(other, "another one listens in its place")
+		}
+	}
+	name := uniqueName(spec.Name, func(n string) bool {
+		return slices.ContainsFunc(s.servers, func(v *server) bool { return v.workspaceID == w.place.ID && v.name == n })
+	})
+	v := &server{
+		workspaceID: w.place.ID, scope: DefaultScope, card: DefaultCardID, name: name, command: spec.Command, dir: cmp.Or(spec.Dir, "."),
+		env: spec.Env, requested: spec.Port, turn: make(chan struct{}, 1), changed: make(chan struct{}), place: *w.place,
+		port: l.Port, started: time.Now(), found: &finding{sure: sure}, ran: true,
+	}
+	s.servers = append(s.servers, v)
+	s.judgeFound(v)
+}
+
+// recognise says what a listener is: the server that sero.json has for its port,
+// else the one that an earlier core started, else what its process looks like.
+func (s *Supervisor) recognise(place *workspace.Workspace, l driver.Listener) (spec Spec, sure bool) {
+	configured, _, err := config.LoadWorkspace(place.Directory)
+	if err != nil {
+		s.log.Debug("sero.json does not tell about servers", "workspace", place.ID, "error", err)
+	}
+	name := nameInExecID(l.ExecID)
+	for _, entry := range slices.Sorted(maps.Keys(configured.DevServers)) {
+		if d := configured.DevServers[entry]; d.Port == l.Port || entry == name {
+			return specFor(entry, d), true
+		}
+	}
+	if name != "" {
+		return Spec{Name: name}, true
+	}
+	return Spec{Name: guessName([]string{l.Command})}, false
+}
+
+// specFor is what sero.json says of a server.
+func specFor(name string, d config.DevServer) Spec {
+	spec := Spec{Name: name, Command: slices.Clone(d.Command), Dir: d.Dir, Port: d.Port}
+	for _, variable := range slices.Sorted(maps.Keys(d.Env)) {
+		spec.Env = append(spec.Env, driver.EnvVar{Name: variable, Value: d.Env[variable]})
+	}
+	return spec
+}
+
+// judgeFound works out the status of a server that was found. mu must be held.
+func (s *Supervisor) judgeFound(v *server) {
+	w := s.watches[v.workspaceID]
+	known := w != nil && w.known
+	own := s.own(v)
+	switch {
+	case len(own) > 0:
+		v.found.gone = time.Time{}
+		s.listens(v, v.port, own)
+	case v.status == StatusRunning && (known || w == nil):
+		v.pid, v.found.gone = 0, time.Now()
+		s.set(v, StatusStopped, fmt.Sprintf("nothing listens on port %d any more", v.port))
+	case v.status == StatusStopped && time.Since(v.found.gone) > forgetAfter:
+		s.drop(v, "it was found and has gone")
+	}
+}
+
+// execID names a run of a server's command. The processes of a container tell it
+// to a later core, which so knows their servers' names.
+func execID(name string, born int64, run uint64) string {
+	return fmt.Sprintf("dev-%s-%x-%d", name, born, run)
+}
+
+var execIDPattern = regexp.MustCompile(`^dev-([a-z0-9][a-z0-9-]*)-[0-9a-f]+-[0-9]+$`)
+
+func nameInExecID(id string) string {
+	m := execIDPattern.FindStringSubmatch(id)
+	if m == nil || !validName.MatchString(m[1]) || onlyDigit.MatchString(m[1]) {
+		return ""
+	}
+	return strings.Clone(m[1])
+}

@@ -1,0 +1,78 @@
+package workspace
+
+import (
+	"context"
+	"sync"
+
+	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/negotiate"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// Rejoin takes up the sandboxes that an earlier core left running, as if they
+// had been made ready now, and calls found with their workspaces' ids. It starts
+// their drivers and waits for them; it starts and changes no sandbox.
+func (m *Manager) Rejoin(ctx context.Context, found func(id string)) {
+	byDriver := map[string][]*entry{}
+	for _, e := range m.entries() {
+		e.mu.Lock()
+		if e.last.Driver != "" && !e.last.HostMode && e.current == nil {
+			byDriver[e.last.Driver] = append(byDriver[e.last.Driver], e)
+		}
+		e.mu.Unlock()
+	}
+	var all sync.WaitGroup
+	for name, entries := range byDriver {
+		all.Go(func() {
+			d, err := m.options.Drivers.Driver(ctx, name)
+			if err != nil {
+				m.log.Info("the driver of sandboxes that may still run cannot be used", "driver", name, "error", err)
+				return
+			}
+			for _, e := range entries {
+				if m.rejoin(ctx, e, d, name) {
+					found(e.id)
+				}
+			}
+		})
+	}
+	all.Wait()
+}
+
+// rejoin holds a workspace as ready if its sandbox runs and is ours, and tells
+// whether it did.
+func (m *Manager) rejoin(ctx context.Context, e *entry, d driver.Driver, name string) bool {
+	if e.take(ctx) != nil {
+		return false
+	}
+	defer e.leave()
+	state, err := m.get(ctx, d, name, SandboxID(e.id))
+	if err != nil || state.State != driver.SandboxRunning || !m.owns(e, state) {
+		return false
+	}
+	choice := m.choiceOf(ctx, e, name)
+	e.mu.Lock()
+	if e.removed || e.current != nil {
+		e.mu.Unlock()
+		return false
+	}
+	e.current, e.choice = &sandbox{choice: choice, state: state, caps: driver.Capabilities(d)}, choice
+	e.mu.Unlock()
+	m.publish(event.WorkspaceRunning, e.id, "still runs in driver %s", name)
+	return true
+}
+
+// choiceOf is why a workspace that runs in a driver would have it now, or that
+// it was used last.
+func (m *Manager) choiceOf(ctx context.Context, e *entry, name string) negotiate.Choice {
+	if file, _, err := config.LoadWorkspace(e.directory); err == nil {
+		e.mu.Lock()
+		request, _ := requestFor(e.wish, file, m.options.Machine)
+		e.mu.Unlock()
+		if choice, err := m.options.Chooser.Choose(ctx, request); err == nil && choice.Actual == name {
+			return choice
+		}
+	}
+	return e.snapshot().Choice
+}
