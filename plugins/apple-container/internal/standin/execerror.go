@@ -1,0 +1,111 @@
+package main
+
+import (
+	"bytes"
+	"regexp"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The engine says in the stream itself why it could not start a process, with
+// the exit codes 126 and 127, which a process may have of its own accord. So the
+// beginning of such a stream is held back until it is clear which it is.
+
+const refusedText = "OCI runtime exec failed: "
+
+// reply is the process's stdout.
+type reply struct {
+	stdout, stderr interface{ Write([]byte) (int, error) }
+
+	mu   sync.Mutex
+	held bytes.Buffer
+	done bool // nothing is held any more
+}
+
+// Write holds what may be the engine's refusal and passes on everything else.
+func (r *reply) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.done {
+		return r.stdout.Write(p)
+	}
+	r.held.Write(p)
+	if n := min(r.held.Len(), len(refusedText)); string(r.held.Bytes()[:n]) == refusedText[:n] {
+		return len(p), nil
+	}
+	r.pass()
+	return len(p), nil
+}
+
+func (r *reply) pass() {
+	r.done = true
+	_, _ = r.stdout.Write(r.held.Bytes()) // a reader that is gone is no error of the process
+	r.held.Reset()
+}
+
+// begin passes on what was held once the process is known to run for a while.
+func (r *reply) begin() {
+	time.AfterFunc(200*time.Millisecond, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if !r.done && r.held.Len() > 0 && r.held.Len() < len(refusedText) {
+			r.pass()
+		}
+	})
+}
+
+func (r *reply) flush() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.done {
+		r.pass()
+	}
+}
+
+func (r *reply) refused() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.done && bytes.HasPrefix(r.held.Bytes(), []byte(refusedText))
+}
+
+func (r *reply) text() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.held.String()
+}
+
+// noDirectory is a working directory that is not there.
+type noDirectory string
+
+func (d noDirectory) Error() string { return "no directory " + string(d) }
+
+var missingDirectory = regexp.MustCompile(`chdir to cwd \("([^"]*)"\)`)
+
+// refusal says in Apple's words why the engine did not start a process.
+func (e *execution) refusal(text string) error {
+	if found := missingDirectory.FindStringSubmatch(text); found != nil {
+		return noDirectory(found[1])
+	}
+	if strings.Contains(text, "permission denied") || strings.Contains(text, "exec format error") {
+		return e.s.startFailure(e.container.ID, e.process, "failed to exec: EACCES")
+	}
+	if strings.Contains(text, "unable to find user") {
+		return e.s.startFailure(e.container.ID, e.process, "unable to find user in /etc/passwd")
+	}
+	if e.tty && e.input && e.s.has("missing-executable-hangs") {
+		time.Sleep(time.Duration(1<<63 - 1))
+	}
+	return e.s.noExecutable(e.container.ID, e.process, e.name)
+}
+
+func (s *session) noExecutable(container, process, name string) error {
+	return s.startFailure(container, process, "failed to find target executable "+name)
+}
+
+// startFailure wraps a reason as it arrives from the guest: the log of #1277.
+func (s *session) startFailure(container, process, reason string) error {
+	guest := `internal error (13): startProcess: failed to start process: internalError: "vmexec error: internalError: "` + reason + `""`
+	return failure(internalError, "failed to start process %s in container %s", process, container).because(
+		failure(internalError, "failed to start process (cause: \"%s\")", guest))
+}

@@ -1,0 +1,5 @@
+package standintest
+
+import "testing"
+
+func TestMain(m *testing.M) { Main(m) }
