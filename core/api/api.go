@@ -45,7 +45,7 @@ func Handler(p Parts) http.Handler {
 	}
 	workspaces := workspaceHandler{p.Workspaces, p.DevServers, p.Previews}
 	mux.Handle(apipbconnect.NewWorkspaceServiceHandler(workspaces, options...))
-	mux.Handle(apipbconnect.NewLifecycleServiceHandler(lifecycleHandler{workspaceHandler: workspaces}, options...))
+	mux.Handle(apipbconnect.NewLifecycleServiceHandler(lifecycleHandler{workspaces}, options...))
 	mux.Handle(apipbconnect.NewExecServiceHandler(execHandler{p.Workspaces}, options...))
 	mux.Handle(apipbconnect.NewDevServerServiceHandler(devServerHandler{p.DevServers, p.Workspaces, p.Previews}, options...))
 	mux.Handle(apipbconnect.NewDriverServiceHandler(driverHandler{p.Drivers}, options...))

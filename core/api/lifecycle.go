@@ -6,16 +6,12 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
-	"github.com/sero-labs/sero-runtime/core/api/apipb/apipbconnect"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
 // lifecycleHandler serves LifecycleService.
-type lifecycleHandler struct {
-	apipbconnect.UnimplementedLifecycleServiceHandler
-	workspaceHandler
-}
+type lifecycleHandler struct{ workspaceHandler }
 
 // RecreateWorkspaces makes sandboxes anew.
 func (h lifecycleHandler) RecreateWorkspaces(ctx context.Context, r *apipb.RecreateWorkspacesRequest, stream *connect.ServerStream[apipb.RecreateWorkspacesResponse]) error {
@@ -52,4 +48,43 @@ func (h lifecycleHandler) recreate(ctx context.Context, options workspace.Recrea
 		out.Workspace = h.message(done.Workspace)
 	}
 	return &apipb.RecreateWorkspacesResponse{Step: &apipb.RecreateWorkspacesResponse_Recreated{Recreated: out}}, err
+}
+
+// Prune takes away what nobody needs.
+func (h lifecycleHandler) Prune(ctx context.Context, r *apipb.PruneRequest) (*apipb.PruneResponse, error) {
+	unused, err := duration("unused_ms", r.GetUnusedMs())
+	if err != nil {
+		return nil, err
+	}
+	items, warnings := h.workspaces.Prune(ctx, workspace.PruneOptions{DryRun: r.GetDryRun(), Unused: unused, Only: r.GetOnly()})
+	out := &apipb.PruneResponse{Warnings: validAll(warnings)}
+	for _, i := range items {
+		out.Items = append(out.Items, &apipb.PruneItem{
+			Key: valid(i.Key()), Kind: i.Kind, Driver: i.Driver, Name: valid(i.Name), WorkspaceId: valid(i.WorkspaceID),
+			Reason: valid(i.Reason), Bytes: i.Bytes, Removed: i.Removed, Error: errorDetail(i.Err),
+		})
+	}
+	return out, nil
+}
+
+// DiskUsage says what takes room.
+func (h lifecycleHandler) DiskUsage(ctx context.Context, _ *apipb.DiskUsageRequest) (*apipb.DiskUsageResponse, error) {
+	items, warnings := h.workspaces.DiskUsage(ctx)
+	out := &apipb.DiskUsageResponse{Warnings: validAll(warnings)}
+	for _, i := range items {
+		item := &apipb.DiskItem{Kind: i.Kind, Driver: i.Driver, Name: valid(i.Name), WorkspaceIds: validAll(i.Workspaces), InUse: i.InUse}
+		if i.Bytes > 0 {
+			item.Bytes = &i.Bytes
+		}
+		out.Items = append(out.Items, item)
+	}
+	return out, nil
+}
+
+func validAll(texts []string) []string {
+	var out []string
+	for _, text := range texts {
+		out = append(out, valid(text))
+	}
+	return out
 }

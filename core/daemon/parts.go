@@ -53,7 +53,7 @@ func build(c Config) (*parts, error) {
 	})
 	p.workspaces, err = workspace.NewManager(workspace.Options{
 		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Images: p.images,
-		Machine: machine, Events: p.events, Log: c.Log,
+		Lasting: p.drivers.Lasting, Machine: machine, Events: p.events, Log: c.Log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, p.closeDrivers())

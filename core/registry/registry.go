@@ -307,6 +307,15 @@ func (r *Registry) find(name string) (*supervisor, bool) {
 	return s, ok
 }
 
+// Lasting names the drivers whose sandboxes may outlive their process: all but
+// the host and the fake. It starts none.
+func (r *Registry) Lasting() []string {
+	r.Rescan()
+	return slices.DeleteFunc(r.names(), func(name string) bool {
+		return name == negotiate.HostDriver || name == negotiate.FakeDriver
+	})
+}
+
 func (r *Registry) names() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -11,10 +11,11 @@ import (
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
-// List describes every known workspace, ordered by id. It asks only drivers
-// that run already and waits a second at most for each; a workspace of one that
-// does not answer is unknown, with the reason.
+// List describes every known workspace, ordered by id, those included that are
+// known by their sandboxes' labels only. It waits a second at most for drivers;
+// a workspace of one that does not answer is unknown, with the reason.
 func (m *Manager) List(ctx context.Context) []Workspace {
+	m.adopt()
 	return m.observe(ctx, m.entries())
 }
 

@@ -40,9 +40,12 @@ type Options struct {
 	Drivers      Drivers
 	Chooser      Chooser
 	Images       Images // nil: the driver alone makes images available
-	Machine      config.Machine
-	Events       *event.Bus   // may be nil
-	Log          *slog.Logger // nil: slog.Default
+	// Lasting names the drivers whose sandboxes may outlive them. They are asked
+	// for sandboxes of ours whose records are lost. May be nil.
+	Lasting func() []string
+	Machine config.Machine
+	Events  *event.Bus   // may be nil
+	Log     *slog.Logger // nil: slog.Default
 
 	UserHome      string // refused as a workspace; empty: the user's home directory
 	Shell         string // login shell in host mode; empty: $SHELL, else /bin/sh
@@ -79,6 +82,8 @@ type Manager struct {
 	end  context.CancelCauseFunc
 	work sync.WaitGroup
 	door sync.Mutex // orders the begin of work and its end by Close
+
+	adoption adoption
 
 	mu         sync.Mutex // guards what follows, and the store
 	store      *store

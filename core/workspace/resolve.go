@@ -126,11 +126,12 @@ func (m *Manager) find(ref Ref) (*entry, place, error) {
 		if err := ValidateID(ref.ID); err != nil {
 			return nil, place{}, err
 		}
-		m.mu.Lock()
-		e := m.byID[ref.ID]
-		m.mu.Unlock()
+		e := m.named(ref.ID)
 		if e == nil {
-			return nil, place{}, errUnknown(ref.ID)
+			m.adopt()
+			if e = m.named(ref.ID); e == nil {
+				return nil, place{}, errUnknown(ref.ID)
+			}
 		}
 		return e, placeIn(e.directory, ref.Dir), nil
 	}
@@ -145,6 +146,9 @@ func (m *Manager) find(ref Ref) (*entry, place, error) {
 		}
 		return nil, place{}, err
 	}
+	if m.isNew(dir) {
+		m.adopt()
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	root, e := m.locate(dir)
@@ -153,6 +157,12 @@ func (m *Manager) find(ref Ref) (*entry, place, error) {
 			Remedy("open it", "sero", "up", root)
 	}
 	return e, place{root, dir}, nil
+}
+
+func (m *Manager) named(id string) *entry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.byID[id]
 }
 
 func errUnknown(id string) error {
@@ -194,6 +204,9 @@ func (m *Manager) open(ref Ref, newID string) (*entry, place, error) {
 	dir, err := checkDirectory(ref.Dir)
 	if err != nil {
 		return nil, place{}, err
+	}
+	if m.isNew(dir) {
+		m.adopt()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -135,7 +135,8 @@ type ImageRemover interface {
 // ImageLister lists local images: capability image.list@1.
 type ImageLister interface {
 	// ListImages lists images that carry all the given labels, ordered by
-	// reference.
+	// reference. One that has lost its name to a newer one is listed with its
+	// digest as reference, and RemoveImage takes that.
 	ListImages(ctx context.Context, labels map[string]string) ([]Image, error)
 }
 

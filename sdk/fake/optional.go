@@ -98,6 +98,10 @@ func (d *Driver) BuildImage(ctx context.Context, spec driver.BuildSpec, report f
 	defer d.mu.Unlock()
 	image := newImage(spec.Tag, d.time.Now(), labels)
 	image.Digest = fmt.Sprintf("sha256:%x", sha256.Sum256(text))
+	if old, ok := d.images[spec.Tag]; ok && old.Digest != image.Digest { // it stays, without a name
+		old.Reference = old.Digest
+		d.images[old.Digest] = old
+	}
 	d.images[spec.Tag] = image
 	s.end()
 	return image, nil
@@ -136,7 +140,7 @@ func (d *Driver) RemoveImage(ctx context.Context, ref string, force bool) error 
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, sb := range d.sandboxes {
-		if sb.spec.Image == ref && !force {
+		if (sb.spec.Image == ref || sb.describe().ImageDigest == ref) && !force {
 			return driver.Errorf(driver.ImageInUse, "sandbox %s needs the image %s", sb.spec.ID, ref).About(ref).Remedy("remove the sandbox first")
 		}
 	}

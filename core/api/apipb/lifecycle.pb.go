@@ -342,7 +342,7 @@ func (x *PruneRequest) GetOnly() []string {
 // PruneResponse has what was found.
 type PruneResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// items, sandboxes first.
+	// items: workspaces, then sandboxes, then images.
 	Items []*PruneItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	// warnings are about drivers that could not be asked, each one line.
 	Warnings      []string `protobuf:"bytes,2,rep,name=warnings,proto3" json:"warnings,omitempty"`
@@ -399,9 +399,10 @@ type PruneItem struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// key names it among all items.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// kind is "sandbox" or "image".
+	// kind is "workspace" (its record, and its sandbox if there is one),
+	// "sandbox" or "image".
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
-	// driver that has it.
+	// driver that has it; empty for a workspace without a sandbox.
 	Driver string `protobuf:"bytes,3,opt,name=driver,proto3" json:"driver,omitempty"`
 	// name as the runtime knows it.
 	Name string `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
