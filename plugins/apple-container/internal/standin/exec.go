@@ -193,16 +193,18 @@ func (e *execution) attempt(ctx context.Context, body map[string]any, signals <-
 	}
 	defer func() { _ = conn.Close() }()
 	e.conn = conn
-	started := make(chan struct{})
 	streams := make(chan error, 1)
 	outcome := &reply{stdout: e.writer(1), stderr: e.writer(2)}
 	go func() { streams <- e.copyOutput(outcome) }()
-	go e.watch(ctx, started)
-	go e.forward(ctx, signals, started)
-	<-started
-	outcome.begin()
-	if e.input {
-		go e.copyInput()
+	if err := e.watch(ctx); err != nil {
+		return 0, err
+	}
+	if e.pid != 0 {
+		outcome.begin()
+		go e.forward(ctx, signals)
+		if e.input {
+			go e.copyInput()
+		}
 	}
 	if err := e.drain(ctx, streams); err != nil {
 		return 0, err
@@ -224,21 +226,21 @@ func (e *execution) copyOutput(to *reply) error {
 	return engine.Demultiplex(e.conn, to, to.stderr)
 }
 
-// watch learns the process's id as soon as it has one.
-func (e *execution) watch(ctx context.Context, started chan<- struct{}) {
-	defer close(started)
-	for range 500 {
+// watch learns the process's id as soon as it has one; it has none when the
+// engine could not start it.
+func (e *execution) watch(ctx context.Context) error {
+	for {
 		var below struct {
 			Pid      int
 			Running  bool
 			ExitCode *int
 		}
-		if e.s.engine.Call(ctx, http.MethodGet, "/exec/"+e.id+"/json", nil, nil, &below) != nil {
-			return
+		if err := e.s.engine.Call(ctx, http.MethodGet, "/exec/"+e.id+"/json", nil, nil, &below); err != nil {
+			return err
 		}
 		if below.Pid != 0 || below.ExitCode != nil && !below.Running {
 			e.pid = below.Pid
-			return
+			return nil
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
@@ -247,6 +249,9 @@ func (e *execution) watch(ctx context.Context, started chan<- struct{}) {
 // drain waits for the end of the streams, and once the process has ended only so
 // long.
 func (e *execution) drain(ctx context.Context, streams <-chan error) error {
+	if e.pid == 0 {
+		return <-streams
+	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -259,10 +264,11 @@ func (e *execution) drain(ctx context.Context, streams <-chan error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	// The engine itself gives up after two seconds and says end of stream.
-	patience := drainTime / 2
+	// The engine itself gives up after two seconds and says end of stream. A busy
+	// machine may need some of that time for streams that nobody holds.
+	patience := 1800 * time.Millisecond
 	if !e.s.has("drain-fails") {
-		patience = time.Hour
+		return <-streams
 	}
 	select {
 	case err := <-streams:

@@ -103,8 +103,7 @@ func (e *execution) catchSignals() <-chan os.Signal {
 // forward does with signals what the CLI does: with -it only the size of the
 // terminal matters; else they are for the process, and the third of INT and TERM
 // ends the CLI.
-func (e *execution) forward(ctx context.Context, signals <-chan os.Signal, started <-chan struct{}) {
-	<-started
+func (e *execution) forward(ctx context.Context, signals <-chan os.Signal) {
 	terminal := e.tty && e.input && term.IsTerminal(0)
 	if terminal {
 		e.resize(ctx)

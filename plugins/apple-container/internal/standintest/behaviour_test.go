@@ -12,7 +12,7 @@ func everyVersion(t *testing.T, test func(t *testing.T, s *Standin)) {
 	for _, version := range Versions {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
-			test(t, Start(t, version))
+			test(t, Start(t, version, AnyArgv()))
 		})
 	}
 }

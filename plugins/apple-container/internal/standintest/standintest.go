@@ -41,6 +41,7 @@ type Standin struct {
 	dir    string
 	host   string // of the engine
 	guards bool
+	rude   bool
 }
 
 // Option changes what [Start] gives.
@@ -50,6 +51,7 @@ type setup struct {
 	images, registry string
 	stopped          bool
 	alone            bool
+	rude             bool
 }
 
 // Images sets what the image store holds at first: references of the local
@@ -66,6 +68,9 @@ func Stopped() Option { return func(s *setup) { s.stopped = true } }
 
 // Alone leaves out the other person's container, for tests that stop the system.
 func Alone() Option { return func(s *setup) { s.alone = true } }
+
+// AnyArgv leaves out [CheckArgv] at the end, for tests of the stand-in itself.
+func AnyArgv() Option { return func(s *setup) { s.rude = true } }
 
 // Main runs a package's tests and removes the binary that [Start] built. Without
 // it each test builds its own:
@@ -106,6 +111,7 @@ func Start(t testing.TB, version string, options ...Option) *Standin {
 	for _, option := range options {
 		option(&set)
 	}
+	s.rude = set.rude
 	s.dir = t.TempDir()
 	t.Cleanup(s.end)
 	s.install()
@@ -227,7 +233,7 @@ type Call struct {
 func (s *Standin) Journal() []Call {
 	s.t.Helper()
 	text, err := os.ReadFile(s.path("journal"))
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		s.t.Fatal(err)
 	}
 	var calls []Call
@@ -248,6 +254,11 @@ func (s *Standin) end() {
 	defer cancel()
 	if s.guards {
 		s.checkForeign(ctx, client)
+	}
+	if !s.rude {
+		for _, wrong := range CheckArgv(s.Journal()) {
+			s.t.Error(wrong)
+		}
 	}
 	if s.t.Failed() {
 		s.report()
