@@ -1,0 +1,315 @@
+// Package preview_test develops with real frameworks, in real browsers, through
+// previews, as a person does: sero is the program, nothing is reached into.
+package preview_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/internal/paths"
+	"github.com/sero-labs/sero-runtime/internal/testutil"
+)
+
+// machine is a person's machine with a workspace in it.
+type machine struct {
+	t      *testing.T
+	driver string
+	dir    string
+	env    []string
+}
+
+// server is what sero says of a dev server.
+type server struct {
+	ID         string `json:"id"`
+	Name       string `json:"name"`
+	Port       int    `json:"port"`
+	URL        string `json:"url"`
+	PreviewURL string `json:"previewUrl"`
+	Status     string `json:"status"`
+	PID        int64  `json:"pid"`
+	Detected   bool   `json:"detected"`
+}
+
+func (s server) pid() string { return strconv.FormatInt(s.PID, 10) }
+
+// bin is where the program is built.
+var bin string
+
+// sero is the program, built once.
+var sero = sync.OnceValues(func() (string, error) {
+	program := filepath.Join(bin, "sero")
+	out, err := exec.Command("go", "build", "-o", program, "github.com/sero-labs/sero-runtime/cmd/sero").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return program, nil
+})
+
+func TestMain(m *testing.M) {
+	var err error
+	if bin, err = os.MkdirTemp("", "sero-bin"); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	_ = os.RemoveAll(bin)
+	os.Exit(code) //nolint:forbidigo // it is the test program's main function
+}
+
+func program(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err != nil {
+		testutil.Missing(t, name, err.Error())
+	}
+	return path
+}
+
+func newMachine(t *testing.T, driver string) *machine {
+	t.Helper()
+	binary, err := sero()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := os.MkdirTemp("/tmp", "sero-p") //nolint:usetesting // its path must be short for sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	home, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &machine{t: t, driver: driver, dir: filepath.Join(home, "ws"), env: append(os.Environ(),
+		paths.HomeVariable+"="+filepath.Join(home, ".sero"), paths.RunVariable+"="+run, "PATH="+filepath.Dir(binary)+":"+os.Getenv("PATH"))}
+	if err := os.Mkdir(m.dir, 0o755); err != nil { //nolint:gosec // a directory of sources
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		m.ok("rm")
+		m.ok("daemon", "stop")
+		if err := os.RemoveAll(run); err != nil {
+			t.Error(err)
+		}
+	})
+	m.needs(driver)
+	id := "preview-" + strconv.FormatInt(time.Now().UnixNano(), 36)
+	m.ok("up", "--driver", driver, "--id", id)
+	return m
+}
+
+// needs ends the test where the driver cannot be used.
+func (m *machine) needs(driver string) {
+	m.t.Helper()
+	var listed struct {
+		Drivers []struct {
+			Name    string `json:"name"`
+			Usable  bool   `json:"usable"`
+			State   string `json:"state"`
+			Problem string `json:"problem"`
+		} `json:"drivers"`
+	}
+	m.json(&listed, "driver", "ls", "--json")
+	for _, d := range listed.Drivers {
+		if d.Name == driver && d.Usable && (d.State == "ready" || d.State == "healthy") {
+			return
+		}
+	}
+	testutil.Missing(m.t, driver, fmt.Sprintf("%+v", listed.Drivers))
+}
+
+// sero runs sero in the workspace, for two minutes at most.
+func (m *machine) sero(args ...string) (stdout, stderr string, err error) {
+	m.t.Helper()
+	binary, err := sero()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return m.command(2*time.Minute, m.dir, binary, args...)
+}
+
+func (m *machine) command(limit time.Duration, dir, name string, args ...string) (stdout, stderr string, err error) {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), limit, errors.New("the program hangs"))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir, cmd.Env = dir, m.env
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
+}
+
+func (m *machine) ok(args ...string) string {
+	m.t.Helper()
+	stdout, stderr, err := m.sero(args...)
+	if err != nil {
+		m.t.Fatalf("sero %s: %v\n%s%s", strings.Join(args, " "), err, stdout, stderr)
+	}
+	return stdout
+}
+
+func (m *machine) json(value any, args ...string) {
+	m.t.Helper()
+	if err := json.Unmarshal([]byte(m.ok(args...)), value); err != nil {
+		m.t.Fatalf("sero %s: %v", strings.Join(args, " "), err)
+	}
+}
+
+// run starts a dev server, which must listen.
+func (m *machine) run(args ...string) server {
+	m.t.Helper()
+	var s server
+	m.json(&s, append([]string{"run", "--json", "--wait", "100s"}, args...)...)
+	if s.Status != "running" || s.PreviewURL == "" {
+		m.t.Fatalf("%+v", s)
+	}
+	return s
+}
+
+func (m *machine) find(name string) server {
+	m.t.Helper()
+	var listed struct {
+		DevServers []server `json:"devServers"`
+	}
+	m.json(&listed, "dev", "ls", "--json")
+	i := slices.IndexFunc(listed.DevServers, func(s server) bool { return s.Name == name })
+	if i < 0 {
+		return server{}
+	}
+	return listed.DevServers[i]
+}
+
+func (m *machine) becomes(name, status string) server {
+	m.t.Helper()
+	for range 600 {
+		if s := m.find(name); s.Status == status {
+			return s
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	m.t.Fatalf("%+v is not %s", m.find(name), status)
+	return server{}
+}
+
+// get asks for a page, as a browser on this machine finds it.
+func (m *machine) get(url string) (status int, text string) {
+	m.t.Helper()
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
+		_, port, err := net.SplitHostPort(address)
+		if err != nil {
+			return nil, err
+		}
+		return new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", port))
+	}}
+	defer transport.CloseIdleConnections()
+	client := http.Client{Transport: transport, Timeout: time.Minute}
+	response, err := client.Get(url)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return response.StatusCode, strings.TrimSpace(string(body))
+}
+
+func (m *machine) fetch(url string) string {
+	m.t.Helper()
+	_, text := m.get(url)
+	return text
+}
+
+func (m *machine) status(url string) int {
+	m.t.Helper()
+	status, _ := m.get(url)
+	return status
+}
+
+// processes are the workspace's, without pids and what looks for them.
+func (m *machine) processes() []string {
+	m.t.Helper()
+	var found []string
+	if m.driver == "host" {
+		links, _ := filepath.Glob("/proc/[0-9]*/cwd")
+		for _, link := range links {
+			if cwd, err := os.Readlink(link); err != nil || !strings.HasPrefix(cwd, m.dir) {
+				continue
+			}
+			args, _ := os.ReadFile(filepath.Join(filepath.Dir(link), "cmdline"))
+			found = append(found, strings.ReplaceAll(string(args), "\x00", " "))
+		}
+	} else {
+		for line := range strings.Lines(m.ok("exec", "--", "ps", "-eo", "args=")) {
+			if line = strings.TrimSpace(line); !strings.HasPrefix(line, "ps ") {
+				found = append(found, line)
+			}
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// project makes the workspace one of testdata's, with its packages installed.
+func (m *machine) project(name string) {
+	m.t.Helper()
+	source := filepath.Join("testdata", name)
+	if err := os.CopyFS(m.dir, os.DirFS(source)); err != nil {
+		m.t.Fatal(err)
+	}
+	if err := os.CopyFS(filepath.Join(m.dir, "node_modules"), os.DirFS(m.packages(source))); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// packages installs what a lockfile says, once for all tests of this machine.
+func (m *machine) packages(source string) string {
+	m.t.Helper()
+	npm := program(m.t, "npm")
+	lock, err := os.ReadFile(filepath.Join(source, "package-lock.json"))
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	kept := filepath.Join(os.TempDir(), fmt.Sprintf("sero-test-packages-%x", sha256.Sum256(lock)))[:len(os.TempDir())+40]
+	if _, err := os.Stat(kept); err == nil {
+		return filepath.Join(kept, "node_modules")
+	}
+	fresh, err := os.MkdirTemp(os.TempDir(), "sero-test-packages-new") //nolint:usetesting // it is kept for other runs
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	defer os.RemoveAll(fresh)
+	for _, file := range []string{"package.json", "package-lock.json"} {
+		text, err := os.ReadFile(filepath.Join(source, file))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(fresh, file), text, 0o600)
+		}
+		if err != nil {
+			m.t.Fatal(err)
+		}
+	}
+	if stdout, stderr, err := m.command(5*time.Minute, fresh, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"); err != nil {
+		m.t.Fatalf("npm ci: %v\n%s%s", err, stdout, stderr)
+	}
+	if err := os.Rename(fresh, kept); err != nil && !errors.Is(err, os.ErrExist) {
+		if _, found := os.Stat(kept); found != nil {
+			m.t.Fatal(err)
+		}
+	}
+	return filepath.Join(kept, "node_modules")
+}

@@ -1,0 +1,193 @@
+package preview_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// drivers are where the tests of real frameworks run. A person sees the same in
+// all of them.
+var drivers = []string{"host", "docker"}
+
+func TestB36B37ViteInABrowser(t *testing.T) {
+	for _, driver := range drivers {
+		t.Run(driver, func(t *testing.T) {
+			m := newMachine(t, driver)
+			m.project("vite")
+			browser := newBrowser(t)
+
+			web := m.run("--name", "web", "--", "npm", "run", "dev")
+			browser.open(web.PreviewURL)
+			browser.shows("#app", "first")
+			browser.mark()
+
+			browser.shows("#app", "second", m.saves("second"))
+			if !browser.marked() {
+				t.Error("the page was loaded anew; its change should have come by WebSocket")
+			}
+
+			// The same address after a restart; Vite's client finds its server again.
+			var again server
+			m.json(&again, "dev", "restart", "web", "--json")
+			if again.PreviewURL != web.PreviewURL || again.Status != "running" {
+				t.Errorf("%+v", again)
+			}
+			browser.shows("#app", "third", m.saves("third"))
+
+			// A page of sero's own while it is down, which gives way by itself.
+			m.ok("dev", "stop", "web")
+			browser.open(web.PreviewURL)
+			browser.shows("h1", "web is not running")
+			m.ok("dev", "restart", "web")
+			browser.shows("#app", "third")
+		})
+	}
+}
+
+func TestB33B34B35B36AServerOnLoopbackOnly(t *testing.T) {
+	for _, driver := range drivers {
+		t.Run(driver, func(t *testing.T) {
+			m := newMachine(t, driver)
+			m.write("index.html", "the page")
+			web := m.run("--name", "web", "--port", "8000", "--", "python3", "-m", "http.server", "--bind", "127.0.0.1", "8000")
+			if text := m.fetch(web.PreviewURL); text != "the page" {
+				t.Errorf("%q", text)
+			}
+			// Killed behind sero's back: it is known at once.
+			killed := time.Now()
+			m.ok("exec", "--", "sh", "-c", "kill -KILL "+web.pid())
+			m.becomes("web", "stopped")
+			t.Logf("known as stopped %s after it was killed", time.Since(killed).Round(time.Millisecond))
+			var again server
+			m.json(&again, "dev", "restart", "web", "--json")
+			if again.PreviewURL != web.PreviewURL || again.ID != web.ID {
+				t.Errorf("%+v", again)
+			}
+			if text := m.fetch(again.PreviewURL); text != "the page" {
+				t.Errorf("%q", text)
+			}
+		})
+	}
+}
+
+func TestB34StopEndsATree(t *testing.T) {
+	for _, driver := range drivers {
+		t.Run(driver, func(t *testing.T) {
+			m := newMachine(t, driver)
+			m.project("vite")
+			other := m.run("--name", "other", "--", "python3", "-m", "http.server", "--bind", "127.0.0.1", "8123")
+			before := m.processes()
+			tree := m.run("--name", "tree", "--", "npm", "run", "tree")
+			during := m.processes()
+			if len(during) < len(before)+4 { // npm, a shell, node, its shell and two sleeps
+				t.Errorf("no tree: %q", during)
+			}
+			m.ok("dev", "stop", "tree")
+			if after := m.processes(); strings.Join(after, "\n") != strings.Join(before, "\n") {
+				t.Errorf("before:\n%s\nafter:\n%s", strings.Join(before, "\n"), strings.Join(after, "\n"))
+			}
+			if m.status(tree.PreviewURL) != http.StatusBadGateway || m.status(other.PreviewURL) != http.StatusOK {
+				t.Error(m.status(tree.PreviewURL), m.status(other.PreviewURL))
+			}
+		})
+	}
+}
+
+// browser is a headless one with a profile of its own.
+type browser struct {
+	t   *testing.T
+	ctx context.Context //nolint:containedctx // it is the browser
+}
+
+func newBrowser(t *testing.T) *browser {
+	t.Helper()
+	program := program(t, "chromium")
+	profile := t.TempDir()
+	flags := append(chromedp.DefaultExecAllocatorOptions[:],
+		chromedp.ExecPath(program), chromedp.UserDataDir(profile), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-quic", true), chromedp.Flag("no-first-run", true), chromedp.Flag("disable-background-networking", true),
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.Flag("no-proxy-server", true),
+		chromedp.Flag("disable-dev-shm-usage", true), chromedp.WSURLReadTimeout(time.Minute),
+	)
+	ctx, stop := context.WithTimeoutCause(context.Background(), 5*time.Minute, errors.New("the browser takes too long"))
+	t.Cleanup(stop)
+	allocator, cancel := chromedp.NewExecAllocator(ctx, flags...)
+	t.Cleanup(cancel)
+	tab, closeTab := chromedp.NewContext(allocator)
+	t.Cleanup(closeTab)
+	return &browser{t, tab}
+}
+
+func (b *browser) open(url string) {
+	b.t.Helper()
+	if err := chromedp.Do(b.ctx, chromedp.Navigate(url)); err != nil {
+		b.t.Fatalf("open %s: %v", url, err)
+	}
+}
+
+// evaluate runs a script in the page; while a page is being left that can fail.
+func evaluate[T any](b *browser, script string) (T, error) {
+	return chromedp.Run(b.ctx, chromedp.Evaluate[T](script))
+}
+
+// shows waits until an element has a text, however often the page is loaded
+// meanwhile. It does each of before now and then: what is saved before the page
+// has its WebSocket reaches it by no framework's client.
+func (b *browser) shows(selector, text string, before ...func()) {
+	b.t.Helper()
+	last := ""
+	for n := range 1200 {
+		for _, do := range before {
+			if n%100 == 0 {
+				do()
+			}
+		}
+		time.Sleep(50 * time.Millisecond)
+		found, err := evaluate[string](b, "document.querySelector('"+selector+"')?.textContent ?? ''")
+		if err == nil && found == text {
+			return
+		}
+		last = fmt.Sprint(found, " ", err)
+	}
+	page, err := evaluate[string](b, "location.href + document.documentElement.outerHTML")
+	b.t.Fatalf("%s is %s, not %q, in %s %v", selector, last, text, page, err)
+}
+
+// mark leaves something in the page that only a new one has lost.
+func (b *browser) mark() {
+	b.t.Helper()
+	if _, err := evaluate[bool](b, "window.marked = true"); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *browser) marked() bool {
+	b.t.Helper()
+	marked, err := evaluate[bool](b, "window.marked === true")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return marked
+}
+
+// saves changes a module of the project.
+func (m *machine) saves(text string) func() {
+	return func() { m.write("text.js", "export const text = '"+text+"'") }
+}
+
+// write writes a file of the project, as an editor does.
+func (m *machine) write(name, text string) {
+	m.t.Helper()
+	if err := os.WriteFile(filepath.Join(m.dir, name), []byte(text+"\n"), 0o644); err != nil { //nolint:gosec // a source file
+		m.t.Fatal(err)
+	}
+}
