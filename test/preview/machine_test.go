@@ -289,11 +289,11 @@ func (m *machine) packages(source string) string {
 	if _, err := os.Stat(kept); err == nil {
 		return filepath.Join(kept, "node_modules")
 	}
-	fresh, err := os.MkdirTemp(os.TempDir(), "sero-test-packages-new") //nolint:usetesting // it is kept for other runs
+	fresh, err := os.MkdirTemp(os.TempDir(), "sero-test-packages-new") // it is kept for other runs
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	defer os.RemoveAll(fresh)
+	defer func() { _ = os.RemoveAll(fresh) }()
 	for _, file := range []string{"package.json", "package-lock.json"} {
 		text, err := os.ReadFile(filepath.Join(source, file))
 		if err == nil {
