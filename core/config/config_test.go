@@ -26,6 +26,7 @@ const full = `// how the shop runs
   "driver": "docker", "mode": "auto", "fallback": "host",
   "image": "ghcr.io/acme/node:22@sha256:abc",
   "env": {"DATABASE_URL": "file:./dev.db", "EMPTY": ""},
+  "secrets": {"TOKEN": "env:SHOP_TOKEN", "KEY": "file:~/shop.key"},
   "mounts": [{"source": "/srv/data", "target": "/data", "readOnly": true}, {"source": "/srv/x"}],
   "roots": ["/home/me/lib"],
   "resources": {"cpus": 1.5, "memory": "2GiB"},
@@ -43,6 +44,7 @@ func TestWorkspaceFull(t *testing.T) {
 		Schema: "https://example.com/sero.schema.json", ID: "shop", Driver: "docker", Mode: "auto", Fallback: "host",
 		Image:     "ghcr.io/acme/node:22@sha256:abc",
 		Env:       map[string]string{"DATABASE_URL": "file:./dev.db", "EMPTY": ""},
+		Secrets:   map[string]string{"TOKEN": "env:SHOP_TOKEN", "KEY": "file:~/shop.key"},
 		Mounts:    []config.Mount{{Source: "/srv/data", Target: "/data", ReadOnly: true}, {Source: "/srv/x"}},
 		Roots:     []string{"/home/me/lib"},
 		Resources: config.Resources{CPUs: 1.5, Memory: "2GiB"},
@@ -51,6 +53,10 @@ func TestWorkspaceFull(t *testing.T) {
 		},
 		Egress: config.Egress{Allow: []string{"*.npmjs.org", "10.0.0.0/8", "::1"}, Deny: []string{"example.com"}},
 	}
+	if len(got.Hash) != 64 {
+		t.Error(got.Hash)
+	}
+	got.Hash = ""
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
@@ -108,6 +114,10 @@ func TestBrokenWorkspaceFiles(t *testing.T) {
 		"null value":     {`{"env": null}`, ":1:9:", "env must be an object, not null"},
 		"env object":     {`{"env": {"A": {"env": "B"}}}`, ":1:15:", "env.A must be a string, not an object"},
 		"env name":       {`{"env": {"A-B": ""}}`, ":1:17:", "not a variable's name"},
+		"secret":         {`{"secrets": {"A": "hunter2"}}`, ":1:19:", "not a reference"},
+		"secret file":    {`{"secrets": {"A": "file:key"}}`, ":1:19:", "not a reference"},
+		"secret name":    {`{"secrets": {"A-B": "env:A"}}`, ":1:21:", "not a variable's name"},
+		"secret and env": {`{"env": {"A": ""}, "secrets": {"A": "env:A"}}`, ":1:37:", "env has"},
 		"bool":           {`{"mounts": [{"source": "/a", "readOnly": "yes"}]}`, ":1:42:", "true or false"},
 		"port":           {`{"devServers": {"w": {"command": ["x"], "port": 70000}}}`, ":1:49:", "65535"},
 		"fraction port":  {`{"devServers": {"w": {"command": ["x"], "port": 1.5}}}`, ":1:49:", "whole number"},
@@ -138,6 +148,9 @@ func TestBrokenWorkspaceFiles(t *testing.T) {
 			}
 			if c.place != "" && !strings.HasPrefix(e.Message, "sero.json"+c.place) || !strings.Contains(e.Message, c.says) {
 				t.Errorf("%s: want %s and %q", e.Message, c.place, c.says)
+			}
+			if strings.Contains(e.Message, "hunter2") {
+				t.Errorf("the secret is repeated: %s", e.Message)
 			}
 			if len(e.Remedies) == 0 || len(e.Message) > 300 || strings.ContainsAny(e.Message, "\x00\n") {
 				t.Errorf("remedies %v, message of %d bytes", e.Remedies, len(e.Message))

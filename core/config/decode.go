@@ -191,7 +191,7 @@ func keyOf(member *hujson.ObjectMember) string {
 func fieldsOf(t reflect.Type) map[string]int {
 	fields := make(map[string]int, t.NumField())
 	for i := range t.NumField() {
-		if name := t.Field(i).Tag.Get("json"); name != "" {
+		if name := t.Field(i).Tag.Get("json"); name != "" && name != "-" {
 			fields[name] = i
 		}
 	}

@@ -6,6 +6,8 @@ package config
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -45,13 +47,23 @@ type Workspace struct {
 	Mode       string               `json:"mode"`     // empty, ModeAuto, ModeRequire or ModeHost
 	Fallback   string               `json:"fallback"` // empty or FallbackHost
 	Image      string               `json:"image"`
-	Env        map[string]string    `json:"env"` // values are taken as they are written
+	Env        map[string]string    `json:"env"`     // values are taken as they are written
+	Secrets    map[string]string    `json:"secrets"` // values are references: SecretEnv or SecretFile and a name
 	Mounts     []Mount              `json:"mounts"`
 	Roots      []string             `json:"roots"` // absolute, shown writable at the same path
 	Resources  Resources            `json:"resources"`
 	DevServers map[string]DevServer `json:"devServers"`
 	Egress     Egress               `json:"egress"`
+
+	Hash string `json:"-"` // of the file's text; empty without a file
 }
+
+// What a secret's value may be taken from, with a name behind it: a variable of
+// the daemon's environment, or a file of the host's.
+const (
+	SecretEnv  = "env:"
+	SecretFile = "file:"
+)
 
 // Mount is a directory of the host that the sandbox shows.
 type Mount struct {
@@ -119,6 +131,8 @@ func ParseWorkspace(file string, text []byte) (Workspace, []Warning, error) {
 	if err := w.check(d); err != nil {
 		return Workspace{}, nil, err
 	}
+	sum := sha256.Sum256(text)
+	w.Hash = hex.EncodeToString(sum[:])
 	return w, d.warnings, nil
 }
 
@@ -148,6 +162,7 @@ var (
 	idPattern     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,56}[a-z0-9])?$`)
 	driverPattern = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
 	envPattern    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	secretPattern = regexp.MustCompile(`^(env:[A-Za-z_][A-Za-z0-9_]*|file:(/|~/)[^\x00-\x1f\x7f]{1,1000})$`)
 	serverPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
 	memoryPattern = regexp.MustCompile(`^([0-9]{1,12})([KMGTkmgt]?)(?:[iI]?[bB])?$`)
 	imagePattern  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}$`)
@@ -164,6 +179,7 @@ func (w Workspace) check(d *document) error {
 		oneOf(d, "fallback", w.Fallback, fallbacks),
 		matches(d, "image", w.Image, imagePattern, `an image reference such as "node:22"`),
 		checkEnv(d, "env", w.Env),
+		w.checkSecrets(d),
 		checkRoots(d, w.Roots),
 		w.Resources.check(d),
 		w.Egress.check(d),
@@ -202,6 +218,25 @@ func checkEnv(d *document, path string, env map[string]string) *driver.Error {
 			return d.errorAtOffset(d.positions[join(path, name)], path,
 				fmt.Sprintf("%s: %s is not a variable's name", path, shown(name))).
 				Remedy("use letters, digits and underscores, not starting with a digit")
+		}
+	}
+	return nil
+}
+
+// checkSecrets refuses what is not a reference, without repeating it: it may be
+// the secret itself.
+func (w Workspace) checkSecrets(d *document) *driver.Error {
+	if err := checkEnv(d, "secrets", w.Secrets); err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.Secrets)) {
+		at := join("secrets", name)
+		if !secretPattern.MatchString(w.Secrets[name]) {
+			return d.errorAt(at, "this is not a reference to a secret").
+				Remedy(`name where it is: "env:NAME" for a variable of yours, "file:/path" or "file:~/path" for a file`)
+		}
+		if _, twice := w.Env[name]; twice {
+			return d.errorAt(at, "env has a variable of that name too").Remedy("keep one of them")
 		}
 	}
 	return nil

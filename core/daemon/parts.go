@@ -52,7 +52,7 @@ func build(c Config) (*parts, error) {
 		Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Base: machine.ImageBase, Certificates: image.MachineCertificates, Log: c.Log,
 	})
 	p.workspaces, err = workspace.NewManager(workspace.Options{
-		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Images: p.images,
+		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Images: p.images, Private: []string{c.Home, c.RunDir},
 		Lasting: p.drivers.Lasting, Machine: machine, Events: p.events, Log: c.Log,
 	})
 	if err != nil {

@@ -249,11 +249,9 @@ func checkTarget(a Ask) error {
 				Remedy("give another target, such as /mnt/" + path.Base(target))
 		}
 	}
-	for _, place := range guestPlaces {
-		if target == place {
-			return denied(a, "the target %s would hide the sandbox's own", shown(target)).
-				Remedy("give another target, such as " + path.Join(target, "data"))
-		}
+	if slices.Contains(guestPlaces, target) {
+		return denied(a, "the target %s would hide the sandbox's own", shown(target)).
+			Remedy("give another target, such as " + path.Join(target, "data"))
 	}
 	return nil
 }

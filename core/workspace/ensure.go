@@ -270,7 +270,10 @@ func (a *attempt) start(ctx context.Context) (driver.Sandbox, error) {
 		return err
 	})
 	if err == nil {
-		return a.checked(state)
+		if state, err = a.checked(state); err == nil {
+			a.prepare(ctx, state)
+		}
+		return state, err
 	}
 	if ctx.Err() != nil || !startsAnew[driver.ReasonOf(err)] || a.recreated {
 		return state, err

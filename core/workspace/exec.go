@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/core/environ"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -221,13 +222,14 @@ func (m *Manager) newExecID() string {
 
 func (c *command) env(file config.Workspace) []driver.EnvVar {
 	var given []driver.EnvVar
-	if c.options.Terminal != nil || !c.sandbox.choice.HostMode {
-		given = append(given, terminalEnv)
+	switch {
+	case !c.sandbox.choice.HostMode:
+		given = environ.Sandbox()
+	case c.options.Terminal != nil:
+		given = append(given, environ.Terminal)
 	}
-	if !c.sandbox.choice.HostMode {
-		given = append(given, networkEnv...)
-	}
-	return mergeEnv(given, fileEnv(file), c.options.Env)
+	secrets, _ := c.m.secrets(c.e, file) // what is wrong with them was said when the workspace was made ready
+	return environ.Merge(given, environ.Of(file.Env), secrets, c.options.Env)
 }
 
 // directory is where the command runs, as the sandbox sees it.

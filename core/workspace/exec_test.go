@@ -151,6 +151,7 @@ func TestExecMakesAVanishedSandboxAnew(t *testing.T) {
 func TestExecRefusesBadInput(t *testing.T) {
 	w := newWorld(t, fake.Script{Without: []driver.Capability{driver.CapExecTTY, driver.CapExecUser}})
 	ref := workspace.Ref{Dir: w.dir("shop", "")}
+	w.sh(workspace.ExecOptions{Ref: ref}, "true") // it is ready from now on
 	ls := []string{"ls"}
 	for name, c := range map[string]struct {
 		o      workspace.ExecOptions

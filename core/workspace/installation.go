@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/sero-labs/sero-runtime/internal/durable"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -31,7 +32,7 @@ func InstallationID(state string) (string, error) {
 			Remedy("make the file readable")
 	}
 	id := strings.ToLower(rand.Text())
-	if err := writeFile(state, name, []byte(id+"\n")); err != nil {
+	if err := durable.WriteFile(state, name, []byte(id+"\n")); err != nil {
 		return "", driver.Errorf(driver.Internal, "the installation's id cannot be written: %w", err).About(file).
 			Remedy("free some space, or set SERO_HOME to another directory")
 	}

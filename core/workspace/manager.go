@@ -21,6 +21,7 @@ import (
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/event"
 	"github.com/sero-labs/sero-runtime/core/negotiate"
+	"github.com/sero-labs/sero-runtime/core/trust"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -47,8 +48,9 @@ type Options struct {
 	Events  *event.Bus   // may be nil
 	Log     *slog.Logger // nil: slog.Default
 
-	UserHome      string // refused as a workspace; empty: the user's home directory
-	Shell         string // login shell in host mode; empty: $SHELL, else /bin/sh
+	Private       []string // sero's own directories, which no sandbox may see
+	UserHome      string   // refused as a workspace; empty: the user's home directory
+	Shell         string   // login shell in host mode; empty: $SHELL, else /bin/sh
 	EnsureTimeout time.Duration
 	CallTimeout   time.Duration
 	ListTimeout   time.Duration
@@ -73,6 +75,7 @@ type DevServers interface {
 type Manager struct {
 	options  Options
 	log      *slog.Logger
+	trust    *trust.Store
 	userHome string
 	notices  []string
 	born     int64 // keeps exec ids of different daemons apart
@@ -129,9 +132,11 @@ func NewManager(options Options) (*Manager, error) {
 	options.EnsureTimeout = cmp.Or(options.EnsureTimeout, DefaultEnsureTimeout)
 	options.CallTimeout = cmp.Or(options.CallTimeout, DefaultCallTimeout)
 	options.ListTimeout = cmp.Or(options.ListTimeout, DefaultListTimeout)
+	log := cmp.Or(options.Log, slog.Default())
 	m := &Manager{
 		options:  options,
-		log:      cmp.Or(options.Log, slog.Default()),
+		log:      log,
+		trust:    trust.Open(options.StateDir, func(problem string) { log.Warn("trust", "problem", problem) }),
 		userHome: homeDirectory(options.UserHome),
 		born:     time.Now().UnixNano(),
 		byID:     map[string]*entry{},

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sero-labs/sero-runtime/internal/durable"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -54,7 +55,7 @@ func openStore(dir string) (*store, []record, error) {
 	directories := map[string]string{}
 	for _, entry := range entries {
 		name := entry.Name()
-		if strings.HasPrefix(name, temporaryPrefix) {
+		if strings.HasPrefix(name, durable.TemporaryPrefix) {
 			_ = os.Remove(filepath.Join(dir, name)) // left by a write that was cut off
 			continue
 		}
@@ -147,7 +148,7 @@ func (s *store) save(r record) error {
 	if err != nil {
 		return storeError(s.dir, err)
 	}
-	if err := writeFile(s.dir, r.ID+".json", append(text, '\n')); err != nil {
+	if err := durable.WriteFile(s.dir, r.ID+".json", append(text, '\n')); err != nil {
 		return storeError(filepath.Join(s.dir, r.ID+".json"), err)
 	}
 	return nil
@@ -158,42 +159,6 @@ func (s *store) remove(id string) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return storeError(s.dir, err)
 	}
-	return nil
-}
-
-const temporaryPrefix = ".writing-"
-
-// writeFile replaces a file as a whole: whenever the machine stops, the old
-// contents or the new ones are there.
-func writeFile(dir, name string, text []byte) (err error) {
-	f, err := os.CreateTemp(dir, temporaryPrefix)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name())
-		}
-	}()
-	if _, err := f.Write(text); err != nil {
-		return err
-	}
-	if err := f.Sync(); err != nil {
-		return err
-	}
-	if err := f.Close(); err != nil {
-		return err
-	}
-	if err := os.Rename(f.Name(), filepath.Join(dir, name)); err != nil {
-		return err
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil //nolint:nilerr // the rename is done; only its survival of a power cut is open
-	}
-	defer d.Close()
-	_ = d.Sync()
 	return nil
 }
 

@@ -50,6 +50,7 @@ type Client struct {
 	DevServers apipbconnect.DevServerServiceClient
 	Drivers    apipbconnect.DriverServiceClient
 	Images     apipbconnect.ImageServiceClient
+	Trust      apipbconnect.TrustServiceClient
 	Daemon     apipbconnect.DaemonServiceClient
 
 	// Status is what the daemon said of itself when it was met.
@@ -145,6 +146,7 @@ func newClient(socket string, conn net.Conn) *Client {
 		DevServers: apipbconnect.NewDevServerServiceClient(httpClient, url, options...),
 		Drivers:    apipbconnect.NewDriverServiceClient(httpClient, url, options...),
 		Images:     apipbconnect.NewImageServiceClient(httpClient, url, options...),
+		Trust:      apipbconnect.NewTrustServiceClient(httpClient, url, options...),
 		Daemon:     apipbconnect.NewDaemonServiceClient(httpClient, url, options...),
 		transport:  transport,
 	}

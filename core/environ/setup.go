@@ -1,0 +1,83 @@
+package environ
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// fallbackNameservers are for a sandbox that has none.
+var fallbackNameservers = []string{"1.1.1.1", "8.8.8.8"}
+
+// Setup is what a sandbox is given once it runs.
+type Setup struct {
+	Env     []driver.EnvVar // for login shells that nobody started through sero
+	Git     GitIdentity
+	SafeDir []string // directories that git may trust although another user owns them
+	Online  bool     // it has a network, and so needs a nameserver
+}
+
+// Script is a shell script that does it, as root in the sandbox. Each step goes
+// on without the one before it, and says on standard error what it could not do;
+// what an image has of its own is never replaced.
+func (s Setup) Script() string {
+	var b strings.Builder
+	b.WriteString("fail() { echo \"$1\" >&2; status=1; }\nstatus=0\n")
+	b.WriteString("{ mkdir -p /etc/profile.d && cat > /etc/profile.d/sero.sh; } <<'sero-end' || fail 'the profile cannot be written'\n")
+	b.WriteString(s.profile())
+	b.WriteString("sero-end\n")
+	if s.Online {
+		fmt.Fprintf(&b, "grep -q '^[[:space:]]*nameserver' /etc/resolv.conf 2>/dev/null || printf 'nameserver %%s\\n' %s >> /etc/resolv.conf || fail 'there is no nameserver, and none can be set'\n",
+			strings.Join(fallbackNameservers, " "))
+	}
+	// A file that git reads last of all: whatever the workspace or its user sets wins.
+	b.WriteString("if [ ! -e /etc/gitconfig ] || grep -q '^" + gitMark + "$' /etc/gitconfig; then\n")
+	b.WriteString("cat > /etc/gitconfig <<'sero-end' || fail 'the git configuration cannot be written'\n")
+	b.WriteString(s.gitConfig())
+	b.WriteString("sero-end\nfi\nexit $status\n")
+	return b.String()
+}
+
+// profile sets for login shells what is not set. bash gives HOSTNAME a value by
+// itself, which counts as none.
+func (s Setup) profile() string {
+	var b strings.Builder
+	b.WriteString("# Made by sero. A variable that is set already is left as it is.\n")
+	for _, v := range s.Env {
+		if v.Name == "HOSTNAME" {
+			b.WriteString("[ \"${HOSTNAME-}\" != \"$(uname -n)\" ] || unset HOSTNAME\n")
+		}
+		fmt.Fprintf(&b, "[ -n \"${%s+set}\" ] || %s=%s\nexport %s\n", v.Name, v.Name, shellQuote(v.Value), v.Name)
+	}
+	return b.String()
+}
+
+const gitMark = "# Made by sero."
+
+func (s Setup) gitConfig() string {
+	var b strings.Builder
+	b.WriteString(gitMark + "\n")
+	if s.Git != (GitIdentity{}) {
+		b.WriteString("[user]\n")
+		if s.Git.Name != "" {
+			fmt.Fprintf(&b, "\tname = %s\n", gitQuote(s.Git.Name))
+		}
+		if s.Git.Email != "" {
+			fmt.Fprintf(&b, "\temail = %s\n", gitQuote(s.Git.Email))
+		}
+	}
+	if len(s.SafeDir) > 0 {
+		b.WriteString("[safe]\n")
+		for _, dir := range s.SafeDir {
+			fmt.Fprintf(&b, "\tdirectory = %s\n\tdirectory = %s\n", gitQuote(dir), gitQuote(strings.TrimSuffix(dir, "/")+"/*"))
+		}
+	}
+	return b.String()
+}
+
+func shellQuote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+func gitQuote(s string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+}

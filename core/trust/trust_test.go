@@ -1,0 +1,85 @@
+package trust_test
+
+import (
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/core/trust"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+func TestItems(t *testing.T) {
+	got := trust.Items(config.Workspace{
+		Mounts:  []config.Mount{{Source: "/srv/a", Target: "/a"}, {Source: "/srv/b\x1b", ReadOnly: true}},
+		Roots:   []string{"/srv/c"},
+		Secrets: map[string]string{"T": "env:TOKEN", "K": "file:~/key"},
+		Env:     map[string]string{"A": "env:TOKEN"}, Image: "x",
+	})
+	if diff := cmp.Diff([]trust.Item{
+		{Field: "mounts[0]", Kind: "mount", Text: `commands in the sandbox may read and change "/srv/a", as "/a"`},
+		{Field: "mounts[1]", Kind: "mount", Text: `commands in the sandbox may read "/srv/b\x1b"`},
+		{Field: "roots[0]", Kind: "mount", Text: `commands in the sandbox may read and change "/srv/c"`},
+		{Field: "secrets.K", Kind: "secret", Text: `commands get what is in the file "~/key" as K`},
+		{Field: "secrets.T", Kind: "secret", Text: `commands get the daemon's variable TOKEN as T`},
+	}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestStore(t *testing.T) {
+	dir := t.TempDir()
+	open := func() *trust.Store {
+		return trust.Open(dir, func(problem string) { t.Error(problem) })
+	}
+	s := open()
+	if s.Trusted("/ws", "h1") || s.Trusted("/ws", "") {
+		t.Error("trusted before it was")
+	}
+	if err := s.Trust("/ws", "h1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*trust.Store{s, open()} { // it lasts
+		if !s.Trusted("/ws", "h1") || s.Trusted("/ws", "h2") || s.Trusted("/other", "h1") {
+			t.Error("trust is not bound to the directory and the file's text")
+		}
+	}
+	if err := s.Revoke("/ws"); err != nil || s.Trusted("/ws", "h1") || open().Trusted("/ws", "h1") {
+		t.Error("it cannot be taken back", err)
+	}
+	var group sync.WaitGroup
+	for _, name := range []string{"a", "b", "c", "d", "e"} {
+		group.Go(func() {
+			if err := s.Trust("/"+name, name); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	if again := open(); !again.Trusted("/a", "a") || !again.Trusted("/e", "e") {
+		t.Error("one was lost")
+	}
+}
+
+func TestBrokenStore(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "trust.json"), []byte(`{"/ws": {"hash": "h`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	told := 0
+	s := trust.Open(dir, func(string) { told++ })
+	if s.Trusted("/ws", "h") || told != 1 {
+		t.Error("a broken file counts", told)
+	}
+	if err := s.Trust("/ws", "h"); err != nil || !s.Trusted("/ws", "h") {
+		t.Error(err)
+	}
+	gone := trust.Open(filepath.Join(dir, "gone"), func(string) {})
+	if err := gone.Trust("/ws", "h"); driver.ReasonOf(err) != driver.Internal || gone.Trusted("/ws", "h") {
+		t.Error("it is trusted although that cannot be kept", err)
+	}
+}

@@ -1,0 +1,115 @@
+package workspace
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/core/environ"
+	"github.com/sero-labs/sero-runtime/core/mount"
+	"github.com/sero-labs/sero-runtime/core/trust"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// trusted tells whether a workspace's file may have what it asks of the host.
+func (m *Manager) trusted(e *entry, file config.Workspace) bool {
+	return m.trust.Trusted(e.directory, file.Hash)
+}
+
+// untrusted says what of a file is left out because nobody has trusted it.
+func (m *Manager) untrusted(e *entry, file config.Workspace) []string {
+	items := trust.Items(file)
+	if len(items) == 0 || m.trusted(e, file) {
+		return nil
+	}
+	var lines []string
+	for _, item := range items {
+		lines = append(lines, fmt.Sprintf("%s of sero.json is left out until you trust it with: sero trust -w %s", item.Field, e.id))
+	}
+	return lines
+}
+
+// secrets are the variables of a trusted file whose values are elsewhere, with a
+// line for each that cannot be had.
+func (m *Manager) secrets(e *entry, file config.Workspace) (env []driver.EnvVar, problems []string) {
+	if len(file.Secrets) == 0 || !m.trusted(e, file) {
+		return nil, nil
+	}
+	return environ.Secrets{Home: m.userHome}.Resolve(file.Secrets)
+}
+
+// mounts are what a workspace's sandbox shows of the host besides its directory:
+// what a trusted file asks for.
+func (m *Manager) mounts(e *entry, file config.Workspace) ([]driver.Mount, []mount.Skip, error) {
+	var asks []mount.Ask
+	if m.trusted(e, file) {
+		for i, a := range file.Mounts {
+			asks = append(asks, mount.Ask{Field: fmt.Sprintf("mounts[%d]", i), Source: a.Source, Target: a.Target, ReadOnly: a.ReadOnly})
+		}
+		for i, root := range file.Roots {
+			asks = append(asks, mount.Ask{Field: fmt.Sprintf("roots[%d]", i), Source: root})
+		}
+	}
+	return m.mountPolicy(e).Plan(asks)
+}
+
+func (m *Manager) mountPolicy(e *entry) mount.Policy {
+	return mount.Policy{
+		Workspace: e.directory, Home: m.userHome, Private: m.options.Private,
+		Engines: mount.EnginePaths(m.userHome, os.Getenv("DOCKER_HOST")),
+	}
+}
+
+// Asked is what the file of a workspace asks of the host.
+type Asked struct {
+	WorkspaceID string
+	File        string // absolute; it may be missing, and then asks for nothing
+	Hash        string // of the file's text
+	Trusted     bool
+	Items       []trust.Item
+}
+
+// Asked reads what the file of a workspace asks of the host.
+func (m *Manager) Asked(ref Ref) (Asked, error) {
+	e, _, err := m.open(ref, "")
+	if err != nil {
+		return Asked{}, err
+	}
+	return m.asked(e)
+}
+
+func (m *Manager) asked(e *entry) (Asked, error) {
+	file, _, err := config.LoadWorkspace(e.directory)
+	if err != nil {
+		return Asked{}, err
+	}
+	return Asked{
+		WorkspaceID: e.id, File: filepath.Join(e.directory, config.FileName), Hash: file.Hash,
+		Trusted: m.trusted(e, file), Items: trust.Items(file),
+	}, nil
+}
+
+// Trust allows what the file of a workspace asks of the host, or takes that
+// back. The hash is of the file that was looked at: when another is there by
+// now, nothing is allowed, and the error is ConfigInvalid.
+func (m *Manager) Trust(ref Ref, hash string, allow bool) (Asked, error) {
+	e, _, err := m.open(ref, "")
+	if err != nil {
+		return Asked{}, err
+	}
+	now, err := m.asked(e)
+	switch {
+	case err != nil && allow:
+		return Asked{}, err
+	case !allow:
+		err = m.trust.Revoke(e.directory)
+	case hash == "" || now.Hash != hash:
+		return now, driver.Errorf(driver.ConfigInvalid, "%s is not the file that was looked at any more", shown(now.File)).About(now.File).
+			Remedy("look again", "sero", "trust", "--show", "-w", e.id)
+	default:
+		err = m.trust.Trust(e.directory, hash)
+	}
+	now.Trusted = allow && err == nil
+	return now, err
+}
