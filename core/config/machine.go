@@ -25,6 +25,7 @@ type Machine struct {
 	Drivers  map[string]Driver `json:"drivers"`
 	IdleExit string            `json:"idleExit"` // see IdleExitAfter
 	Preview  Preview           `json:"preview"`
+	Egress   Egress            `json:"egress"` // for every workspace; one can only close what this leaves open
 
 	Image     string `json:"image"`     // of workspaces that name none; empty: sero's own
 	ImageBase string `json:"imageBase"` // what sero's own is built on; empty: a public one
@@ -98,6 +99,7 @@ func (m Machine) check(d *document) error {
 		matches(d, "driver", m.Driver, driverPattern, "a driver's name, as in sero driver ls"),
 		matches(d, "image", m.Image, imagePattern, `an image reference such as "node:22"`),
 		matches(d, "imageBase", m.ImageBase, imagePattern, `an image reference such as "debian:bookworm-slim"`),
+		m.Egress.check(d),
 	)
 	for _, name := range slices.Sorted(maps.Keys(m.Drivers)) {
 		at := "drivers." + name

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/sero-labs/sero-runtime/core/egress/policy"
 	"github.com/sero-labs/sero-runtime/schema"
 )
 
@@ -94,6 +95,9 @@ func TestSchemaRulesAreTheCodesRules(t *testing.T) {
 		if pair[0] != pair[1] {
 			t.Errorf("%s: the schema has %s, the code %s", path, pair[0], pair[1])
 		}
+	}
+	if !slices.Equal(p["egress"].Properties["mode"].Enum, policy.Modes) {
+		t.Error("egress.mode: the schema and the code allow different words")
 	}
 	if !slices.Equal(p["mode"].Enum, modes) || !slices.Equal(p["fallback"].Enum, fallbacks) {
 		t.Error("mode or fallback: the schema and the code allow different words")

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"net/netip"
 	"os"
 	"path"
 	"path/filepath"
@@ -21,6 +20,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sero-labs/sero-runtime/core/egress/policy"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -86,11 +86,35 @@ type DevServer struct {
 	Env     map[string]string `json:"env"`
 }
 
-// Egress is what the workspace may reach.
+// Egress is what a workspace may reach; package policy reads the rules. Without
+// any of it no proxy runs.
 type Egress struct {
-	Allow []string `json:"allow"` // hosts, *.domains and networks
-	Deny  []string `json:"deny"`
+	Mode    string   `json:"mode"`    // empty, or one of policy.Modes; see Chosen
+	Enforce bool     `json:"enforce"` // the proxy must be the only way out
+	Allow   []string `json:"allow"`   // hosts, *.domains, addresses and networks, with ports
+	Deny    []string `json:"deny"`    // wins over allow
 }
+
+// Asked tells whether there is anything that a proxy is needed for.
+func (e Egress) Asked() bool {
+	return e.Mode != "" || e.Enforce || e.Allow != nil || len(e.Deny) > 0
+}
+
+// Chosen is the mode. Where none is named an allow list says it, an empty one
+// too: nobody who writes one means that all the rest may be reached.
+func (e Egress) Chosen() policy.Mode {
+	switch {
+	case e.Mode != "":
+		return policy.Mode(e.Mode)
+	case e.Allow != nil:
+		return policy.Allowlist
+	default:
+		return policy.Open
+	}
+}
+
+// Strict tells whether the proxy should be the only way out.
+func (e Egress) Strict() bool { return e.Enforce || e.Chosen() == policy.Allowlist }
 
 // LoadWorkspace reads the sero.json of a directory. A directory without one has
 // the zero Workspace. A file that is a symlink out of the directory is refused,
@@ -140,7 +164,7 @@ func ParseWorkspace(file string, text []byte) (Workspace, []Warning, error) {
 // cannot honour, sorted.
 func (w Workspace) NeedsIsolation() []string {
 	var needs []string
-	if len(w.Egress.Allow)+len(w.Egress.Deny) > 0 {
+	if w.Egress.Asked() {
 		needs = append(needs, "egress")
 	}
 	if w.Image != "" {
@@ -166,7 +190,6 @@ var (
 	serverPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
 	memoryPattern = regexp.MustCompile(`^([0-9]{1,12})([KMGTkmgt]?)(?:[iI]?[bB])?$`)
 	imagePattern  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}$`)
-	domainPattern = regexp.MustCompile(`^(\*\.)?[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
 	modes         = []string{ModeAuto, ModeRequire, ModeHost}
 	fallbacks     = []string{FallbackHost}
 )
@@ -303,20 +326,17 @@ func (s DevServer) check(d *document, name string) *driver.Error {
 }
 
 func (e Egress) check(d *document) *driver.Error {
-	for key, rules := range map[string][]string{"allow": e.Allow, "deny": e.Deny} {
-		for i, rule := range rules {
-			if rule == "*" || domainPattern.MatchString(rule) && len(rule) < 254 {
-				continue
+	err := oneOf(d, "egress.mode", e.Mode, policy.Modes)
+	for _, list := range []struct {
+		key   string
+		rules []string
+	}{{"allow", e.Allow}, {"deny", e.Deny}} {
+		for i, rule := range list.rules {
+			if _, parseErr := policy.ParseRule(rule); parseErr != nil {
+				err = cmp.Or(err, d.errorAt(fmt.Sprintf("egress.%s[%d]", list.key, i), "%s: %s", shown(rule), parseErr).
+					Remedy(`give a host, a *.domain, an address or a network, such as "registry.npmjs.org", "*.github.com:443" or "10.0.0.0/8:5432"`))
 			}
-			if _, err := netip.ParsePrefix(rule); err == nil {
-				continue
-			}
-			if _, err := netip.ParseAddr(rule); err == nil {
-				continue
-			}
-			return d.errorAt(fmt.Sprintf("egress.%s[%d]", key, i), "%s is not a host, a *.domain, an address or a network", shown(rule)).
-				Remedy(`give one such as "registry.npmjs.org", "*.github.com" or "10.0.0.0/8"`)
 		}
 	}
-	return nil
+	return err
 }
