@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/command"
+	"github.com/sero-labs/sero-runtime/plugins/docker"
 	"github.com/sero-labs/sero-runtime/plugins/fake"
 	"github.com/sero-labs/sero-runtime/plugins/host"
 	"github.com/sero-labs/sero-runtime/sdk/conformance"
@@ -13,6 +14,10 @@ import (
 
 func main() {
 	conformance.HostMain()
-	drivers := map[string]func(){"fake": fake.Main, "host": func() { serve.Main(host.New()) }}
+	drivers := map[string]func(){
+		"docker": func() { serve.Main(docker.New()) },
+		"fake":   fake.Main,
+		"host":   func() { serve.Main(host.New()) },
+	}
 	os.Exit(command.Program{Drivers: drivers}.Main(os.Args[1:]))
 }

@@ -103,7 +103,8 @@ func imagePull(t T, s *Session) {
 func (s *Session) build(t T, tag string, labels map[string]string) (driver.Image, int) {
 	t.Helper()
 	dir := s.r.dir()
-	text := fmt.Sprintf("FROM %s\nLABEL conf.run=%s\n", s.localImage(t), s.r.nonce)
+	// The tag makes it an image of its own: cases run at the same time.
+	text := fmt.Sprintf("FROM %s\nLABEL conf.run=%s conf.tag=%s\n", s.localImage(t), s.r.nonce, tag)
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(text), 0o600); err != nil {
 		t.Fatalf("%v", err)
 	}
@@ -300,6 +301,10 @@ func limitCPU(t T, s *Session) {
 	id := s.runningOn(t, s.Driver(t), spec).ID
 	var quota, period int
 	if _, err := fmt.Sscan(s.Sh(t, id, "cat /sys/fs/cgroup/cpu.max").Out, &quota, &period); err == nil && quota == period {
+		return
+	}
+	const old = "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/cpu/cpu.cfs_period_us"
+	if _, err := fmt.Sscan(s.Sh(t, id, old).Out, &quota, &period); err == nil && quota == period {
 		return
 	}
 	if got := strings.TrimSpace(s.Sh(t, id, "nproc").Out); got != "1" {

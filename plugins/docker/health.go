@@ -1,0 +1,112 @@
+package docker
+
+import (
+	"context"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types/system"
+	"github.com/moby/moby/client"
+
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// The time between two looks at an engine.
+const (
+	lookReady   = 3 * time.Second
+	lookTrouble = time.Second
+)
+
+// Health reports the engine's state at once and whenever it changes.
+func (d *Driver) Health(ctx context.Context, report func(driver.Health) error) error {
+	var last driver.Health
+	for {
+		now := d.look(ctx)
+		if ctx.Err() != nil {
+			return ctxError(ctx)
+		}
+		if now.State != last.State || now.Message != last.Message || !maps.Equal(now.Attributes, last.Attributes) {
+			if err := report(now); err != nil {
+				return err
+			}
+			last = now
+		}
+		pause := lookReady
+		if now.State != driver.HealthReady {
+			pause = lookTrouble
+		}
+		select {
+		case <-d.closed:
+			return errClosed()
+		case <-ctx.Done():
+			return ctxError(ctx)
+		case <-time.After(pause):
+		}
+	}
+}
+
+// look asks the engine what it is.
+func (d *Driver) look(ctx context.Context) driver.Health {
+	h, err := call(ctx, d, pingLimit, func(ctx context.Context, c *connection) (driver.Health, error) {
+		said, err := c.ServerVersion(ctx, client.ServerVersionOptions{})
+		if err != nil {
+			return driver.Health{}, err
+		}
+		info, err := c.Info(ctx, client.InfoOptions{})
+		if err != nil {
+			return driver.Health{}, err
+		}
+		engine := product(said.Platform.Name, info.Info.OperatingSystem, info.Info.Name, said.Components)
+		return driver.Health{
+			State:   driver.HealthReady,
+			Message: engine + " " + said.Version,
+			Attributes: map[string]string{
+				"engine.name": engine, "engine.version": said.Version, "engine.api": c.ClientVersion(),
+				"engine.host": c.at.host, "engine.found": c.at.source, "engine.os": info.Info.OperatingSystem,
+				"engine.arch": info.Info.Architecture, "engine.cgroup": info.Info.CgroupVersion,
+			},
+		}, nil
+	})
+	if err == nil {
+		return h
+	}
+	e := driver.AsError(err)
+	if e.Reason == driver.Timeout { // an engine that is too busy to say its version is of no use
+		e.Reason = driver.EngineWedged
+	}
+	return driver.Health{State: healthOf(e.Reason), Reason: e.Reason, Message: e.Message, Remedies: e.Remedies}
+}
+
+func healthOf(reason driver.Reason) driver.HealthState {
+	switch reason {
+	case driver.EngineNotInstalled:
+		return driver.HealthNotInstalled
+	case driver.EngineNotRunning:
+		return driver.HealthStopped
+	case driver.EngineWedged:
+		return driver.HealthWedged
+	default:
+		return driver.HealthUnhealthy
+	}
+}
+
+// product names the engine: several speak Docker's API.
+func product(platform, system, host string, components []system.ComponentVersion) string {
+	for _, c := range components {
+		if strings.HasPrefix(c.Name, "Podman") {
+			return "Podman"
+		}
+	}
+	switch {
+	case strings.HasPrefix(platform, "Docker Desktop"), system == "Docker Desktop":
+		return "Docker Desktop"
+	case system == "OrbStack":
+		return "OrbStack"
+	case strings.HasPrefix(host, "colima"):
+		return "Colima"
+	case strings.Contains(system, "Rancher Desktop"), host == "lima-rancher-desktop":
+		return "Rancher Desktop"
+	}
+	return "Docker Engine"
+}

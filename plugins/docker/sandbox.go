@@ -1,0 +1,339 @@
+package docker
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// Create makes a container, which does not run.
+func (d *Driver) Create(ctx context.Context, spec driver.SandboxSpec) (driver.Sandbox, error) {
+	if err := d.checkSpec(spec); err != nil {
+		return driver.Sandbox{}, err
+	}
+	done, err := d.turns.take(ctx, spec.ID)
+	if err != nil {
+		return driver.Sandbox{}, err
+	}
+	defer done()
+	for {
+		c, err := d.inspect(ctx, spec.ID)
+		if err == nil {
+			return existing(c, spec)
+		}
+		if driver.ReasonOf(err) != driver.NotFound {
+			return driver.Sandbox{}, err
+		}
+		sb, err := d.create(ctx, spec)
+		if !errdefs.IsConflict(err) {
+			return sb, err
+		}
+		// Another process was faster; it may take a moment to be seen.
+		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+			return driver.Sandbox{}, err
+		}
+	}
+}
+
+// existing is the answer to a Create of what exists.
+func existing(c container.InspectResponse, spec driver.SandboxSpec) (driver.Sandbox, error) {
+	if err := checkOwned(c, spec.ID); err != nil {
+		return driver.Sandbox{}, err
+	}
+	sb := describe(c)
+	if !maps.Equal(sb.Labels, spec.Labels) {
+		return driver.Sandbox{}, driver.Errorf(driver.AlreadyExists, "sandbox %s exists with another specification", spec.ID).
+			About(spec.ID).
+			Remedy("remove it, which keeps the workspace's files; the next command makes it anew", "sero", "rm", "-w", spec.Labels[driver.LabelWorkspaceID])
+	}
+	return sb, nil
+}
+
+func (d *Driver) create(ctx context.Context, spec driver.SandboxSpec) (driver.Sandbox, error) {
+	made, err := call(ctx, d, changeLimit, func(ctx context.Context, c *connection) (client.ContainerCreateResult, error) {
+		return c.ContainerCreate(ctx, client.ContainerCreateOptions{
+			Name: spec.ID, Config: configOf(spec), HostConfig: hostConfigOf(spec, c.ClientVersion()),
+		})
+	})
+	if driver.ReasonOf(err) == driver.NotFound {
+		return driver.Sandbox{}, errImage(spec.Image, err)
+	}
+	if err != nil {
+		return driver.Sandbox{}, err
+	}
+	if err := d.keepSecrets(ctx, made.ID, spec.Env); err != nil {
+		_ = d.remove(context.WithoutCancel(ctx), made.ID) // without them it is of no use
+		return driver.Sandbox{}, err
+	}
+	c, err := d.inspect(ctx, made.ID)
+	if err != nil {
+		return driver.Sandbox{}, err
+	}
+	return describe(c), nil
+}
+
+// Start makes a container run; one that is paused goes on.
+func (d *Driver) Start(ctx context.Context, id string) (driver.Sandbox, error) {
+	done, c, err := d.change(ctx, id)
+	if err != nil {
+		return driver.Sandbox{}, err
+	}
+	defer done()
+	switch stateOf(c.State) {
+	case driver.SandboxRunning:
+		return describe(c), nil
+	case driver.SandboxCorrupt:
+		return driver.Sandbox{}, errCorrupt(id, "the engine could not remove it")
+	case driver.SandboxPaused:
+		err = d.unpause(ctx, c.ID)
+	default:
+		err = d.start(ctx, id, c)
+	}
+	if err != nil {
+		return driver.Sandbox{}, err
+	}
+	if c, err = d.inspect(ctx, c.ID); err != nil {
+		return driver.Sandbox{}, err
+	}
+	return describe(c), nil
+}
+
+func (d *Driver) unpause(ctx context.Context, container string) error {
+	err := do(ctx, d, changeLimit, func(ctx context.Context, c *connection) error {
+		_, err := c.ContainerUnpause(ctx, container, client.ContainerUnpauseOptions{})
+		return err
+	})
+	if errdefs.IsConflict(err) { // it is not paused any more
+		return nil
+	}
+	return err
+}
+
+// start starts a container. An engine does not say whether a failure is for
+// ever: one that comes twice, for no reason that is known, is taken for it.
+func (d *Driver) start(ctx context.Context, id string, c container.InspectResponse) error {
+	var err error
+	for range 2 {
+		err = do(ctx, d, changeLimit, func(ctx context.Context, api *connection) error {
+			_, err := api.ContainerStart(ctx, c.ID, client.ContainerStartOptions{})
+			return err
+		})
+		if driver.ReasonOf(err) != driver.Internal && !errdefs.IsInvalidArgument(err) {
+			return err
+		}
+		if err := checkMounts(describe(c).Mounts); err != nil {
+			return err
+		}
+	}
+	return errCorrupt(id, driver.AsError(err).Message)
+}
+
+func errCorrupt(id, why string) error {
+	return driver.Errorf(driver.Corrupt, "sandbox %s cannot be started again: %s", id, why).About(id).
+		Remedy("remove it, which keeps the workspace's files; the next command makes it anew", "sero", "rm", "-w", strings.TrimPrefix(id, "sero-"))
+}
+
+// Stop asks every process of the container to end, and then the container.
+func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error {
+	done, c, err := d.change(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer done()
+	switch stateOf(c.State) {
+	case driver.SandboxStopped, driver.SandboxCorrupt:
+		return nil
+	case driver.SandboxPaused: // what is paused does not end
+		if err := d.unpause(ctx, c.ID); err != nil {
+			return err
+		}
+	}
+	if grace > 0 {
+		// The engine's own stop asks the main process only.
+		if err := d.endAll(ctx, c.ID, grace); err != nil && ctx.Err() != nil {
+			return err
+		}
+	}
+	seconds := 1 // for the main process, which ends at once
+	err = do(ctx, d, changeLimit, func(ctx context.Context, api *connection) error {
+		_, err := api.ContainerStop(ctx, c.ID, client.ContainerStopOptions{Timeout: &seconds})
+		return err
+	})
+	if driver.ReasonOf(err) == driver.NotFound {
+		return nil // it was removed meanwhile
+	}
+	return err
+}
+
+// Remove takes a container away, with its anonymous volumes.
+func (d *Driver) Remove(ctx context.Context, id string, force bool) error {
+	done, c, err := d.change(ctx, id)
+	if driver.ReasonOf(err) == driver.NotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer done()
+	if state := stateOf(c.State); !force && (state == driver.SandboxRunning || state == driver.SandboxPaused) {
+		return driver.Errorf(driver.NotStopped, "sandbox %s is %s", id, state).About(id).
+			Remedy("stop it first", "sero", "stop", "-w", strings.TrimPrefix(id, "sero-"))
+	}
+	return d.remove(ctx, c.ID)
+}
+
+// remove removes a container by force and returns once it is gone.
+func (d *Driver) remove(ctx context.Context, container string) error {
+	defer d.secrets.forget(container)
+	for {
+		err := do(ctx, d, changeLimit, func(ctx context.Context, c *connection) error {
+			_, err := c.ContainerRemove(ctx, container, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+			return err
+		})
+		if driver.ReasonOf(err) == driver.NotFound {
+			return nil
+		}
+		if err != nil && !errdefs.IsConflict(err) { // somebody else removes it at this moment
+			return err
+		}
+		if _, err := d.inspect(ctx, container); driver.ReasonOf(err) == driver.NotFound {
+			return nil
+		}
+		if err := sleep(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// Get describes a container, whoever made it.
+func (d *Driver) Get(ctx context.Context, id string) (driver.Sandbox, error) {
+	if err := checkID(id); err != nil {
+		return driver.Sandbox{}, err
+	}
+	c, err := d.inspect(ctx, id)
+	if err != nil {
+		return driver.Sandbox{}, err
+	}
+	return describe(c), nil
+}
+
+// List describes the containers of sero that carry the labels.
+func (d *Driver) List(ctx context.Context, labels map[string]string) ([]driver.Sandbox, error) {
+	filter := client.Filters{}.Add("label", driver.LabelManaged+"=true")
+	addLabels(filter, labels)
+	found, err := call(ctx, d, readLimit, func(ctx context.Context, c *connection) (client.ContainerListResult, error) {
+		return c.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filter})
+	})
+	if err != nil {
+		return nil, err
+	}
+	all := make([]driver.Sandbox, len(found.Items))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(8)
+	for i, item := range found.Items {
+		group.Go(func() (err error) {
+			all[i], err = d.describeListed(ctx, item)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	all = slices.DeleteFunc(all, func(s driver.Sandbox) bool { return s.ID == "" || !carries(s.Labels, labels) })
+	slices.SortFunc(all, func(a, b driver.Sandbox) int { return strings.Compare(a.ID, b.ID) })
+	return all, nil
+}
+
+// describeListed describes what a list has; it is nothing when it went away
+// meanwhile, and corrupt when the engine knows no more of it.
+func (d *Driver) describeListed(ctx context.Context, item container.Summary) (driver.Sandbox, error) {
+	c, err := d.inspect(ctx, item.ID)
+	switch driver.ReasonOf(err) {
+	case "":
+		return describe(c), nil
+	case driver.NotFound:
+		return driver.Sandbox{}, nil
+	case driver.Internal:
+		sb := driver.Sandbox{Instance: item.ID, State: driver.SandboxCorrupt, Labels: labelsOf(item.Labels), Image: item.Image}
+		if len(item.Names) > 0 {
+			sb.ID = strings.TrimPrefix(item.Names[0], "/")
+		}
+		return sb, nil
+	}
+	return driver.Sandbox{}, err
+}
+
+// maxFilter is the longest label that an engine is asked for: filters go into the
+// address of a request, and every answer is looked through anyway.
+const maxFilter = 1000
+
+func addLabels(filter client.Filters, labels map[string]string) {
+	for key, value := range labels {
+		if len(key)+len(value) <= maxFilter {
+			filter.Add("label", key+"="+value)
+		}
+	}
+}
+
+func carries(have, want map[string]string) bool {
+	for key, value := range want {
+		if got, ok := have[key]; !ok || got != value {
+			return false
+		}
+	}
+	return true
+}
+
+// inspect asks for a container by its name or the engine's id.
+func (d *Driver) inspect(ctx context.Context, id string) (container.InspectResponse, error) {
+	result, err := call(ctx, d, readLimit, func(ctx context.Context, c *connection) (client.ContainerInspectResult, error) {
+		return c.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
+	})
+	if driver.ReasonOf(err) == driver.NotFound {
+		return container.InspectResponse{}, driver.Errorf(driver.NotFound, "there is no sandbox %s", id).About(id)
+	}
+	return result.Container, err
+}
+
+// owned is the container of a sandbox, which must be sero's. What follows is to
+// name it by the engine's id: its name may be another's by then.
+func (d *Driver) owned(ctx context.Context, id string) (container.InspectResponse, error) {
+	if err := checkID(id); err != nil {
+		return container.InspectResponse{}, err
+	}
+	c, err := d.inspect(ctx, id)
+	if err == nil {
+		err = checkOwned(c, id)
+	}
+	return c, err
+}
+
+// change is owned, with the sandbox's turn.
+func (d *Driver) change(ctx context.Context, id string) (done func(), c container.InspectResponse, err error) {
+	if done, err = d.turns.take(ctx, id); err != nil {
+		return nil, c, err
+	}
+	if c, err = d.owned(ctx, id); err != nil {
+		done()
+		return nil, c, err
+	}
+	return done, c, nil
+}
+
+func checkOwned(c container.InspectResponse, id string) error {
+	if c.Config != nil && strings.TrimPrefix(c.Name, "/") == id &&
+		c.Config.Labels[driver.LabelManaged] == "true" && c.Config.Labels[driver.LabelDriver] == name {
+		return nil
+	}
+	return driver.Errorf(driver.ForeignResource, "the container %s is not sero's; it is left alone", id).About(id).
+		Remedy("rename it, if it is yours", "docker", "rename", id, id+"-other")
+}

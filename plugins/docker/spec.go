@@ -1,0 +1,196 @@
+package docker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/netip"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client/pkg/versions"
+
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+const (
+	// workspaceDir is where commands find the workspace.
+	workspaceDir = "/workspace"
+	// agentSocket is where a forwarded ssh agent is found.
+	agentSocket = "/run/sero-ssh-agent.sock"
+	// gatewayHost is the host's name inside.
+	gatewayHost = "host.docker.internal"
+)
+
+// labelLabels keeps the names of the labels that a sandbox was made with: an
+// engine adds those of the image.
+const labelLabels = "dev.sero.docker.labels"
+
+// readOnlySince is the API version from which a read-only mount covers what is
+// mounted below its source.
+const readOnlySince = "1.44"
+
+// mainProcess does nothing until it is stopped. It ends at once on SIGTERM, for
+// it is not the container's first process: that is the engine's init.
+var mainProcess = []string{"sleep", "2147483647"}
+
+var (
+	idPattern  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	envPattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+)
+
+func checkID(id string) error {
+	if idPattern.MatchString(id) {
+		return nil
+	}
+	return &driver.Error{
+		Reason:  driver.NameInvalid,
+		Message: "a sandbox's id is 1 to 63 lower-case letters, digits and hyphens, with no hyphen at either end",
+		Field:   "id",
+	}
+}
+
+// checkSpec refuses what cannot be made, before anything is done.
+func (d *Driver) checkSpec(spec driver.SandboxSpec) error {
+	if err := checkID(spec.ID); err != nil {
+		return err
+	}
+	if err := driver.NeedAll(d, spec.Needs()); err != nil {
+		return err
+	}
+	if spec.Image == "" {
+		return invalid("image", "a container needs an image")
+	}
+	for option := range spec.Options {
+		return invalid("options", "the docker driver has no option %q", option)
+	}
+	if err := checkEnv(spec.Env); err != nil {
+		return err
+	}
+	return checkMounts(mountsOf(spec))
+}
+
+func checkEnv(env []driver.EnvVar) error {
+	for i, v := range env {
+		if !envPattern.MatchString(v.Name) {
+			return invalid(fmt.Sprintf("env[%d].name", i), "a variable's name is letters, digits and underscores")
+		}
+		if strings.ContainsRune(v.Value, 0) {
+			return invalid(fmt.Sprintf("env[%d].value", i), "the value of %s holds a NUL byte", v.Name)
+		}
+	}
+	return nil
+}
+
+// mountsOf are the mounts of a sandbox, the workspace's own included.
+func mountsOf(spec driver.SandboxSpec) []driver.Mount {
+	mounts := slices.Clone(spec.Mounts)
+	if spec.WorkspaceDir != "" && !slices.ContainsFunc(mounts, func(m driver.Mount) bool { return m.Target == workspaceDir }) {
+		mounts = append(mounts, driver.Mount{Source: spec.WorkspaceDir, Target: workspaceDir})
+	}
+	return mounts
+}
+
+func checkMounts(mounts []driver.Mount) error {
+	for i, m := range mounts {
+		field := fmt.Sprintf("mounts[%d]", i)
+		if !filepath.IsAbs(m.Source) || strings.ContainsRune(m.Source, 0) {
+			return invalid(field+".source", "a mount's source must be an absolute path")
+		}
+		if !path.IsAbs(m.Target) || path.Clean(m.Target) == "/" || strings.ContainsRune(m.Target, 0) {
+			return invalid(field+".target", "a mount's target must be an absolute path below /")
+		}
+		if _, err := os.Stat(m.Source); err != nil {
+			e := driver.Errorf(driver.MountDenied, "the mount's source %s cannot be used: %w", m.Source, err).About(m.Source)
+			if errors.Is(err, fs.ErrNotExist) {
+				e.Message = fmt.Sprintf("the mount's source %s does not exist", m.Source)
+				e.Remedy("create it", "mkdir", "-p", m.Source)
+			}
+			e.Field = field + ".source"
+			return e
+		}
+	}
+	return nil
+}
+
+func invalid(field, format string, args ...any) *driver.Error {
+	return &driver.Error{Reason: driver.InvalidArgument, Message: fmt.Sprintf(format, args...), Field: field}
+}
+
+// configOf is the container for a sandbox. Secrets are not in it: everybody who
+// may use the engine can read it.
+func configOf(spec driver.SandboxSpec) *container.Config {
+	labels := maps.Clone(spec.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	names, _ := json.Marshal(slices.Sorted(maps.Keys(spec.Labels))) // strings cannot fail
+	labels[labelLabels] = string(names)
+	config := &container.Config{
+		Image: spec.Image, Labels: labels, WorkingDir: workspaceDir,
+		Entrypoint: mainProcess, Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
+		ExposedPorts: network.PortSet{},
+	}
+	for _, v := range spec.Env {
+		if !v.Secret {
+			config.Env = append(config.Env, v.Name+"="+v.Value)
+		}
+	}
+	if spec.ForwardSSHAgent {
+		config.Env = append(config.Env, "SSH_AUTH_SOCK="+agentSocket)
+	}
+	for _, p := range spec.Publish {
+		config.ExposedPorts[tcp(p.SandboxPort)] = struct{}{}
+	}
+	return config
+}
+
+func tcp(number uint16) network.Port {
+	port, _ := network.PortFrom(number, network.TCP) // the protocol is not empty
+	return port
+}
+
+func hostConfigOf(spec driver.SandboxSpec, api string) *container.HostConfig {
+	init := true
+	host := &container.HostConfig{
+		Init:         &init, // reaps what commands leave behind
+		ExtraHosts:   []string{gatewayHost + ":host-gateway"},
+		PortBindings: network.PortMap{},
+		Resources: container.Resources{
+			NanoCPUs: int64(spec.Resources.CPUs * 1e9),
+			Memory:   spec.Resources.MemoryBytes,
+		},
+	}
+	for _, m := range mountsOf(spec) {
+		host.Mounts = append(host.Mounts, bind(m, api))
+	}
+	if agent := os.Getenv("SSH_AUTH_SOCK"); spec.ForwardSSHAgent && agent != "" {
+		host.Mounts = append(host.Mounts, bind(driver.Mount{Source: agent, Target: agentSocket}, api))
+	}
+	for _, p := range spec.Publish {
+		binding := network.PortBinding{HostIP: netip.AddrFrom4([4]byte{127, 0, 0, 1}), HostPort: fmt.Sprint(p.HostPort)}
+		host.PortBindings[tcp(p.SandboxPort)] = append(host.PortBindings[tcp(p.SandboxPort)], binding)
+	}
+	return host
+}
+
+// bind is a mount of the host's directory. A read-only one is read-only with all
+// that is mounted below its source; where the engine cannot do that, what is
+// mounted below is left out.
+func bind(m driver.Mount, api string) mount.Mount {
+	options := &mount.BindOptions{Propagation: mount.PropagationRPrivate}
+	if m.ReadOnly {
+		options.ReadOnlyForceRecursive = versions.GreaterThanOrEqualTo(api, readOnlySince)
+		options.NonRecursive = !options.ReadOnlyForceRecursive
+	}
+	return mount.Mount{Type: mount.TypeBind, Source: m.Source, Target: m.Target, ReadOnly: m.ReadOnly, BindOptions: options}
+}
