@@ -1,9 +1,6 @@
 // Sero-driver-docker is the driver for engines with the Docker Engine API.
 package main
 
-import (
-	"github.com/sero-labs/sero-runtime/plugins/docker"
-	"github.com/sero-labs/sero-runtime/sdk/serve"
-)
+import "github.com/sero-labs/sero-runtime/plugins/docker"
 
-func main() { serve.Main(docker.New()) }
+func main() { docker.Main() }

@@ -31,7 +31,7 @@ func newMachine(t *testing.T) *machine {
 	}
 	home := t.TempDir()
 	m := &machine{t: t, dir: filepath.Join(home, "ws"), env: append(os.Environ(),
-		"HOME="+home, paths.HomeVariable+"="+filepath.Join(home, ".sero"), paths.RunVariable+"="+run)}
+		"HOME="+home, paths.HomeVariable+"="+filepath.Join(home, ".sero"), paths.RunVariable+"="+run, noEngine(home))}
 	if err := os.Mkdir(m.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

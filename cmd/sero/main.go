@@ -14,10 +14,6 @@ import (
 
 func main() {
 	conformance.HostMain()
-	drivers := map[string]func(){
-		"docker": func() { serve.Main(docker.New()) },
-		"fake":   fake.Main,
-		"host":   func() { serve.Main(host.New()) },
-	}
+	drivers := map[string]func(){"docker": docker.Main, "fake": fake.Main, "host": func() { serve.Main(host.New()) }}
 	os.Exit(command.Program{Drivers: drivers}.Main(os.Args[1:]))
 }

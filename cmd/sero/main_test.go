@@ -61,10 +61,15 @@ func isolate(env *testscript.Env) error {
 		paths.HomeVariable+"="+filepath.Join(env.WorkDir, ".sero-home"),
 		paths.RunVariable+"="+run,
 		"XDG_RUNTIME_DIR=",
+		noEngine(env.WorkDir),
 		"SERO_COMPLETION_TIMEOUT=20s", // a busy machine must not lose what is offered
 	)
 	return nil
 }
+
+// noEngine keeps the docker driver from the engine that this machine may have:
+// what a test sees is the same on every machine.
+func noEngine(dir string) string { return "DOCKER_HOST=unix://" + filepath.Join(dir, "no-engine.sock") }
 
 // isolateAndEnd also ends the daemon when the script is over, and finds what it
 // left behind.

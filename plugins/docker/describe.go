@@ -10,6 +10,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
+	"github.com/moby/moby/api/types/network"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -37,7 +38,9 @@ func describe(c container.InspectResponse) driver.Sandbox {
 		}
 	}
 	slices.SortFunc(sb.Mounts, func(a, b driver.Mount) int { return strings.Compare(a.Target, b.Target) })
-	if c.NetworkSettings != nil {
+	if c.HostConfig != nil && c.HostConfig.NetworkMode == network.NetworkNone {
+		sb.Network = driver.NetworkIsolated
+	} else if c.NetworkSettings != nil {
 		describeNetwork(&sb, c.NetworkSettings)
 	}
 	return sb

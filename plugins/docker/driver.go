@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
+	"github.com/sero-labs/sero-runtime/sdk/serve"
 )
 
 const (
@@ -47,12 +48,15 @@ func New() *Driver {
 	}
 }
 
+// Main serves the driver and ends the process.
+func Main() { serve.Main(New()) }
+
 // Info says that this is the docker driver.
 func (d *Driver) Info() driver.Info {
 	facts := []driver.Capability{
 		driver.CapExecTTY, driver.CapExecSignal, driver.CapExecUser,
 		driver.CapMountBind, driver.CapMountRO, driver.CapLimitCPU, driver.CapLimitMemory,
-		driver.CapNetGateway, driver.CapNetPublish, driver.CapNetContainer,
+		driver.CapNetGateway, driver.CapNetPublish, driver.CapNetContainer, driver.CapNetIsolated,
 		driver.CapBrowser, driver.CapTooling, driver.CapLinuxParity, driver.CapPreview,
 	}
 	if runtime.GOOS == "linux" {

@@ -156,6 +156,7 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 		if err := d.unpause(ctx, c.ID); err != nil {
 			return err
 		}
+	default:
 	}
 	if grace > 0 {
 		// The engine's own stop asks the main process only.
@@ -268,8 +269,9 @@ func (d *Driver) describeListed(ctx context.Context, item container.Summary) (dr
 			sb.ID = strings.TrimPrefix(item.Names[0], "/")
 		}
 		return sb, nil
+	default:
+		return driver.Sandbox{}, err
 	}
-	return driver.Sandbox{}, err
 }
 
 // maxFilter is the longest label that an engine is asked for: filters go into the

@@ -70,6 +70,15 @@ func (d *Driver) checkSpec(spec driver.SandboxSpec) error {
 	if spec.Image == "" {
 		return invalid("image", "a container needs an image")
 	}
+	switch spec.Network {
+	case driver.NetworkDefault:
+	case driver.NetworkIsolated:
+		if len(spec.Publish) > 0 {
+			return invalid("publish", "a sandbox without a network cannot publish ports")
+		}
+	default:
+		return invalid("network", "there is no network %d", spec.Network)
+	}
 	for option := range spec.Options {
 		return invalid("options", "the docker driver has no option %q", option)
 	}
@@ -113,7 +122,7 @@ func checkMounts(mounts []driver.Mount) error {
 			e := driver.Errorf(driver.MountDenied, "the mount's source %s cannot be used: %w", m.Source, err).About(m.Source)
 			if errors.Is(err, fs.ErrNotExist) {
 				e.Message = fmt.Sprintf("the mount's source %s does not exist", m.Source)
-				e.Remedy("create it", "mkdir", "-p", m.Source)
+				e = e.Remedy("create it", "mkdir", "-p", m.Source)
 			}
 			e.Field = field + ".source"
 			return e
@@ -169,6 +178,9 @@ func hostConfigOf(spec driver.SandboxSpec, api string) *container.HostConfig {
 			NanoCPUs: int64(spec.Resources.CPUs * 1e9),
 			Memory:   spec.Resources.MemoryBytes,
 		},
+	}
+	if spec.Network == driver.NetworkIsolated {
+		host.NetworkMode, host.ExtraHosts = network.NetworkNone, nil
 	}
 	for _, m := range mountsOf(spec) {
 		host.Mounts = append(host.Mounts, bind(m, api))
