@@ -43,13 +43,14 @@ func buildImage(ctx context.Context, s *session) error {
 	if len(tags) == 0 {
 		tags = []string{newUUID()}
 	}
-	id, err := s.buildBelow(ctx, directory, dockerfile)
+	made := s.ownTag(newUUID())
+	id, err := s.buildBelow(ctx, directory, dockerfile, made)
 	if err != nil {
 		return err
 	}
 	err = s.changeImages(ctx, func(store map[string]storedImage) error {
 		for _, tag := range tags {
-			store[full(tag)] = storedImage{EngineID: id, Made: true}
+			store[full(tag)] = storedImage{EngineID: id, Tag: made}
 		}
 		return nil
 	})
@@ -100,7 +101,10 @@ func (s *session) dockerfile(directory string) ([]byte, error) {
 
 const dockerfileName = ".standin.Dockerfile"
 
-func (s *session) buildBelow(ctx context.Context, directory string, dockerfile []byte) (id string, err error) {
+// ownTag is a name in the engine for an image of this state.
+func (s *session) ownTag(name string) string { return "standin-" + s.state.id + ":" + name }
+
+func (s *session) buildBelow(ctx context.Context, directory string, dockerfile []byte, tag string) (id string, err error) {
 	arguments := map[string]string{}
 	for _, argument := range s.call.All("--build-arg") {
 		name, value, _ := strings.Cut(argument, "=")
@@ -110,14 +114,10 @@ func (s *session) buildBelow(ctx context.Context, directory string, dockerfile [
 	if err != nil {
 		return "", err
 	}
-	labels, err := json.Marshal(map[string]string{stateLabel: s.state.id})
-	if err != nil {
-		return "", err
-	}
 	target, _ := s.call.Last("--target")
 	query := url.Values{
-		"dockerfile": {dockerfileName}, "buildargs": {string(encoded)}, "labels": {string(labels)}, "rm": {"1"}, "forcerm": {"1"},
-		"target": {target},
+		"dockerfile": {dockerfileName}, "buildargs": {string(encoded)}, "rm": {"1"}, "forcerm": {"1"},
+		"target": {target}, "t": {tag},
 	}
 	if s.call.Has("--no-cache") {
 		query.Set("nocache", "1")
@@ -130,7 +130,23 @@ func (s *session) buildBelow(ctx context.Context, directory string, dockerfile [
 		return "", failure(internalError, "%s", err)
 	}
 	defer answer.Close()
-	return s.followBuild(answer)
+	id, layers, err := s.followBuild(answer)
+	if err != nil {
+		s.dropLayers(ctx, layers)
+	}
+	return id, err
+}
+
+// dropLayers removes what a build that failed had made so far, the newest first.
+func (s *session) dropLayers(ctx context.Context, layers []string) {
+	slices.Reverse(layers)
+	for _, layer := range layers {
+		var below struct{ RepoTags []string }
+		path := "/images/" + layer
+		if s.engine.Call(ctx, http.MethodGet, path+"/json", nil, nil, &below) == nil && len(below.RepoTags) == 0 {
+			_ = s.engine.Call(ctx, http.MethodDelete, path, nil, nil, nil) // somebody else may use it by now
+		}
+	}
 }
 
 func contextArchive(to io.Writer, directory string, dockerfile []byte) error {
@@ -156,10 +172,10 @@ func contextArchive(to io.Writer, directory string, dockerfile []byte) error {
 }
 
 // followBuild prints the builder's progress as lines on stderr, until the image.
-func (s *session) followBuild(from io.Reader) (id string, err error) {
+// Layers are what it made on the way.
+func (s *session) followBuild(from io.Reader) (id string, layers []string, err error) {
 	decoder := json.NewDecoder(from)
-	quiet := s.call.Has("--quiet")
-	step := 0
+	step, cached := 0, false
 	for {
 		var line struct {
 			Stream, Error string
@@ -168,21 +184,26 @@ func (s *session) followBuild(from io.Reader) (id string, err error) {
 		err := decoder.Decode(&line)
 		switch {
 		case errors.Is(err, io.EOF) && id == "":
-			return "", failure(internalError, "the builder ended without an image")
+			return "", layers, failure(internalError, "the builder ended without an image")
 		case errors.Is(err, io.EOF):
-			return id, nil
+			return id, nil, nil
 		case err != nil:
-			return "", err
+			return "", layers, err
 		case line.Error != "":
-			return "", failure(internalError, "failed to solve: %s", line.Error)
+			return "", layers, failure(internalError, "failed to solve: %s", line.Error)
 		case line.Aux.ID != "":
 			id = line.Aux.ID
 		}
 		text := strings.TrimRight(line.Stream, "\n")
 		if strings.HasPrefix(text, "Step ") {
-			step++
+			step, cached = step+1, false
 		}
-		if text != "" && !quiet {
+		layer, isLayer := strings.CutPrefix(text, " ---> ")
+		cached = cached || layer == "Using cache"
+		if isLayer && !cached && step > 1 && !strings.HasPrefix(layer, "Running") {
+			layers = append(layers, layer)
+		}
+		if text != "" && !s.call.Has("--quiet") {
 			fmt.Fprintf(os.Stderr, "#%d %s\n", step, text)
 		}
 	}
@@ -262,27 +283,32 @@ func (s *session) adopt(ctx context.Context, names []string, before map[string]s
 				return err
 			}
 			old, had := before[full(name)]
-			store[full(name)] = storedImage{EngineID: img.EngineID, Made: !had || old.EngineID != img.EngineID}
+			tag := s.ownTag(strings.TrimPrefix(img.EngineID, "sha256:")[:12])
+			store[full(name)] = storedImage{EngineID: img.EngineID, Tag: tag}
+			if err := s.nameImage(ctx, img.EngineID, tag); err != nil {
+				return err
+			}
 			if had && old.EngineID == img.EngineID {
 				continue
-			}
-			keep := url.Values{"repo": {"standin-" + s.state.id}, "tag": {strings.TrimPrefix(img.EngineID, "sha256:")[:12]}}
-			if err := s.engine.Call(ctx, http.MethodPost, "/images/"+img.EngineID+"/tag", keep, nil, nil); err != nil {
-				return err
 			}
 			if err := s.engine.Call(ctx, http.MethodDelete, "/images/"+name, nil, nil, nil); err != nil {
 				return err
 			}
 			if had {
-				at := strings.LastIndex(name, ":")
-				back := url.Values{"repo": {name[:at]}, "tag": {name[at+1:]}}
-				if err := s.engine.Call(ctx, http.MethodPost, "/images/"+old.EngineID+"/tag", back, nil, nil); err != nil {
+				if err := s.nameImage(ctx, old.EngineID, name); err != nil {
 					return err
 				}
 			}
 		}
 		return nil
 	})
+}
+
+// nameImage gives an image of the engine a name there.
+func (s *session) nameImage(ctx context.Context, id, name string) error {
+	at := strings.LastIndex(name, ":")
+	query := url.Values{"repo": {name[:at]}, "tag": {name[at+1:]}}
+	return s.engine.Call(ctx, http.MethodPost, "/images/"+id+"/tag", query, nil, nil)
 }
 
 // The builder is a container like others, with a name of its own: facts 9. There

@@ -209,12 +209,10 @@ func (e *execution) attempt(ctx context.Context, body map[string]any, signals <-
 	if err := e.drain(ctx, streams); err != nil {
 		return 0, err
 	}
-	code, err := e.exitCode(ctx)
-	if err == nil && (code == 126 || code == 127) && outcome.refused() {
+	if e.pid == 0 {
 		return 0, e.refusal(outcome.text())
 	}
-	outcome.flush()
-	return code, err
+	return e.exitCode(ctx)
 }
 
 // copyOutput copies what the process writes until the engine ends the stream.

@@ -3,65 +3,42 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"regexp"
 	"strings"
 	"sync"
 	"time"
 )
 
-// The engine says in the stream itself why it could not start a process, with
-// the exit codes 126 and 127, which a process may have of its own accord. So the
-// beginning of such a stream is held back until it is clear which it is.
-
-const refusedText = "OCI runtime exec failed: "
-
-// reply is the process's stdout.
+// reply is the process's stdout. The engine says in the stream itself why it could
+// not start a process, so nothing is passed on until the process is known to run.
 type reply struct {
-	stdout, stderr interface{ Write([]byte) (int, error) }
+	stdout, stderr io.Writer
 
 	mu   sync.Mutex
 	held bytes.Buffer
-	done bool // nothing is held any more
+	runs bool
 }
 
-// Write holds what may be the engine's refusal and passes on everything else.
 func (r *reply) Write(p []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.done {
+	if r.runs {
 		return r.stdout.Write(p)
 	}
-	r.held.Write(p)
-	if n := min(r.held.Len(), len(refusedText)); string(r.held.Bytes()[:n]) == refusedText[:n] {
-		return len(p), nil
-	}
-	r.pass()
-	return len(p), nil
+	return r.held.Write(p)
 }
 
-func (r *reply) pass() {
-	r.done = true
+// begin passes on what was held, and all that comes.
+func (r *reply) begin() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.runs = true
 	_, _ = r.stdout.Write(r.held.Bytes()) // a reader that is gone is no error of the process
 	r.held.Reset()
 }
 
-// begin ends the holding: the process runs, so what comes is its own.
-func (r *reply) begin() { r.flush() }
-
-func (r *reply) flush() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.done {
-		r.pass()
-	}
-}
-
-func (r *reply) refused() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return !r.done && bytes.HasPrefix(r.held.Bytes(), []byte(refusedText))
-}
-
+// text is what was held: the engine's words, where no process runs.
 func (r *reply) text() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()

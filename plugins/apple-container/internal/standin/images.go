@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -47,7 +46,7 @@ type image struct {
 // storedImage is a line of the image store.
 type storedImage struct {
 	EngineID string
-	Made     bool // by a build or a load here, so it goes when it is deleted
+	Tag      string `json:",omitempty"` // in the engine, of an image that was built or loaded here
 }
 
 // A store is references to images. What it holds at first is in the settings:
@@ -75,7 +74,7 @@ func (s *session) images(ctx context.Context) (map[string]storedImage, error) {
 		}
 	}
 	if s.faulty("images-missing") {
-		maps.DeleteFunc(store, func(_ string, i storedImage) bool { return !i.Made })
+		maps.DeleteFunc(store, func(_ string, i storedImage) bool { return i.Tag == "" })
 	}
 	return store, nil
 }
@@ -266,22 +265,22 @@ func deleteImages(ctx context.Context, s *session) error {
 			}
 			delete(store, full(name))
 			s.printf("%s\n", full(name))
-			if img.Made {
-				made = append(made, img.EngineID)
+			if img.Tag != "" {
+				made = append(made, img.Tag)
 			}
 		}
 		// Another name may keep an image.
-		made = slices.DeleteFunc(made, func(id string) bool {
-			return slices.ContainsFunc(slices.Collect(maps.Values(store)), func(i storedImage) bool { return i.EngineID == id })
+		made = slices.DeleteFunc(made, func(tag string) bool {
+			return slices.ContainsFunc(slices.Collect(maps.Values(store)), func(i storedImage) bool { return i.Tag == tag })
 		})
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for _, id := range made {
+	for _, tag := range made {
 		// A container may keep it: the engine's refusal is not the CLI's.
-		_ = s.engine.Call(ctx, http.MethodDelete, "/images/"+id, url.Values{"force": {"0"}}, nil, nil)
+		_ = s.engine.Call(ctx, http.MethodDelete, "/images/"+tag, nil, nil, nil)
 	}
 	if len(missing) < len(names) {
 		if s.version.AtLeast(1, 0) {

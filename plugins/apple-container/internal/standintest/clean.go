@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/sero-labs/sero-runtime/plugins/apple-container/internal/standin/engine"
 )
@@ -41,48 +42,63 @@ func (s *Standin) checkForeign(ctx context.Context, client *engine.Client) {
 
 // Clean removes from an engine all that the stand-in of a state made there.
 func Clean(ctx context.Context, client *engine.Client, id string) error {
-	filter, err := json.Marshal(map[string][]string{"label": {stateLabel + "=" + id}})
-	if err != nil {
-		return err
+	c := cleaner{client: client, id: id}
+	c.remove(ctx, "/containers/", c.list(ctx, "/containers/json", "label", stateLabel+"="+id)...)
+	c.remove(ctx, "/networks/", c.list(ctx, "/networks", "label", stateLabel+"="+id)...)
+	c.remove(ctx, "/images/", c.list(ctx, "/images/json", "reference", "standin-"+id)...)
+	var volumes struct{ Volumes []struct{ Name string } }
+	c.call(ctx, "/volumes", "label", stateLabel+"="+id, &volumes)
+	for _, volume := range volumes.Volumes {
+		c.remove(ctx, "/volumes/", volume.Name)
 	}
-	query := url.Values{"all": {"1"}, "filters": {string(filter)}}
-	var found []error
-	remove := func(list, one string, names func([]named) []string) {
-		var things []named
-		if list == "/volumes" {
-			var volumes struct{ Volumes []named }
-			found = append(found, client.Call(ctx, http.MethodGet, list, query, nil, &volumes))
-			things = volumes.Volumes
-		} else {
-			found = append(found, client.Call(ctx, http.MethodGet, list, query, nil, &things))
+	return errors.Join(c.errs...)
+}
+
+// cleaner removes what it can, and remembers what it could not.
+type cleaner struct {
+	client *engine.Client
+	id     string
+	errs   []error
+}
+
+func (c *cleaner) call(ctx context.Context, path, filter, value string, out any) {
+	encoded, err := json.Marshal(map[string][]string{filter: {value}})
+	if err == nil {
+		err = c.client.Call(ctx, http.MethodGet, path, url.Values{"all": {"1"}, "filters": {string(encoded)}}, nil, out)
+	}
+	c.errs = append(c.errs, err)
+}
+
+// list gives the ids of things, and of images their tags: another name may be
+// somebody else's.
+func (c *cleaner) list(ctx context.Context, path, filter, value string) []string {
+	var things []struct {
+		Id       string //nolint:revive // the engine's spelling
+		RepoTags []string
+	}
+	c.call(ctx, path, filter, value, &things)
+	var names []string
+	for _, thing := range things {
+		if filter != "reference" {
+			names = append(names, thing.Id)
 		}
-		for _, name := range names(things) {
-			err := client.Call(ctx, http.MethodDelete, one+name, url.Values{"force": {"1"}, "v": {"1"}}, nil, nil)
-			if !engine.NotFound(err) {
-				found = append(found, err)
+		for _, tag := range thing.RepoTags {
+			if strings.HasPrefix(tag, value+":") {
+				names = append(names, tag)
 			}
 		}
 	}
-	remove("/containers/json", "/containers/", ids)
-	remove("/networks", "/networks/", ids)
-	remove("/images/json", "/images/", ids)
-	remove("/volumes", "/volumes/", func(things []named) []string {
-		var names []string
-		for _, thing := range things {
-			names = append(names, thing.Name)
-		}
-		return names
-	})
-	return errors.Join(found...)
+	return names
 }
 
-// named is a thing of the engine.
-type named struct{ Id, Name string } //nolint:revive // the engine's spelling
-
-func ids(things []named) []string {
-	var all []string
-	for _, thing := range things {
-		all = append(all, thing.Id)
+func (c *cleaner) remove(ctx context.Context, path string, names ...string) {
+	for _, name := range names {
+		query := url.Values{"v": {"1"}}
+		if path == "/containers/" {
+			query.Set("force", "1")
+		}
+		if err := c.client.Call(ctx, http.MethodDelete, path+name, query, nil, nil); !engine.NotFound(err) {
+			c.errs = append(c.errs, err)
+		}
 	}
-	return all
 }

@@ -2,21 +2,14 @@ package standintest
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
 
 // since tells whether a version of [Versions] is a given one or newer.
 func since(version, first string) bool {
-	for _, v := range Versions {
-		switch {
-		case v == first:
-			return true
-		case v == version:
-			return false
-		}
-	}
-	return false
+	return slices.Index(Versions, version) >= slices.Index(Versions, first)
 }
 
 // TestRecordedTexts holds exit codes and texts as they are recorded for each
