@@ -50,6 +50,7 @@ func Handler(p Parts) http.Handler {
 	mux.Handle(apipbconnect.NewDevServerServiceHandler(devServerHandler{p.DevServers, p.Workspaces, p.Previews}, options...))
 	mux.Handle(apipbconnect.NewDriverServiceHandler(driverHandler{p.Drivers}, options...))
 	mux.Handle(apipbconnect.NewTrustServiceHandler(trustHandler{p.Workspaces}, options...))
+	mux.Handle(apipbconnect.NewMountServiceHandler(mountHandler{p.Workspaces}, options...))
 	mux.Handle(apipbconnect.NewImageServiceHandler(imageHandler{p.Images}, options...))
 	mux.Handle(apipbconnect.NewDaemonServiceHandler(daemonHandler{p}, options...))
 	return mux

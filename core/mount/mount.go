@@ -290,7 +290,7 @@ func (p Policy) refuseOverlaps(planned []plan) error {
 			case m.source.leadsThrough(other.source) && !other.ReadOnly:
 				return denied(m.Ask, "a link in %s of %s, which is writable, leads to %s, and could be changed from inside",
 					shown(other.Source), other.Field, shown(m.source.path)).Remedy("name the directory itself")
-			case m.source.isIn(other.source) && !other.ReadOnly && (i > j || !other.source.isIn(m.source)):
+			case m.source.isIn(other.source) && !other.source.isIn(m.source) && !other.ReadOnly: // the directory itself is the same mount again
 				return denied(m.Ask, "%s is in %s of %s, which is writable, and could be exchanged from inside", shown(m.Source), shown(other.Source), other.Field).
 					Remedy("remove one of them, or make " + other.Field + " read-only")
 			}

@@ -40,18 +40,23 @@ func (m *Manager) secrets(e *entry, file config.Workspace) (env []driver.EnvVar,
 }
 
 // mounts are what a workspace's sandbox shows of the host besides its directory:
-// what a trusted file asks for.
+// what a trusted file asks for, and what a person attached.
 func (m *Manager) mounts(e *entry, file config.Workspace) ([]driver.Mount, []mount.Skip, error) {
-	var asks []mount.Ask
-	if m.trusted(e, file) {
-		for i, a := range file.Mounts {
-			asks = append(asks, mount.Ask{Field: fmt.Sprintf("mounts[%d]", i), Source: a.Source, Target: a.Target, ReadOnly: a.ReadOnly})
-		}
-		for i, root := range file.Roots {
-			asks = append(asks, mount.Ask{Field: fmt.Sprintf("roots[%d]", i), Source: root})
-		}
+	return m.mountPolicy(e).Plan(append(m.fileAsks(e, file), attachedAsks(e.attachments())...))
+}
+
+func (m *Manager) fileAsks(e *entry, file config.Workspace) []mount.Ask {
+	if !m.trusted(e, file) {
+		return nil
 	}
-	return m.mountPolicy(e).Plan(asks)
+	var asks []mount.Ask
+	for i, a := range file.Mounts {
+		asks = append(asks, mount.Ask{Field: fmt.Sprintf("mounts[%d]", i), Source: a.Source, Target: a.Target, ReadOnly: a.ReadOnly})
+	}
+	for i, root := range file.Roots {
+		asks = append(asks, mount.Ask{Field: fmt.Sprintf("roots[%d]", i), Source: root})
+	}
+	return asks
 }
 
 func (m *Manager) mountPolicy(e *entry) mount.Policy {

@@ -105,6 +105,7 @@ type entry struct {
 	mu       sync.Mutex // guards what follows
 	wish     string     // the driver asked for with up, kept
 	last     lastUse
+	attached []attached
 	current  *sandbox // nil: not known to be ready
 	choice   negotiate.Choice
 	phase    State // StateStarting or StateStopping while that goes on
@@ -240,7 +241,7 @@ func (m *Manager) entries() []*entry {
 // know adds a record's workspace. mu must be held, or the Manager be new.
 func (m *Manager) know(r record) *entry {
 	e := &entry{
-		id: r.ID, directory: r.Directory, created: r.Created, wish: r.Driver, last: r.Last,
+		id: r.ID, directory: r.Directory, created: r.Created, wish: r.Driver, last: r.Last, attached: r.Mounts,
 		turn: make(chan struct{}, 1), commands: map[string]context.CancelCauseFunc{},
 	}
 	m.byID[e.id], m.byDir[e.directory] = e, e
@@ -278,7 +279,6 @@ func (m *Manager) add(root, newID string) (*entry, error) {
 func (m *Manager) keep(e *entry, wish string, last lastUse) error {
 	e.mu.Lock()
 	same := e.wish == wish && e.last == last
-	r := record{ID: e.id, Directory: e.directory, Created: e.created, Driver: wish, Last: last}
 	e.mu.Unlock()
 	if same {
 		return nil
@@ -288,12 +288,14 @@ func (m *Manager) keep(e *entry, wish string, last lastUse) error {
 	if m.byID[e.id] != e {
 		return nil // removed meanwhile
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	r := e.record()
+	r.Driver, r.Last = wish, last
 	if err := m.store.save(r); err != nil {
 		return err
 	}
-	e.mu.Lock()
 	e.wish, e.last = wish, last
-	e.mu.Unlock()
 	return nil
 }
 

@@ -26,6 +26,8 @@ type record struct {
 	Created   time.Time `json:"created"`
 	Driver    string    `json:"driver,omitempty"` // the wish given with up; empty: none
 	Last      lastUse   `json:"last,omitzero"`
+
+	Mounts []attached `json:"mounts,omitempty"`
 }
 
 // lastUse says where the sandbox was made last, so that it is found again.
