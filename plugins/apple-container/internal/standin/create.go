@@ -40,6 +40,9 @@ func (s *session) create(ctx context.Context) (id string, err error) {
 	if err := s.checkName(id); err != nil {
 		return "", err
 	}
+	if platform := s.platform(); !strings.HasPrefix(platform, "linux/arm64") {
+		return "", failure(unsupported, "platform %s", platform)
+	}
 	image, err := s.fetch(ctx, s.call.Arg("image"))
 	if err != nil {
 		return "", err
@@ -75,6 +78,25 @@ func (s *session) create(ctx context.Context) (id string, err error) {
 		return "", err
 	}
 	return id, s.state.write(r, "containers", id, "config.json")
+}
+
+// platform is what create wants of an image; there is only one kind here.
+func (s *session) platform() string {
+	if platform, ok := s.call.Last("--platform"); ok {
+		return platform
+	}
+	system, hasSystem := s.call.Last("--os")
+	arch, hasArch := s.call.Last("--arch")
+	if platform := os.Getenv("CONTAINER_DEFAULT_PLATFORM"); platform != "" && s.version.AtLeast(0, 11) && !hasSystem && !hasArch {
+		return platform
+	}
+	if !hasSystem {
+		system = "linux"
+	}
+	if !hasArch {
+		arch = "arm64"
+	}
+	return system + "/" + arch
 }
 
 func newUUID() string {

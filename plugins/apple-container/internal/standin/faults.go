@@ -48,6 +48,7 @@ var knownFaults = map[string]string{
 	"pull-fails":        "the first N pulls fail with the registry's 503",
 	"builder-down":      "the builder cannot be reached",
 	"subnet-changed":    "a system start gives the default network another subnet",
+	"server-version":    "the server is still an older one, as after an upgrade",
 	"macos15":           "no network commands",
 	"with":              "switch a defect on",
 	"without":           "switch a defect off",

@@ -83,6 +83,9 @@ func (s *session) run(ctx context.Context, argv []string) error {
 		s.printf("OVERVIEW: A container platform for macOS\n")
 		return nil
 	}
+	if os.Getenv("CONTAINER_DEBUG") != "" {
+		fmt.Fprintf(os.Stderr, "debug com.apple.container: %q\n", argv)
+	}
 	c, ok := commands[s.call.Command]
 	if !ok {
 		return failure(unsupported, "the stand-in has no %s", s.call.Command)

@@ -77,6 +77,7 @@ type entry struct {
 	PID     int       `json:"pid"`
 	Version string    `json:"version"`
 	Argv    []string  `json:"argv"`
+	Env     []string  `json:"env,omitempty"` // the CLI's own variables that were set
 }
 
 // journal notes an invocation, before anything can go wrong with it.
@@ -84,7 +85,13 @@ func journal(set settings, argv []string) error {
 	if set.journal == "" {
 		return nil
 	}
-	line, err := json.Marshal(entry{Time: time.Now(), PID: os.Getpid(), Version: set.version, Argv: argv})
+	e := entry{Time: time.Now(), PID: os.Getpid(), Version: set.version, Argv: argv}
+	for _, variable := range os.Environ() {
+		if strings.HasPrefix(variable, "CONTAINER_") {
+			e.Env = append(e.Env, variable)
+		}
+	}
+	line, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}

@@ -86,7 +86,11 @@ const installRoot = "/usr/local/"
 
 // serverVersion is a whole sentence in the covered versions: facts 1.1.
 func (s *session) serverVersion() string {
-	return "container-apiserver version " + s.version.String() + " (build: release, commit: " + commit(s.version) + ")"
+	version := s.version.String()
+	if f, ok := s.fault("server-version"); ok {
+		version = f.value
+	}
+	return "container-apiserver version " + version + " (build: release, commit: " + commit(s.version) + ")"
 }
 
 func (s *session) statusDocument(state string) map[string]any {

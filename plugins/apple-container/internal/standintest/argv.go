@@ -32,6 +32,9 @@ func CheckArgv(calls []Call) []string {
 			say(call, "%v", err)
 			continue
 		}
+		for _, variable := range call.Env {
+			say(call, "%s changes what the CLI does or says", variable)
+		}
 		for _, complaint := range misread(parsed) {
 			say(call, "%s", complaint)
 		}

@@ -5,6 +5,13 @@ import (
 	"testing"
 )
 
+func TestArgvCheckSeesTheEnvironment(t *testing.T) {
+	calls := []Call{{Version: "1.2.2", Argv: []string{"list"}, Env: []string{"CONTAINER_DEBUG=1"}}}
+	if wrong := CheckArgv(calls); len(wrong) != 1 {
+		t.Errorf("%q", wrong)
+	}
+}
+
 // TestArgvCheckBites: the check that every test of the driver ends with can fail.
 func TestArgvCheckBites(t *testing.T) {
 	tests := []struct{ version, argv, says string }{

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/sero-labs/sero-runtime/plugins/apple-container/internal/standin/engine"
 )
@@ -38,6 +40,29 @@ func (s *Standin) checkForeign(ctx context.Context, client *engine.Client) {
 	if !below.State.Running {
 		s.t.Error("another person's container was stopped")
 	}
+}
+
+// checkProcesses fails the test when calls of the CLI are still under way, and
+// ends them. A call that is just ending has a moment for it.
+func (s *Standin) checkProcesses() {
+	for _, call := range s.Journal() {
+		deadline := time.Now().Add(2 * time.Second)
+		for s.alive(call.PID) && time.Now().Before(deadline) {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if s.alive(call.PID) {
+			s.t.Errorf("still under way: container %s", strings.Join(call.Argv, " "))
+			if process, err := os.FindProcess(call.PID); err == nil {
+				_ = process.Kill() // it may have ended
+			}
+		}
+	}
+}
+
+// alive tells whether a process is one of this stand-in.
+func (s *Standin) alive(pid int) bool {
+	path, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", pid))
+	return err == nil && path == s.Path
 }
 
 // Clean removes from an engine all that the stand-in of a state made there.

@@ -199,3 +199,24 @@ func TestManyAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestCallsUnderWayAreFound: a driver that leaves a call behind fails its test.
+func TestCallsUnderWayAreFound(t *testing.T) {
+	s := Start(t, "1.2.2", AnyArgv(), Alone())
+	s.Fault("wedge")
+	cmd := s.command("list")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for len(s.Journal()) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if !s.alive(s.Journal()[0].PID) {
+		t.Error("the call that hangs is not seen")
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if s.alive(s.Journal()[0].PID) {
+		t.Error("a call that was killed is seen")
+	}
+}

@@ -225,8 +225,10 @@ func (s *Standin) must(argv ...string) {
 
 // Call is one invocation in the journal.
 type Call struct {
+	PID     int
 	Version string
 	Argv    []string
+	Env     []string // the CLI's own variables that were set, CONTAINER_…
 }
 
 // Journal gives all invocations since [Start], also those of [Standin.Run].
@@ -255,6 +257,7 @@ func (s *Standin) end() {
 	if s.guards {
 		s.checkForeign(ctx, client)
 	}
+	s.checkProcesses()
 	if !s.rude {
 		for _, wrong := range CheckArgv(s.Journal()) {
 			s.t.Error(wrong)
