@@ -10,6 +10,7 @@ import (
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/devserver"
 	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/forward"
 	"github.com/sero-labs/sero-runtime/core/image"
 	"github.com/sero-labs/sero-runtime/core/preview"
 	"github.com/sero-labs/sero-runtime/core/registry"
@@ -58,7 +59,7 @@ func build(c Config) (*parts, error) {
 	if err != nil {
 		return nil, errors.Join(err, p.closeDrivers())
 	}
-	p.servers = devserver.New(devserver.Options{Runner: p.workspaces, Events: p.events, Log: c.Log})
+	p.servers = devserver.New(devserver.Options{Runner: p.workspaces, Events: p.events, Log: c.Log, Forward: forward.Open})
 	p.workspaces.SetDevServers(p.servers)
 	p.previews, err = preview.Open(preview.Options{
 		Servers: p.servers, Dial: p.workspaces.Dial, Port: machine.Preview.Port, StateDir: state, Log: c.Log,
