@@ -93,6 +93,7 @@ type Manager struct {
 	byID       map[string]*entry
 	byDir      map[string]*entry
 	devServers DevServers
+	egress     Egress
 }
 
 // entry is one known workspace.
