@@ -39,16 +39,13 @@ func (s Setup) Script() string {
 	return b.String()
 }
 
-// profile sets for login shells what is not set. bash gives HOSTNAME a value by
-// itself, which counts as none.
+// profile sets for login shells what their environment does not have. What a
+// shell gives a value by itself, as bash does TERM and HOSTNAME, is not in it.
 func (s Setup) profile() string {
 	var b strings.Builder
-	b.WriteString("# Made by sero. A variable that is set already is left as it is.\n")
+	b.WriteString("# Made by sero. A variable that is in the environment is left as it is.\n")
 	for _, v := range s.Env {
-		if v.Name == "HOSTNAME" {
-			b.WriteString("[ \"${HOSTNAME-}\" != \"$(uname -n)\" ] || unset HOSTNAME\n")
-		}
-		fmt.Fprintf(&b, "[ -n \"${%s+set}\" ] || %s=%s\nexport %s\n", v.Name, v.Name, shellQuote(v.Value), v.Name)
+		fmt.Fprintf(&b, "printenv %s >/dev/null || export %s=%s\n", v.Name, v.Name, shellQuote(v.Value))
 	}
 	return b.String()
 }
