@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // How the values of options are read: Parser.swift, Utility.swift and
@@ -295,8 +296,8 @@ func parseEnv(files, values []string) ([]string, error) {
 		if err != nil {
 			return nil, failure(invalidArgument, "failed to read envfile at %s", file).because(err)
 		}
-		for line := range strings.Lines(string(text)) {
-			line = strings.TrimLeft(strings.TrimRight(line, "\r\n"), " \t")
+		for _, line := range strings.FieldsFunc(string(text), endsLine) {
+			line = strings.TrimLeftFunc(line, unicode.IsSpace)
 			if line == "" || strings.HasPrefix(line, "#") {
 				continue
 			}
@@ -315,6 +316,9 @@ func parseEnv(files, values []string) ([]string, error) {
 	}
 	return env, nil
 }
+
+// endsLine tells what Foundation's newlines are.
+func endsLine(r rune) bool { return strings.ContainsRune("\n\v\f\r\u0085\u2028\u2029", r) }
 
 func inherit(variable string) []string {
 	if strings.Contains(variable, "=") {

@@ -61,7 +61,7 @@ func misread(call *grammar.Call) []string {
 		wrong = append(wrong, fmt.Sprintf("%q would be the executable in the guest", rest[0]))
 	}
 	for _, label := range call.All("--label") {
-		if strings.Count(label, "=") != 1 {
+		if call.Command != "build" && strings.Count(label, "=") != 1 {
 			wrong = append(wrong, fmt.Sprintf("the label %q does not arrive as it is", label))
 		}
 	}

@@ -285,10 +285,10 @@ func TestEnvironmentIsKept(t *testing.T) {
 	s.Run("exec", "--env", "A=exec", "--env", "C=exec", id, "sh", "-c", "echo $A $B $C").want(t, 0, "create create exec\n")
 	s.Run("exec", id, "env", "A=exec", "sh", "-c", "echo $A").want(t, 0, "exec\n")
 	file := filepath.Join(t.TempDir(), "env")
-	if err := os.WriteFile(file, []byte("# a comment\n\nD=with spaces = and more\n  E=e\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("# a comment\n\nD=with spaces = and more\n  E=e\rF=f\u2028G=\"g\"  \n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s.Run("exec", "--env-file", file, id, "sh", "-c", `echo "$D,$E"`).want(t, 0, "with spaces = and more,e\n")
+	s.Run("exec", "--env-file", file, id, "sh", "-c", `echo "$D,$E,$F,$G,"`).want(t, 0, "with spaces = and more,e,f,\"g\"  ,\n")
 }
 
 // TestSameDirectoryTwice is facts 5.3.
