@@ -23,14 +23,25 @@ BUF := $(TOOLS)/buf-$(BUF_VERSION)
 GOLANGCI_LINT := $(TOOLS)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
 EXAMPLES := examples/driver-hello examples/hello-web
-GENERATED := sdk/internal/driverpb core/api/apipb
+GENERATED := sdk/internal/driverpb core/api/apipb core/guest/frame/internal/guestpb
 
 .PHONY: help
 help: ## Show what there is
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
+HELPER := core/guest/helper/bin/sero-guest
+
+.PHONY: helper
+helper: ## Build the guest helper, which is carried in sero and runs in sandboxes
+	@for arch in amd64 arm64; do \
+		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o .tmp/sero-guest-$$arch ./cmd/sero-guest; \
+		gzip -9 -n -c .tmp/sero-guest-$$arch > $(HELPER)-$$arch.gz.new; \
+		cmp -s $(HELPER)-$$arch.gz.new $(HELPER)-$$arch.gz || mv $(HELPER)-$$arch.gz.new $(HELPER)-$$arch.gz; \
+		rm -f $(HELPER)-$$arch.gz.new; \
+	done
+
 .PHONY: build
-build: ## Build bin/sero
+build: helper ## Build bin/sero
 	@mkdir -p bin
 	$(GO) build -o bin/sero ./cmd/sero
 
@@ -72,6 +83,7 @@ fmt: $(GOLANGCI_LINT) $(BUF) ## Format Go and proto files
 generate: $(BUF) ## Generate Go from the proto files
 	$(BUF) generate --template buf.gen.driver.yaml
 	$(BUF) generate --template buf.gen.api.yaml
+	$(BUF) generate --template buf.gen.guest.yaml
 
 .PHONY: generated
 generated: generate ## Fail if the generated code is not what the proto files say

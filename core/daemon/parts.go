@@ -9,9 +9,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/devserver"
-	"github.com/sero-labs/sero-runtime/core/egress"
 	"github.com/sero-labs/sero-runtime/core/event"
-	"github.com/sero-labs/sero-runtime/core/forward"
 	"github.com/sero-labs/sero-runtime/core/image"
 	"github.com/sero-labs/sero-runtime/core/preview"
 	"github.com/sero-labs/sero-runtime/core/registry"
@@ -28,7 +26,6 @@ type parts struct {
 	images     *image.Images
 	workspaces *workspace.Manager
 	servers    *devserver.Supervisor
-	egress     *egress.Service
 	previews   *preview.Gateway // nil: no port could be had
 }
 
@@ -55,18 +52,13 @@ func build(c Config) (*parts, error) {
 		Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Base: machine.ImageBase, Certificates: image.MachineCertificates, Log: c.Log,
 	})
 	p.workspaces, err = workspace.NewManager(workspace.Options{
-		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Images: p.images, Private: []string{c.Home, c.RunDir},
+		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Images: p.images, Private: []string{c.Home, c.RunDir}, GuestDir: filepath.Join(c.Home, "guest"),
 		Lasting: p.drivers.Lasting, Machine: machine, Events: p.events, Log: c.Log,
 	})
 	if err != nil {
 		return nil, errors.Join(err, p.closeDrivers())
 	}
-	p.egress, err = egress.New(egress.Options{StateDir: state, Machine: machine.Egress, Listen: p.workspaces.Listen, Events: p.events, Log: c.Log})
-	if err != nil {
-		return nil, errors.Join(err, p.closeDrivers())
-	}
-	p.workspaces.SetEgress(p.egress)
-	p.servers = devserver.New(devserver.Options{Runner: p.workspaces, Events: p.events, Log: c.Log, Forward: forward.Open})
+	p.servers = devserver.New(devserver.Options{Runner: p.workspaces, Events: p.events, Log: c.Log})
 	p.workspaces.SetDevServers(p.servers)
 	p.previews, err = preview.Open(preview.Options{
 		Servers: p.servers, Dial: p.workspaces.Dial, Port: machine.Preview.Port, StateDir: state, Log: c.Log,
@@ -98,7 +90,7 @@ func (p *parts) registryConfig(machine config.Machine) registry.Config {
 // busy tells whether anything runs that an idle exit would end.
 func (p *parts) busy() bool {
 	_, commands := p.workspaces.Running()
-	return commands > 0 || p.servers.Running() > 0 || p.egress.Running() > 0
+	return commands > 0 || p.servers.Running() > 0
 }
 
 // endWork ends dev servers and commands.
@@ -110,7 +102,6 @@ func (p *parts) endWork() error {
 		defer close(done)
 		p.servers.Close()
 		p.previews.Close()
-		p.egress.Close()
 		p.workspaces.Close()
 		p.images.Close()
 	}()

@@ -19,6 +19,10 @@ import (
 // shell, ss. It is slower than the helper and can do less.
 type plain struct{ target Target }
 
+// execIDEnv is the variable that tells which of the core's commands a process
+// descends from.
+const execIDEnv = "SERO_COMMAND_ID"
+
 // Bounds of what a sandbox may answer.
 const (
 	maxAnswer    = 1 << 20 // bytes of one answer
@@ -31,7 +35,8 @@ func (p plain) exec(ctx context.Context, spec driver.ExecSpec, stdio driver.Exec
 	if err != nil {
 		return driver.ExitStatus{}, err
 	}
-	spec.Env = append(slices.Clone(spec.Env), driver.EnvVar{Name: ExecIDEnv, Value: spec.ExecID})
+	spec.SandboxID = p.target.SandboxID
+	spec.Env = append(slices.Clone(spec.Env), driver.EnvVar{Name: execIDEnv, Value: spec.ExecID})
 	return d.Exec(ctx, spec, stdio)
 }
 
@@ -89,7 +94,7 @@ listening() {
 	found=$(ss -Htlnp) || exit 70
 	printf '%s\n' "$found"
 	for pid in $(printf '%s\n' "$found" | grep -o 'pid=[0-9]*' | cut -d= -f2 | sort -u); do
-		id=$(tr '\0' '\n' 2>/dev/null </proc/$pid/environ | sed -n 's/^` + ExecIDEnv + `=//p' | head -n 1)
+		id=$(tr '\0' '\n' 2>/dev/null </proc/$pid/environ | sed -n 's/^` + execIDEnv + `=//p' | head -n 1)
 		[ -z "$id" ] || echo "exec $pid $id"
 	done
 }
@@ -214,11 +219,11 @@ for pid in $(printf '%s\n' "$found" | grep "^LISTEN" | grep -o 'pid=[0-9]*' | cu
 	g=$(group "$pid")
 	[ -n "$g" ] && [ "$g" -gt 1 ] && [ "$g" != "$own" ] && groups="$groups $g"
 done
-left() { for g in $groups; do kill -0 -- "-$g" 2>/dev/null && return 0; done; return 1; }
-for g in $groups; do kill -TERM -- "-$g" 2>/dev/null; done
+left() { for g in $groups; do kill -s 0 -- "-$g" 2>/dev/null && return 0; done; return 1; }
+for g in $groups; do kill -s TERM -- "-$g" 2>/dev/null; done
 n=0
 while left && [ "$n" -lt "$2" ]; do sleep 0.1; n=$((n + 1)); done
-for g in $groups; do kill -KILL -- "-$g" 2>/dev/null; done
+for g in $groups; do kill -s KILL -- "-$g" 2>/dev/null; done
 exit 0`
 
 func (p plain) stopListeners(ctx context.Context, port uint16, grace time.Duration) ([]driver.Listener, error) {
@@ -291,10 +296,10 @@ func (p plain) dial(ctx context.Context, address string) (net.Conn, error) {
 	}
 	relay := &relay{said: make(chan string, 1), far: far}
 	ended := make(chan error, 1)
-	running, end := context.WithCancel(context.WithoutCancel(ctx))
+	running, end := context.WithCancelCause(context.WithoutCancel(ctx))
 	go func() { // ends with either side of the connection
-		defer end()
-		defer far.Close()
+		defer end(nil)
+		defer func() { _ = far.Close() }()
 		status, err := d.Exec(running, driver.ExecSpec{
 			SandboxID: p.target.SandboxID, Argv: []string{"/bin/sh", "-c", relaying, "sero", host, port}, Dir: "/",
 		}, driver.ExecIO{Stdin: &closing{far}, Stdout: relay})
@@ -308,10 +313,10 @@ func (p plain) dial(ctx context.Context, address string) (net.Conn, error) {
 		return near, nil
 	case err = <-ended:
 	case <-ctx.Done():
-		end()
+		end(context.Cause(ctx))
 		err = driver.AsError(context.Cause(ctx))
 	}
-	near.Close()
+	_ = near.Close()
 	return nil, err
 }
 
@@ -321,11 +326,6 @@ func (p plain) notConnected(address string, status driver.ExitStatus) error {
 			About(p.target.SandboxID).Remedy("make the sandbox anew, with the helper in it", "sero", "recreate")
 	}
 	return errRefused(address)
-}
-
-// errRefused is for an address in the sandbox where nobody answers.
-func errRefused(address string) error {
-	return driver.Errorf(driver.NotFound, "nothing in the sandbox accepts connections on %s", address).About(address)
 }
 
 // relay takes the line that tells that the connection stands, and passes on

@@ -3,6 +3,7 @@ package workspace
 import (
 	"context"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -98,11 +99,57 @@ func (m *Manager) ready(id string) (*entry, *sandbox, error) {
 
 // guest is who works inside a sandbox that is not the host.
 func (m *Manager) guest(e *entry, s *sandbox) *guest.Guest {
-	return guest.New(guest.Target{
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.inside != nil && e.insideOf == s.state.Instance {
+		return e.inside
+	}
+	if old := e.inside; old != nil { // of a sandbox that was made anew
+		m.begin(old.Close)
+	}
+	name := s.choice.Actual
+	e.insideOf = s.state.Instance
+	e.inside = guest.New(guest.Target{
 		SandboxID: SandboxID(e.id),
-		Instance:  s.state.Instance,
-		Driver: func(ctx context.Context) (driver.Driver, error) {
-			return m.options.Drivers.Driver(ctx, s.choice.Actual)
-		},
+		Owner:     m.options.Installation,
+		HasHelper: slices.ContainsFunc(s.state.Mounts, func(mount driver.Mount) bool { return mount.Target == guest.MountTarget }),
+		Driver:    func(ctx context.Context) (driver.Driver, error) { return m.options.Drivers.Driver(ctx, name) },
 	})
+	return e.inside
+}
+
+// helperMount adds the guest helper to a sandbox that is to be made. It comes
+// after the spec's hash is taken: an older helper serves as well, so a newer one
+// makes no sandbox stale.
+func (m *Manager) helperMount(spec *driver.SandboxSpec, d driver.Driver) {
+	if m.options.GuestDir == "" || !driver.Has(d, driver.CapMountBind) || !driver.Has(d, driver.CapMountRO) {
+		return
+	}
+	mount, err := m.helper()
+	if err != nil {
+		m.log.Warn("sandboxes get no guest helper: commands in them are slower, and terminals end with the daemon", "error", err)
+		return
+	}
+	spec.Mounts = append(spec.Mounts, mount)
+}
+
+// guestStatus says how commands get into the sandbox. e.mu must be held.
+func (e *entry) guestStatus() string {
+	if e.inside == nil {
+		return ""
+	}
+	return e.inside.Status()
+}
+
+// closeGuests ends the connections into sandboxes. What is detached in them goes
+// on.
+func (m *Manager) closeGuests() {
+	for _, e := range m.entries() {
+		e.mu.Lock()
+		inside := e.inside
+		e.mu.Unlock()
+		if inside != nil {
+			inside.Close()
+		}
+	}
 }

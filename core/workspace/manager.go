@@ -20,6 +20,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/guest"
 	"github.com/sero-labs/sero-runtime/core/negotiate"
 	"github.com/sero-labs/sero-runtime/core/trust"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -49,6 +50,7 @@ type Options struct {
 	Log     *slog.Logger // nil: slog.Default
 
 	Private       []string // sero's own directories, which no sandbox may see
+	GuestDir      string   // where the guest helper is written to; empty: sandboxes get none
 	UserHome      string   // refused as a workspace; empty: the user's home directory
 	Shell         string   // login shell in host mode; empty: $SHELL, else /bin/sh
 	EnsureTimeout time.Duration
@@ -77,6 +79,7 @@ type Manager struct {
 	log      *slog.Logger
 	trust    *trust.Store
 	userHome string
+	helper   func() (driver.Mount, error) // the mount of the guest helper, written once
 	notices  []string
 	born     int64 // keeps exec ids of different daemons apart
 	execs    atomic.Uint64
@@ -93,7 +96,6 @@ type Manager struct {
 	byID       map[string]*entry
 	byDir      map[string]*entry
 	devServers DevServers
-	egress     Egress
 }
 
 // entry is one known workspace.
@@ -115,7 +117,9 @@ type entry struct {
 	commands map[string]context.CancelCauseFunc // running, by exec id
 	removed  bool
 	warnings []string
-	drift    []Drift // of the sandbox, when it was last made ready
+	drift    []Drift      // of the sandbox, when it was last made ready
+	inside   *guest.Guest // works in the sandbox; nil: nobody does yet
+	insideOf string       // the instance that it works in
 }
 
 // sandbox is one that was ready when last looked at.
@@ -140,6 +144,7 @@ func NewManager(options Options) (*Manager, error) {
 		log:      log,
 		trust:    trust.Open(options.StateDir, func(problem string) { log.Warn("trust", "problem", problem) }),
 		userHome: homeDirectory(options.UserHome),
+		helper:   sync.OnceValues(func() (driver.Mount, error) { return guest.Mount(options.GuestDir) }),
 		born:     time.Now().UnixNano(),
 		byID:     map[string]*entry{},
 		byDir:    map[string]*entry{},
@@ -190,6 +195,7 @@ func (m *Manager) Close() {
 	for _, e := range m.entries() {
 		e.endCommands(errClosed)
 	}
+	m.closeGuests()
 	m.work.Wait()
 }
 

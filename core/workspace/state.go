@@ -58,6 +58,7 @@ type Workspace struct {
 	SandboxDir   string           // where commands find the files; empty until it was ready
 	Image        string
 	Addresses    []string            // of the sandbox
+	Guest        string              // one line: how commands get into the sandbox; empty: not known yet, or the host
 	Capabilities []driver.Capability // of the driver in use
 	Warnings     []string            // about its configuration, each one line
 	Created      time.Time
@@ -91,7 +92,7 @@ func (e *entry) snapshot() Workspace {
 	defer e.mu.Unlock()
 	w := Workspace{
 		ID: e.id, Directory: e.directory, Created: e.created, SandboxID: SandboxID(e.id),
-		State: e.phase, Choice: e.choice, Warnings: e.warnings, Drift: e.drift, Commands: len(e.commands),
+		State: e.phase, Choice: e.choice, Warnings: e.warnings, Drift: e.drift, Commands: len(e.commands), Guest: e.guestStatus(),
 	}
 	if w.Choice.Desired == "" {
 		w.Choice.Desired = e.wish

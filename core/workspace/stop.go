@@ -170,9 +170,6 @@ func (m *Manager) stopSandbox(ctx context.Context, e *entry, d driver.Driver, na
 		return err
 	}
 	e.endCommands(errStopped)
-	if proxies := m.egressPart(); proxies != nil {
-		proxies.StopWorkspace(e.id)
-	}
 	m.publish(event.WorkspaceStopped, e.id, "stopped")
 	return nil
 }
@@ -185,7 +182,7 @@ func (m *Manager) forget(e *entry, lines *[]string) error {
 		delete(m.byID, e.id)
 		delete(m.byDir, e.directory)
 	}
-	servers, proxies := m.devServers, m.egress
+	servers := m.devServers
 	m.mu.Unlock()
 	if err != nil {
 		return err
@@ -193,9 +190,6 @@ func (m *Manager) forget(e *entry, lines *[]string) error {
 	e.mu.Lock()
 	e.removed = true
 	e.mu.Unlock()
-	if proxies != nil {
-		proxies.ForgetWorkspace(e.id)
-	}
 	if servers != nil {
 		servers.ForgetWorkspace(e.id)
 	}

@@ -27,6 +27,7 @@ type Driver struct {
 	processes *processes
 	watch     *watch
 	inherited []string       // the environment of this process, as far as commands get it
+	users     bool           // commands may run as others
 	work      sync.WaitGroup // what Exec leaves behind: waits and drains
 	closed    chan struct{}
 	close     sync.Once
@@ -37,8 +38,9 @@ type Driver struct {
 
 // New makes the driver. It starts nothing: its processes and goroutines come
 // with the first command and go with Shutdown.
-func New() *Driver {
-	inherited := inherit(hostEnviron())
+func New() *Driver { return makeDriver(inherit(hostEnviron())) }
+
+func makeDriver(inherited []string) *Driver {
 	d := &Driver{
 		processes: newProcesses(inherited),
 		inherited: inherited,
@@ -51,13 +53,17 @@ func New() *Driver {
 
 // Info says that this is the host driver.
 func (d *Driver) Info() driver.Info {
+	facts := []driver.Capability{driver.CapExecTTY, driver.CapExecSignal}
+	if d.users {
+		facts = append(facts, driver.CapExecUser)
+	}
 	return driver.Info{
 		Name:        "host",
 		Version:     version,
 		Description: "runs commands on this machine, with no isolation",
 		Isolation:   driver.IsolationNone,
 		Platforms:   []string{"linux/amd64", "linux/arm64", "darwin/amd64", "darwin/arm64"},
-		Facts:       []driver.Capability{driver.CapExecTTY, driver.CapExecSignal},
+		Facts:       facts,
 	}
 }
 

@@ -81,7 +81,11 @@ func (d *Driver) startCommand(s *sandbox, spec driver.ExecSpec, stdio driver.Exe
 	if err := checkDir(dir); err != nil {
 		return nil, err
 	}
-	env := d.environment(s, spec, dir, "")
+	as, err := findAccount(spec.User)
+	if err != nil {
+		return nil, err
+	}
+	env := as.environment(d.environment(s, spec, dir, ""), spec.Env)
 	path, _ := getEnv(env, "PATH")
 	binary, err := lookup(spec.Argv[0], dir, path)
 	if err != nil {
@@ -104,7 +108,7 @@ func (d *Driver) startCommand(s *sandbox, spec driver.ExecSpec, stdio driver.Exe
 			Dir:   dir,
 			Env:   setEnv(env, proc.MarkerEnv, marker),
 			Files: st.child[:],
-			Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: spec.Terminal != nil},
+			Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: spec.Terminal != nil, Credential: as.credential},
 		})
 	})
 	if err != nil {

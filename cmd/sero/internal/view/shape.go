@@ -36,6 +36,7 @@ type workspaceJSON struct {
 	SandboxID        string          `json:"sandboxId,omitempty"`
 	SandboxDirectory string          `json:"sandboxDirectory,omitempty"`
 	Image            string          `json:"image,omitempty"`
+	Guest            string          `json:"guest,omitempty"`
 	DevServers       []devServerJSON `json:"devServers"`
 	Warnings         []string        `json:"warnings"`
 	Capabilities     []string        `json:"capabilities"`
@@ -154,7 +155,7 @@ func workspaceOf(w *apipb.Workspace) workspaceJSON {
 		State: stateWord(w.GetState()), StateMessage: w.GetStateMessage(),
 		Driver: choiceOf(w.GetDriver()), SandboxID: w.GetSandboxId(), SandboxDirectory: w.GetSandboxDirectory(),
 		Image: w.GetImage(), DevServers: each(w.GetDevServers(), devServerOf),
-		Warnings: list(w.GetWarnings()), Capabilities: list(w.GetCapabilities()), Created: timeOf(w.GetCreated()),
+		Guest: w.GetGuest(), Warnings: list(w.GetWarnings()), Capabilities: list(w.GetCapabilities()), Created: timeOf(w.GetCreated()),
 		Drift: each(w.GetDrift(), driftOf),
 	}
 }

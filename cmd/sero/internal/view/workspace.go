@@ -112,6 +112,7 @@ func (v *View) workspaceFields(w *apipb.Workspace) error {
 		{"because", because},
 		{"image", w.GetImage()},
 		{"sandbox", w.GetSandboxId()},
+		{"commands", w.GetGuest()},
 	})
 }
 

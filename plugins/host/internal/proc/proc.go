@@ -3,6 +3,7 @@
 package proc
 
 import (
+	"maps"
 	"os"
 	"slices"
 )
@@ -111,3 +112,6 @@ func (t *Table) marker(p Process) string {
 // untouchable tells of processes that are never anybody's: the system's first,
 // and this one.
 func untouchable(pid int) bool { return pid <= 1 || pid == os.Getpid() }
+
+// All are the processes of the table, in no order.
+func (t *Table) All() []Process { return slices.Collect(maps.Values(t.processes)) }

@@ -1,0 +1,209 @@
+//go:build linux
+
+package agent
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/guest/frame"
+	"github.com/sero-labs/sero-runtime/core/guest/mux"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// conn is the connection with one core. What it runs ends with it, but for
+// detached commands.
+type conn struct {
+	agent   *agent
+	in, out *os.File
+	mux     *mux.Conn
+	ctx     context.Context // of the connection, shared by its streams
+	end     context.CancelCauseFunc
+	streams sync.WaitGroup
+	heard   atomic.Bool // something came since the last look
+	ports   ports
+
+	writing sync.Mutex
+
+	mu    sync.Mutex
+	owner string
+}
+
+func newConn(a *agent, in, out *os.File) *conn {
+	c := &conn{agent: a, in: in, out: out}
+	c.ctx, c.end = context.WithCancelCause(context.Background())
+	c.mux = mux.New(c.send, c.control, c.opened)
+	return c
+}
+
+func (c *conn) send(_ context.Context, b []byte) error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	_, err := c.out.Write(b)
+	if err != nil {
+		c.close(err)
+	}
+	return err
+}
+
+// close ends the connection; serve returns once its commands have ended.
+func (c *conn) close(err error) {
+	c.mux.Close(err)
+	c.end(err)
+	_ = c.in.SetReadDeadline(time.Now()) // in and out may be one that cannot be polled
+	_ = c.out.SetWriteDeadline(time.Now())
+}
+
+// serve answers the core until the connection is over.
+func (c *conn) serve() {
+	go c.listenForLife() // ends with ctx
+	hello := &frame.Hello{Version: frame.Version, Build: c.agent.build, UID: uint32(os.Geteuid()), Instance: c.agent.instance}
+	err := c.mux.Send(c.ctx, &frame.Frame{Hello: hello})
+	buf := make([]byte, 64<<10)
+	for err == nil {
+		var n int
+		n, err = c.in.Read(buf)
+		if n > 0 {
+			c.heard.Store(true)
+			err = errors.Join(c.mux.Feed(buf[:n]), err)
+		}
+	}
+	c.close(err)
+	c.streams.Wait()
+}
+
+// lifeLimit is how long the core may be silent; it sends a ping every 5 s.
+const lifeLimit = 20 * time.Second
+
+// listenForLife ends the connection when the core is silent for too long. Time
+// in which this process was stopped does not count.
+func (c *conn) listenForLife() {
+	ticker := time.NewTicker(lifeLimit / 2)
+	defer ticker.Stop()
+	for silent := 0; silent < 2; silent++ {
+		select {
+		case <-c.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if c.heard.Swap(false) {
+			silent = -1
+		}
+	}
+	c.close(errors.New("the core is silent"))
+}
+
+func (c *conn) control(f *frame.Frame) {
+	if f.Hello == nil {
+		return
+	}
+	c.mu.Lock()
+	c.owner = f.Hello.Owner
+	c.mu.Unlock()
+	c.agent.dropOwner(f.Hello.Owner, c)
+}
+
+func (c *conn) ownedBy() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.owner
+}
+
+func (c *conn) opened(s *mux.Stream, open *frame.Open) {
+	c.streams.Go(func() {
+		defer s.Forget()
+		if err := c.handle(s, open); err != nil {
+			_ = s.Send(c.ctx, &frame.Frame{Error: errorFrame(err)})
+		}
+	})
+}
+
+// handle does what a stream was opened for. It gives an error for the core, or
+// nil when the stream has its last frame.
+func (c *conn) handle(s *mux.Stream, open *frame.Open) error {
+	switch {
+	case open.Exec != nil && open.Exec.Detach:
+		return c.agent.sessions.start(c.ctx, s, open.Exec)
+	case open.Exec != nil:
+		return c.exec(s, open.Exec)
+	case open.Attach != "":
+		return c.agent.sessions.attach(c.ctx, s, open.Attach)
+	case open.Kill != nil:
+		return c.done(s, c.agent.sessions.kill(c.ctx, open.Kill.ExecID))
+	case open.Sessions:
+		return c.done(s, s.Send(c.ctx, &frame.Frame{Sessions: c.agent.sessions.list()}))
+	case open.Watch:
+		return c.watch(s)
+	case open.Stop != nil:
+		return c.stop(s, open.Stop)
+	case open.Dial != "":
+		return c.dial(s, open.Dial)
+	case open.Listen != nil:
+		return c.listen(s, open.Listen)
+	case open.Accept != 0:
+		return c.accept(s, open.Accept)
+	case open.Clock:
+		return c.done(s, s.Send(c.ctx, &frame.Frame{Clock: time.Now().UnixNano()}))
+	default:
+		return driver.Errorf(driver.Unsupported, "this helper does not know what is asked of it")
+	}
+}
+
+// done ends a stream that was answered.
+func (c *conn) done(s *mux.Stream, err error) error {
+	if err != nil {
+		return err
+	}
+	return s.Send(c.ctx, &frame.Frame{Exit: &frame.Exit{}})
+}
+
+func (c *conn) watch(s *mux.Stream) error {
+	ctx, cancel := context.WithCancelCause(c.ctx)
+	defer cancel(nil)
+	go func() { cancel(awaitReset(ctx, s)) }() // ends with ctx
+	return c.agent.inside.Listeners(ctx, func(set []driver.Listener) error {
+		return s.Send(ctx, &frame.Frame{Listeners: listenersFrame(set)})
+	})
+}
+
+var errReset = errors.New("the core has ended it")
+
+// awaitReset waits until a stream is reset or ctx ends.
+func awaitReset(ctx context.Context, s *mux.Stream) error {
+	for {
+		f, err := s.Next(ctx)
+		if err != nil {
+			return err
+		}
+		if f.Reset {
+			return errReset
+		}
+	}
+}
+
+func (c *conn) stop(s *mux.Stream, stop *frame.Stop) error {
+	set, err := c.agent.inside.StopListeners(c.ctx, uint16(stop.Port), time.Duration(stop.GraceMS)*time.Millisecond)
+	if err != nil {
+		return err
+	}
+	return c.done(s, s.Send(c.ctx, &frame.Frame{Listeners: listenersFrame(set)}))
+}
+
+func listenersFrame(set []driver.Listener) *frame.Listeners {
+	out := &frame.Listeners{Listeners: make([]frame.Listener, len(set))}
+	for i, l := range set {
+		out.Listeners[i] = frame.Listener{
+			Address: l.Address, Port: uint32(l.Port), PID: uint64(l.PID), Command: l.Command, ExecID: l.ExecID,
+		}
+	}
+	return out
+}
+
+func errorFrame(err error) *frame.Error {
+	e := driver.AsError(err)
+	return &frame.Error{Reason: string(e.Reason), Message: e.Message, Resource: e.Resource, Field: e.Field}
+}

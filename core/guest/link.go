@@ -1,0 +1,195 @@
+package guest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/guest/frame"
+	"github.com/sero-labs/sero-runtime/core/guest/mux"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// link is one connection with the helper in a sandbox. It runs as a command
+// through the driver, whose input and output are the connection.
+type link struct {
+	conn  *mux.Conn
+	out   *outbox
+	hello chan *frame.Hello
+	about frame.Hello // once hello came
+	last  tail        // of the helper's standard error
+	ended chan struct{}
+}
+
+// Times of a link.
+const (
+	helloLimit = 10 * time.Second // from the start of the helper to its hello
+	pingEvery  = 5 * time.Second
+	openLimit  = 30 * time.Second // for the answer to the opening of a stream
+	endLimit   = 2 * time.Second  // for the helper to end by itself
+)
+
+// errGone ends what was under way when the connection with the helper broke.
+func errGone(cause error) error {
+	err := driver.Errorf(driver.Internal, "the connection with the guest helper broke: %w", cause)
+	if e, ok := errors.AsType[*driver.Error](cause); ok {
+		err.Reason, err.Message, err.Driver, err.Remedies = e.Reason, e.Message, e.Driver, e.Remedies
+	}
+	err.Retryable = true
+	return err
+}
+
+// openLink starts the helper and waits for its hello. owner names this core.
+func openLink(ctx context.Context, d driver.Driver, sandboxID, execID, owner string) (*link, error) {
+	l := &link{out: newOutbox(), hello: make(chan *frame.Hello, 1), ended: make(chan struct{})}
+	l.conn = mux.New(l.send, l.control, nil)
+	go l.run(d, driver.ExecSpec{ // ends with the helper, or when close gives up on it
+		SandboxID: sandboxID, ExecID: execID, Argv: []string{helperPath()}, Dir: "/", Detach: true,
+	})
+	timer := time.NewTimer(helloLimit)
+	defer timer.Stop()
+	var err error
+	select {
+	case hello := <-l.hello:
+		l.about = *hello
+		if hello.Version != frame.Version {
+			err = driver.Errorf(driver.Unsupported, "the helper speaks version %d of the guest protocol, this sero %d", hello.Version, frame.Version)
+			break
+		}
+		err = l.conn.Send(ctx, &frame.Frame{Hello: &frame.Hello{Version: frame.Version, Owner: owner}})
+	case <-l.conn.Done():
+		err = l.conn.Err()
+	case <-timer.C:
+		err = driver.Errorf(driver.Timeout, "the helper did not answer in %s", helloLimit)
+	case <-ctx.Done():
+		err = driver.AsError(context.Cause(ctx))
+	}
+	if err != nil {
+		l.close(err)
+		return nil, err
+	}
+	go l.ping() // ends with the connection
+	return l, nil
+}
+
+func (l *link) send(ctx context.Context, b []byte) error {
+	err := l.out.send(ctx, b)
+	if errors.Is(err, errStuck) {
+		l.conn.Close(err)
+	}
+	return err
+}
+
+// run is the helper's life as a command.
+func (l *link) run(d driver.Driver, spec driver.ExecSpec) {
+	defer close(l.ended)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	go func() { // ends with run
+		select {
+		case <-l.conn.Done():
+		case <-ctx.Done():
+			return
+		}
+		l.out.close(mux.ErrClosed) // end of input: the helper ends
+		select {
+		case <-ctx.Done():
+		case <-time.After(endLimit):
+			cancel(mux.ErrClosed)
+		}
+	}()
+	status, err := d.Exec(ctx, spec, driver.ExecIO{Stdin: l.out, Stdout: feeder{l.conn}, Stderr: &l.last})
+	if err == nil {
+		err = fmt.Errorf("the helper ended with code %d%s", status.ShellCode(), l.last.String())
+	}
+	l.conn.Close(err)
+	l.out.close(mux.ErrClosed)
+}
+
+// close ends the connection and with it the helper's channel; what is detached
+// goes on.
+func (l *link) close(err error) { l.conn.Close(err) }
+
+func (l *link) alive() bool { return l.conn.Err() == nil }
+
+func (l *link) control(f *frame.Frame) {
+	if f.Hello != nil {
+		select {
+		case l.hello <- f.Hello:
+		default: // it says hello once
+		}
+	}
+}
+
+func (l *link) ping() {
+	ticker := time.NewTicker(pingEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-l.conn.Done():
+			return
+		case <-ticker.C:
+			_ = l.conn.Send(context.Background(), &frame.Frame{Ping: true}) // bounded by the outbox
+		}
+	}
+}
+
+// feeder gives what the helper writes to the connection.
+type feeder struct{ conn *mux.Conn }
+
+// Write takes bytes as they come.
+func (f feeder) Write(b []byte) (int, error) {
+	if err := f.conn.Err(); err != nil {
+		return 0, err
+	}
+	if err := f.conn.Feed(b); err != nil {
+		f.conn.Close(err)
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// tail keeps the end of what is written.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+// Write keeps b.
+func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, b...)
+	if n := len(t.text); n > 512 {
+		t.text = append([]byte(nil), t.text[n-512:]...)
+	}
+	return len(b), nil
+}
+
+// String is the text as the end of a sentence.
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if text := line(string(t.text), 512); text != "" {
+		return ": " + text
+	}
+	return ""
+}
+
+// line is text that came from a sandbox as one bounded line.
+func line(text string, limit int) string {
+	text = strings.ToValidUTF8(strings.TrimSpace(text), "\uFFFD")
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, text)
+	if len(text) > limit {
+		text = text[:limit]
+	}
+	return strings.ToValidUTF8(text, "")
+}

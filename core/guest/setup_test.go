@@ -1,0 +1,195 @@
+package guest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sero-labs/sero-runtime/core/guest"
+	"github.com/sero-labs/sero-runtime/internal/testutil/dockertest"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if helperDir != "" {
+		_ = os.RemoveAll(helperDir)
+	}
+	if code == 0 {
+		if err := goleak.Find(goleak.IgnoreTopFunction("time.Sleep")); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code) //nolint:forbidigo // a test's main
+}
+
+var (
+	helperDir   string
+	buildHelper sync.Once
+	errBuild    error
+)
+
+// helpers is a directory with the helper of this machine's architecture.
+func helpers(t testing.TB) string {
+	t.Helper()
+	buildHelper.Do(func() {
+		helperDir, errBuild = os.MkdirTemp("", "sero-guest-test-") //nolint:usetesting // for all tests of the package
+		if errBuild != nil {
+			return
+		}
+		if errBuild = os.Chmod(helperDir, 0o755); errBuild != nil {
+			return
+		}
+		cmd := exec.Command("go", "build", "-o", filepath.Join(helperDir, "sero-guest-"+runtime.GOARCH), "../../cmd/sero-guest")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			errBuild = fmt.Errorf("%w: %s", err, out)
+		}
+	})
+	if errBuild != nil {
+		t.Fatal(errBuild)
+	}
+	return helperDir
+}
+
+// dockerExec is a driver that can do one thing: run commands in containers, as
+// the docker command does.
+type dockerExec struct {
+	driver.Driver
+	engine string
+}
+
+func (dockerExec) Info() driver.Info {
+	return driver.Info{Name: "docker-exec", Facts: []driver.Capability{driver.CapExecTTY, driver.CapExecUser}}
+}
+
+func (d dockerExec) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.ExecIO) (driver.ExitStatus, error) {
+	args := []string{"--host", d.engine, "exec", "-w", spec.Dir}
+	if stdio.Stdin != nil {
+		args = append(args, "-i")
+	}
+	for _, v := range spec.Env {
+		args = append(args, "-e", v.Name+"="+v.Value)
+	}
+	if spec.User != "" {
+		args = append(args, "-u", spec.User)
+	}
+	cmd := exec.CommandContext(ctx, "docker", append(append(args, spec.SandboxID), spec.Argv...)...)
+	cmd.Stdout, cmd.Stderr = stdio.Stdout, stdio.Stderr
+	if stdio.Stdin != nil {
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			return driver.ExitStatus{}, err
+		}
+		go func() {
+			_, _ = io.Copy(in, stdio.Stdin)
+			_ = in.Close()
+		}()
+	}
+	cmd.WaitDelay = time.Second
+	if err := cmd.Start(); err != nil {
+		return driver.ExitStatus{}, err
+	}
+	if stdio.Started != nil {
+		stdio.Started(0)
+	}
+	err := cmd.Wait()
+	if ctx.Err() != nil {
+		return driver.ExitStatus{}, driver.AsError(context.Cause(ctx))
+	}
+	failed, ok := errors.AsType[*exec.ExitError](err)
+	if err != nil && !ok {
+		return driver.ExitStatus{}, err
+	}
+	code := 0
+	if ok {
+		code = failed.ExitCode()
+	}
+	if code == 127 || code == 126 {
+		return driver.ExitStatus{}, driver.Errorf(driver.CommandNotFound, "command not found: %s", spec.Argv[0])
+	}
+	return driver.ExitStatus{Code: code}, nil
+}
+
+// container runs a container that ends with the test, with the helper mounted
+// or not.
+func container(t testing.TB, withHelper bool, options ...string) (id, engine string) {
+	t.Helper()
+	engine = dockertest.Engine(t)
+	args := []string{"run", "-d", "--rm", "--init", "--label", "sero.test=guest"}
+	if withHelper {
+		args = append(args, "-v", helpers(t)+":"+guest.MountTarget+":ro")
+	}
+	args = append(append(args, options...), dockertest.BaseImage(t), "sleep", "1000")
+	id = dockertest.Docker(t, engine, args...)
+	t.Cleanup(func() { dockertest.Docker(t, engine, "rm", "-f", id) })
+	return id, engine
+}
+
+// inContainer is the Guest of a new container.
+func inContainer(t testing.TB, withHelper bool) *guest.Guest {
+	t.Helper()
+	id, engine := container(t, withHelper)
+	return guestOf(t, id, withHelper, dockerExec{engine: engine})
+}
+
+func guestOf(t testing.TB, id string, withHelper bool, d driver.Driver) *guest.Guest {
+	t.Helper()
+	g := guest.New(guest.Target{
+		SandboxID: id, Owner: "test " + t.Name(), HasHelper: withHelper,
+		Driver: func(context.Context) (driver.Driver, error) { return d, nil },
+	})
+	t.Cleanup(g.Close)
+	return g
+}
+
+// both runs a test with the helper and without.
+func both(t *testing.T, test func(t *testing.T, g *guest.Guest)) {
+	t.Run("helper", func(t *testing.T) {
+		g := inContainer(t, true)
+		test(t, g)
+		if s := g.Status(); !strings.HasPrefix(s, "helper ") {
+			t.Errorf("the status is %q", s)
+		}
+	})
+	t.Run("plain", func(t *testing.T) {
+		g := inContainer(t, false)
+		test(t, g)
+		if s := g.Status(); !strings.HasPrefix(s, "no helper") {
+			t.Errorf("the status is %q", s)
+		}
+	})
+}
+
+// run runs a command and gives its outputs.
+func run(t testing.TB, g *guest.Guest, argv ...string) (stdout, stderr string, status driver.ExitStatus) {
+	t.Helper()
+	var out, errs strings.Builder
+	status, err := g.Exec(t.Context(), driver.ExecSpec{Argv: argv, Dir: "/", ExecID: "run"}, driver.ExecIO{Stdout: &out, Stderr: &errs})
+	if err != nil {
+		t.Fatalf("%v: %v", argv, err)
+	}
+	return out.String(), errs.String(), status
+}
+
+// eventually waits until a condition holds.
+func eventually(t testing.TB, what string, is func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("not in time: %s", what)
+		}
+	}
+}
