@@ -15,9 +15,6 @@ import (
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
-// refused is the helper's reason for a connection that nobody accepts.
-const refused = "CONNECTION_REFUSED"
-
 // ask opens a stream and gives its frames to take, until take has had enough
 // (false) or the stream ends. It resets the stream when it is not at its end.
 func (l *link) ask(ctx context.Context, open *frame.Open, take func(*frame.Frame) (more bool, err error)) error {
@@ -114,7 +111,7 @@ func connect(ctx context.Context, s *mux.Stream, address string) (net.Conn, erro
 		err = driver.AsError(context.Cause(bounded))
 	case err != nil:
 		err = errGone(err)
-	case f.Error != nil && f.Error.Reason == refused:
+	case f.Error != nil && f.Error.Reason == frame.Refused:
 		err = errRefused(address)
 	case f.Error != nil:
 		err = asError(f.Error)

@@ -9,6 +9,9 @@ package frame
 // Version of the protocol.
 const Version = 1
 
+// Refused is the reason of an Error for a connection that nobody accepts.
+const Refused = "CONNECTION_REFUSED"
+
 // Bounds of the protocol, in bytes.
 const (
 	MaxFrame = 4 << 20   // of one frame, without its length

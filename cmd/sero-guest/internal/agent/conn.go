@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sero-labs/sero-runtime/core/guest/frame"
 	"github.com/sero-labs/sero-runtime/core/guest/mux"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -205,5 +207,9 @@ func listenersFrame(set []driver.Listener) *frame.Listeners {
 
 func errorFrame(err error) *frame.Error {
 	e := driver.AsError(err)
-	return &frame.Error{Reason: string(e.Reason), Message: e.Message, Resource: e.Resource, Field: e.Field}
+	reason := string(e.Reason)
+	if errors.Is(err, unix.ECONNREFUSED) {
+		reason = frame.Refused
+	}
+	return &frame.Error{Reason: reason, Message: e.Message, Resource: e.Resource, Field: e.Field}
 }

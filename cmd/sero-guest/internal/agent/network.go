@@ -23,18 +23,11 @@ const (
 	maxWaiting  = 128              // connections that it has not taken
 )
 
-// refused is the reason of a connection that nobody accepts.
-const refused driver.Reason = "CONNECTION_REFUSED"
-
 // dial connects to an address for the core.
 func (c *conn) dial(s *mux.Stream, address string) error {
 	socket, err := (&net.Dialer{Timeout: dialLimit}).DialContext(c.ctx, "tcp", address)
 	if err != nil {
-		reason := driver.NotFound
-		if errors.Is(err, unix.ECONNREFUSED) {
-			reason = refused
-		}
-		return driver.Errorf(reason, "%w", err).About(address)
+		return driver.Errorf(driver.NotFound, "%w", err).About(address)
 	}
 	return c.carry(s, socket)
 }
