@@ -38,6 +38,7 @@ func (h devServerHandler) StartDevServer(ctx context.Context, r *apipb.StartDevS
 		Dir:       r.GetDir(),
 		Env:       envVars(r.GetEnv()),
 		Driver:    r.GetDriver(),
+		ByName:    r.GetByName(),
 	}, wait, nil)
 	if err != nil {
 		return nil, err
@@ -83,6 +84,27 @@ func (h devServerHandler) ListDevServers(_ context.Context, r *apipb.ListDevServ
 	return &apipb.ListDevServersResponse{DevServers: devServers(h.servers.List(id), h.previews)}, nil
 }
 
+// ListPorts lists what listens in a workspace.
+func (h devServerHandler) ListPorts(ctx context.Context, r *apipb.ListPortsRequest) (*apipb.ListPortsResponse, error) {
+	w, err := h.workspaces.Get(ctx, ref(r.GetWorkspace()))
+	if err != nil {
+		return nil, err
+	}
+	ports, err := h.servers.Ports(ctx, w.ID)
+	if err != nil {
+		return nil, err
+	}
+	out := &apipb.ListPortsResponse{HostMode: w.Choice.HostMode}
+	for _, p := range ports {
+		port := &apipb.Port{Port: uint32(p.Port), Addresses: p.Addresses, Pid: p.PID, Command: valid(p.Command), Origin: string(p.Origin)}
+		if p.Origin != devserver.OriginOther {
+			port.DevServer = devServer(p.Server, h.previews)
+		}
+		out.Ports = append(out.Ports, port)
+	}
+	return out, nil
+}
+
 // DevServerLogs reads what one wrote.
 func (h devServerHandler) DevServerLogs(ctx context.Context, r *apipb.DevServerLogsRequest, stream *connect.ServerStream[apipb.DevServerLogsResponse]) error {
 	named, err := h.ref(r.GetDevServer())
@@ -119,7 +141,7 @@ func devServer(s devserver.Server, previews *preview.Gateway) *apipb.DevServer {
 	out := &apipb.DevServer{
 		Id: s.ID, WorkspaceId: s.WorkspaceID, Scope: s.Scope, CardId: s.CardID, Port: uint32(s.Port), Name: s.Name,
 		Dir: valid(s.Dir), Url: s.URL, Status: devServerStatuses[s.Status], StatusMessage: valid(s.StatusMessage),
-		Pid: s.PID, Started: timestamp(s.Started), PreviewUrl: previews.URL(s.WorkspaceID, s.Name),
+		Pid: s.PID, Started: timestamp(s.Started), Detected: s.Detected, PreviewUrl: previews.URL(s.WorkspaceID, s.Name),
 	}
 	for _, word := range s.Command {
 		out.Command = append(out.Command, valid(word))

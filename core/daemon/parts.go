@@ -9,7 +9,9 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/devserver"
+	"github.com/sero-labs/sero-runtime/core/egress"
 	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/forward"
 	"github.com/sero-labs/sero-runtime/core/image"
 	"github.com/sero-labs/sero-runtime/core/preview"
 	"github.com/sero-labs/sero-runtime/core/registry"
@@ -26,6 +28,7 @@ type parts struct {
 	images     *image.Images
 	workspaces *workspace.Manager
 	servers    *devserver.Supervisor
+	egress     *egress.Service
 	previews   *preview.Gateway // nil: no port could be had
 }
 
@@ -58,7 +61,12 @@ func build(c Config) (*parts, error) {
 	if err != nil {
 		return nil, errors.Join(err, p.closeDrivers())
 	}
-	p.servers = devserver.New(devserver.Options{Runner: p.workspaces, Events: p.events, Log: c.Log})
+	p.egress, err = egress.New(egress.Options{StateDir: state, Machine: machine.Egress, Listen: p.workspaces.Listen, Events: p.events, Log: c.Log})
+	if err != nil {
+		return nil, errors.Join(err, p.closeDrivers())
+	}
+	p.workspaces.SetEgress(p.egress)
+	p.servers = devserver.New(devserver.Options{Runner: p.workspaces, Events: p.events, Log: c.Log, Forward: forward.Open})
 	p.workspaces.SetDevServers(p.servers)
 	p.previews, err = preview.Open(preview.Options{
 		Servers: p.servers, Dial: p.workspaces.Dial, Port: machine.Preview.Port, StateDir: state, Log: c.Log,
@@ -90,7 +98,7 @@ func (p *parts) registryConfig(machine config.Machine) registry.Config {
 // busy tells whether anything runs that an idle exit would end.
 func (p *parts) busy() bool {
 	_, commands := p.workspaces.Running()
-	return commands > 0 || p.servers.Running() > 0
+	return commands > 0 || p.servers.Running() > 0 || p.egress.Running() > 0
 }
 
 // endWork ends dev servers and commands.
@@ -102,6 +110,7 @@ func (p *parts) endWork() error {
 		defer close(done)
 		p.servers.Close()
 		p.previews.Close()
+		p.egress.Close()
 		p.workspaces.Close()
 		p.images.Close()
 	}()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/forward"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -49,6 +50,7 @@ func (s Status) String() string {
 type Spec struct {
 	Workspace workspace.Ref
 	Command   []string // never empty
+	ByName    bool     // Command may be the name of an entry of devServers in sero.json
 	Name      string   // empty: guessed from Command
 	Scope     string   // empty: DefaultScope
 	CardID    string   // empty: DefaultCardID
@@ -93,22 +95,25 @@ type server struct {
 	log         outputLog
 	turn        chan struct{} // holds one token; whoever takes it may start or stop it
 
-	place   workspace.Workspace // as it was when the command was started
-	port    uint16
-	url     string
-	address string
-	dials   []string
-	status  Status
-	message string
-	pid     int64
-	started time.Time
-	tail    []string
-	run     *run     // the latest; nil before the first
-	found   *finding // how it was found; nil for one that was started
-	ran     bool     // it was started at least once
-	removed bool
-	failure error         // why it could not be started at all
-	changed chan struct{} // closed at the next change
+	place    workspace.Workspace // as it was when the command was started
+	port     uint16
+	url      string
+	address  string
+	dials    []string
+	forward  *forward.Forward // the port of this machine that leads to it; nil: none
+	leadsTo  uint16           // the port that forward leads to
+	hostPort uint16           // that forward has, or had last
+	status   Status
+	message  string
+	pid      int64
+	started  time.Time
+	tail     []string
+	run      *run     // the latest; nil before the first
+	found    *finding // how it was found; nil for one that was started
+	ran      bool     // it was started at least once
+	removed  bool
+	failure  error         // why it could not be started at all
+	changed  chan struct{} // closed at the next change
 }
 
 func (v *server) id() string {

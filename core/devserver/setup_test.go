@@ -51,7 +51,7 @@ func inBubble(t *testing.T, script fake.Script, test func(w *world)) {
 	synctest.Test(t, func(t *testing.T) { test(newWorld(t, script)) })
 }
 
-func newWorld(t *testing.T, script fake.Script) *world {
+func newWorld(t *testing.T, script fake.Script, settings ...func(*devserver.Options)) *world {
 	t.Helper()
 	root, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -66,7 +66,11 @@ func newWorld(t *testing.T, script fake.Script) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.Supervisor = devserver.New(devserver.Options{Runner: runner{w}, Events: w.events, Grace: time.Second})
+	options := devserver.Options{Runner: runner{w}, Events: w.events, Grace: time.Second}
+	for _, set := range settings {
+		set(&options)
+	}
+	w.Supervisor = devserver.New(options)
 	w.manager.SetDevServers(w.Supervisor)
 	t.Cleanup(func() {
 		w.Close()

@@ -63,7 +63,10 @@ func (s *Supervisor) Start(ctx context.Context, spec Spec, wait time.Duration, p
 	if err != nil {
 		return StartResult{}, err
 	}
-	if spec.Port == 0 && !slices.Contains(ws.Capabilities, driver.CapNetListeners) {
+	if err := spec.configured(ws); err != nil {
+		return StartResult{}, err
+	}
+	if ws.Choice.HostMode && spec.Port == 0 && !slices.Contains(ws.Capabilities, driver.CapNetListeners) {
 		return StartResult{}, driver.Lacks(ws.Choice.Actual, driver.CapNetListeners).
 			Remedy("say which port the server will listen on")
 	}
@@ -210,7 +213,8 @@ func (s *Supervisor) checkPort(ctx context.Context, v *server, ws workspace.Work
 	s.mu.Lock()
 	for _, other := range s.servers {
 		shared := other.workspaceID == v.workspaceID || ws.Choice.HostMode && other.place.Choice.HostMode
-		if other != v && shared && other.live() && other.port == port {
+		leads := ws.Choice.HostMode && other.forward.Port() == port
+		if other != v && other.live() && (shared && other.port == port || leads) {
 			stop := driver.Remedy{Text: "stop it", Command: []string{"sero", "dev", "stop", "-w", other.workspaceID, other.name}}
 			err := errPortInUse(port, fmt.Sprintf("dev server %s of workspace %s", other.name, other.workspaceID))
 			err.Remedies = slices.Insert(err.Remedies, 0, stop)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/forward"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -63,16 +64,20 @@ type Options struct {
 	Events *event.Bus    // may be nil
 	Log    *slog.Logger  // nil: slog.Default
 	Grace  time.Duration // between SIGTERM and SIGKILL; 0: DefaultGrace
+	// Forward opens a port of this machine for a server in a container, as
+	// forward.Open does; nil: such a server is reached at its sandbox's address.
+	Forward func(wanted uint16, dial func(ctx context.Context) (net.Conn, error)) (*forward.Forward, error)
 }
 
 // Supervisor runs dev servers and knows them. It is safe for concurrent use.
 type Supervisor struct {
-	runner Runner
-	events *event.Bus
-	log    *slog.Logger
-	grace  time.Duration
-	born   int64
-	runs   atomic.Uint64
+	options Options
+	runner  Runner
+	events  *event.Bus
+	log     *slog.Logger
+	grace   time.Duration
+	born    int64
+	runs    atomic.Uint64
 
 	life context.Context // ends with Close
 	end  context.CancelCauseFunc
@@ -88,7 +93,7 @@ var errClosing = driver.Errorf(driver.Canceled, "sero is shutting down")
 // New makes a Supervisor. It ends with Close.
 func New(options Options) *Supervisor {
 	s := &Supervisor{
-		runner: options.Runner, events: options.Events, log: cmp.Or(options.Log, slog.Default()),
+		options: options, runner: options.Runner, events: options.Events, log: cmp.Or(options.Log, slog.Default()),
 		grace: cmp.Or(options.Grace, DefaultGrace), born: time.Now().UnixNano(),
 		watches: map[string]*watch{},
 	}
@@ -107,10 +112,12 @@ func (s *Supervisor) Close() {
 	s.mu.Unlock()
 	s.work.Wait()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	for _, v := range s.servers {
 		v.log.close()
+		s.unlead(v)
 	}
+	s.mu.Unlock()
+	s.work.Wait()
 }
 
 // List describes the servers of a workspace, or of all with an empty id,
@@ -223,6 +230,9 @@ func (s *Supervisor) Logs(ctx context.Context, ref Ref, follow bool, tail int, r
 func (s *Supervisor) set(v *server, status Status, message string) {
 	before := v.status
 	v.status, v.message = status, message
+	if status != StatusRunning {
+		s.unlead(v)
+	}
 	v.tail = nil
 	if status == StatusFailed && v.run != nil {
 		v.tail = v.log.lastLines(failureLines, v.run.logStart)
@@ -255,6 +265,7 @@ func (s *Supervisor) drop(v *server, why string) {
 	}
 	s.servers = slices.DeleteFunc(s.servers, func(other *server) bool { return other == v })
 	v.removed = true
+	s.unlead(v)
 	v.log.close()
 	s.events.Publish(event.Event{Type: event.DevServerRemoved, WorkspaceID: v.workspaceID, Subject: v.id(), Message: v.name + " is removed: " + why})
 	v.wake()

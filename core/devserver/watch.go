@@ -205,7 +205,10 @@ func (s *Supervisor) probeAll(ctx context.Context, workspaceID string) {
 		}
 		port, address := v.port, v.address
 		if blind {
-			port, address = v.requested, addressFor(v.place, nil)
+			port, address = v.requested, "127.0.0.1" // inside a container
+			if v.place.Choice.HostMode {
+				address = addressFor(v.place, nil)
+			}
 		}
 		if port != 0 {
 			targets = append(targets, target{v.run, net.JoinHostPort(address, strconv.Itoa(int(port)))})
@@ -318,21 +321,23 @@ func (s *Supervisor) accepted(v *server, own []driver.Listener) uint16 {
 // listens makes a server running. mu must be held.
 func (s *Supervisor) listens(v *server, port uint16, own []driver.Listener) {
 	at := listenersAt(own, port)
-	address, pid := addressFor(v.place, at), int64(0)
+	pid := int64(0)
 	if len(at) > 0 {
 		pid = at[0].PID
 	}
 	dials := dialsFor(at, port)
-	if v.status == StatusRunning && v.port == port && v.address == address && v.pid == pid && slices.Equal(v.dials, dials) {
+	if v.status == StatusRunning && v.port == port && v.pid == pid && slices.Equal(v.dials, dials) {
 		return
 	}
-	v.port, v.address, v.url, v.dials, v.pid = port, address, urlFor(address, port), dials, pid
+	v.address = addressFor(v.place, at)
+	v.port, v.url, v.dials, v.pid = port, urlFor(v.address, port), dials, pid
+	s.lead(v)
 	for _, other := range slices.Clone(s.servers) {
 		if other != v && other.id() == v.id() && !other.live() {
 			s.drop(other, v.name+" has its port now")
 		}
 	}
-	message := ""
+	message := v.forward.Conflict()
 	if v.run != nil && v.run.ended {
 		message = "its command ended and left it running"
 	}

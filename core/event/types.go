@@ -15,6 +15,9 @@ const (
 	DevServerFailed   Type = "devserver.failed"
 	DevServerRemoved  Type = "devserver.removed"
 
+	// EgressRefused is a request of a workspace that its proxy did not let through.
+	EgressRefused Type = "egress.refused"
+
 	DriverStarted  Type = "driver.started"
 	DriverCrashed  Type = "driver.crashed"
 	DriverSetAside Type = "driver.setaside"

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/sero-labs/sero-runtime/internal/loopback"
 	"github.com/sero-labs/sero-runtime/internal/portowner"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -35,7 +36,7 @@ func (g *Gateway) listen() ([]net.Listener, error) {
 		if port > 0xffff {
 			break
 		}
-		listeners, err := Loopback(uint16(port))
+		listeners, err := loopback.Listen(uint16(port))
 		if err == nil {
 			g.port = uint16(port)
 			if n > 0 {
@@ -53,30 +54,6 @@ func (g *Gateway) listen() ([]net.Listener, error) {
 	}
 	return nil, driver.Errorf(driver.PortInUse, "no port for previews could be had: %w", first).About(strconv.Itoa(int(wanted))).
 		Remedy("name another one as preview.port in config.json")
-}
-
-// Loopback listens on a port of 127.0.0.1 and ::1, on the first alone where the
-// machine has no IPv6. Port 0 is chosen by the system. A port counts as taken
-// when it is on either.
-func Loopback(port uint16) ([]net.Listener, error) {
-	var config net.ListenConfig
-	v4, err := config.Listen(context.Background(), "tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
-	if err != nil {
-		return nil, err
-	}
-	if address, ok := v4.Addr().(*net.TCPAddr); ok {
-		port = uint16(address.Port)
-	}
-	v6, err := config.Listen(context.Background(), "tcp6", net.JoinHostPort("::1", strconv.Itoa(int(port))))
-	switch {
-	case err == nil:
-		return []net.Listener{v4, v6}, nil
-	case errors.Is(err, syscall.EADDRINUSE):
-		_ = v4.Close()
-		return nil, err
-	default: // no IPv6
-		return []net.Listener{v4}, nil
-	}
 }
 
 func (g *Gateway) remembered() uint16 {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/devserver"
 	"github.com/sero-labs/sero-runtime/core/preview"
+	"github.com/sero-labs/sero-runtime/internal/loopback"
 	"github.com/sero-labs/sero-runtime/internal/testutil"
 )
 
@@ -54,7 +55,7 @@ func open(t *testing.T, o preview.Options) *preview.Gateway {
 
 func freePort(t *testing.T) uint16 {
 	t.Helper()
-	listeners, err := preview.Loopback(0)
+	listeners, err := loopback.Listen(0)
 	if err != nil {
 		t.Fatal(err)
 	}

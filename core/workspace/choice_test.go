@@ -88,13 +88,3 @@ func TestWishIsKeptAndGuarded(t *testing.T) {
 		t.Errorf("a wish that failed was kept: %+v %v", got.Choice, err)
 	}
 }
-
-func TestEgressFailsClosed(t *testing.T) {
-	w := newWorld(t, fake.Script{})
-	dir := w.dir("shop", `{"egress": {"allow": ["example.com"]}}`)
-	_, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil)
-	wantReason(t, err, driver.Unsupported)
-	if w.box.Calls("CreateSandbox") != 0 {
-		t.Error("a sandbox was made")
-	}
-}

@@ -122,10 +122,10 @@ func TestB19RecreateTouchesNothingBeforeItCan(t *testing.T) {
 		"no image":    {`{"image": "nowhere:1"}`, driver.ImageNotFound},
 		"bad file":    {`{"image": `, driver.ConfigInvalid},
 		"no driver":   {`{"driver": "none"}`, driver.DriverNotFound},
-		"unsupported": {`{"egress": {"allow": ["example.org"]}}`, driver.Unsupported},
+		"unsupported": {`{"egress": {"enforce": true}}`, driver.Unsupported},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t, fake.Script{})
+			w := newWorld(t, fake.Script{Without: []driver.Capability{driver.CapNetIsolated}})
 			dir := w.dir("shop", "")
 			w.upDir(dir)
 			w.write(filepath.Join(dir, config.FileName), test.file)

@@ -128,7 +128,11 @@ func (c *command) run(ctx context.Context, stdio driver.ExecIO) (ExecResult, err
 	if err != nil {
 		return ExecResult{}, err
 	}
-	spec := c.spec(file)
+	egress, err := c.egress(ctx, file)
+	if err != nil {
+		return ExecResult{}, err
+	}
+	spec := c.spec(file, egress)
 	if err := driver.NeedAll(d, spec.Needs()); err != nil {
 		return ExecResult{}, err
 	}
@@ -196,13 +200,13 @@ func (c *command) track(id string, end context.CancelCauseFunc) func() {
 	}
 }
 
-func (c *command) spec(file config.Workspace) driver.ExecSpec {
+func (c *command) spec(file config.Workspace, egress []driver.EnvVar) driver.ExecSpec {
 	o := c.options
 	spec := driver.ExecSpec{
 		SandboxID: SandboxID(c.e.id),
 		ExecID:    cmp.Or(o.ExecID, c.m.newExecID()),
 		Argv:      o.Argv,
-		Env:       c.env(file),
+		Env:       c.env(file, egress),
 		Dir:       c.directory(),
 		User:      o.User,
 		Terminal:  o.Terminal,
@@ -220,7 +224,7 @@ func (m *Manager) newExecID() string {
 	return fmt.Sprintf("exec-%x-%d", m.born, m.execs.Add(1))
 }
 
-func (c *command) env(file config.Workspace) []driver.EnvVar {
+func (c *command) env(file config.Workspace, egress []driver.EnvVar) []driver.EnvVar {
 	var given []driver.EnvVar
 	switch {
 	case !c.sandbox.choice.HostMode:
@@ -229,7 +233,7 @@ func (c *command) env(file config.Workspace) []driver.EnvVar {
 		given = append(given, environ.Terminal)
 	}
 	secrets, _ := c.m.secrets(c.e, file) // what is wrong with them was said when the workspace was made ready
-	return environ.Merge(given, environ.Of(file.Env), secrets, c.options.Env)
+	return environ.Merge(given, egress, environ.Of(file.Env), secrets, c.options.Env)
 }
 
 // directory is where the command runs, as the sandbox sees it.

@@ -96,6 +96,7 @@ type Manager struct {
 	byID       map[string]*entry
 	byDir      map[string]*entry
 	devServers DevServers
+	egress     Egress
 }
 
 // entry is one known workspace.

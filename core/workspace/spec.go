@@ -27,11 +27,13 @@ func (m *Manager) buildSpec(e *entry, file config.Workspace, choice negotiate.Ch
 		for _, key := range withoutEffect(file) {
 			warnings = append(warnings, key+" of sero.json has no effect in host mode")
 		}
-	} else {
-		if len(file.Egress.Allow)+len(file.Egress.Deny) > 0 {
-			return spec, nil, driver.Errorf(driver.Unsupported, "egress rules of sero.json are not enforced by this version of sero").
-				About("egress").Remedy("remove egress from sero.json to run without them")
-		}
+	}
+	network, advice, err := m.network(file.Egress, choice, d)
+	if err != nil {
+		return spec, warnings, err
+	}
+	spec.Network, warnings = network, append(warnings, advice...)
+	if !choice.HostMode {
 		if driver.Has(d, driver.CapImagePull) {
 			spec.Image = cmp.Or(file.Image, m.options.Machine.Image, image.Default)
 		}

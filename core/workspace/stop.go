@@ -170,6 +170,9 @@ func (m *Manager) stopSandbox(ctx context.Context, e *entry, d driver.Driver, na
 		return err
 	}
 	e.endCommands(errStopped)
+	if proxies := m.egressPart(); proxies != nil {
+		proxies.StopWorkspace(e.id)
+	}
 	m.publish(event.WorkspaceStopped, e.id, "stopped")
 	return nil
 }
@@ -182,7 +185,7 @@ func (m *Manager) forget(e *entry, lines *[]string) error {
 		delete(m.byID, e.id)
 		delete(m.byDir, e.directory)
 	}
-	servers := m.devServers
+	servers, proxies := m.devServers, m.egress
 	m.mu.Unlock()
 	if err != nil {
 		return err
@@ -190,6 +193,9 @@ func (m *Manager) forget(e *entry, lines *[]string) error {
 	e.mu.Lock()
 	e.removed = true
 	e.mu.Unlock()
+	if proxies != nil {
+		proxies.ForgetWorkspace(e.id)
+	}
 	if servers != nil {
 		servers.ForgetWorkspace(e.id)
 	}

@@ -2366,7 +2366,10 @@ type StartDevServerRequest struct {
 	// in starting and is answered as such.
 	WaitMs int64 `protobuf:"varint,9,opt,name=wait_ms,json=waitMs,proto3" json:"wait_ms,omitempty"`
 	// driver as in UpRequest.
-	Driver        string `protobuf:"bytes,10,opt,name=driver,proto3" json:"driver,omitempty"`
+	Driver string `protobuf:"bytes,10,opt,name=driver,proto3" json:"driver,omitempty"`
+	// by_name tells that command may be one word that names an entry of devServers
+	// in sero.json; without such an entry it is a command.
+	ByName        bool `protobuf:"varint,11,opt,name=by_name,json=byName,proto3" json:"by_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2469,6 +2472,13 @@ func (x *StartDevServerRequest) GetDriver() string {
 		return x.Driver
 	}
 	return ""
+}
+
+func (x *StartDevServerRequest) GetByName() bool {
+	if x != nil {
+		return x.ByName
+	}
+	return false
 }
 
 // StartDevServerResponse has it.
@@ -2876,6 +2886,199 @@ func (x *ListDevServersResponse) GetDevServers() []*DevServer {
 	return nil
 }
 
+// Port is a port that something in a workspace listens on.
+type Port struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// port number.
+	Port uint32 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
+	// addresses that it is bound to, best first.
+	Addresses []string `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// pid of the process that listens, 0 if not known.
+	Pid int64 `protobuf:"varint,3,opt,name=pid,proto3" json:"pid,omitempty"`
+	// command of that process, shortened.
+	Command string `protobuf:"bytes,4,opt,name=command,proto3" json:"command,omitempty"`
+	// origin: "started" for a dev server that sero started, "detected" for one
+	// that was found, "other" for what is no dev server.
+	Origin string `protobuf:"bytes,5,opt,name=origin,proto3" json:"origin,omitempty"`
+	// dev_server at the port; unset for "other".
+	DevServer     *DevServer `protobuf:"bytes,6,opt,name=dev_server,json=devServer,proto3" json:"dev_server,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Port) Reset() {
+	*x = Port{}
+	mi := &file_sero_api_v1_api_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Port) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Port) ProtoMessage() {}
+
+func (x *Port) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_api_v1_api_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Port.ProtoReflect.Descriptor instead.
+func (*Port) Descriptor() ([]byte, []int) {
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *Port) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *Port) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *Port) GetPid() int64 {
+	if x != nil {
+		return x.Pid
+	}
+	return 0
+}
+
+func (x *Port) GetCommand() string {
+	if x != nil {
+		return x.Command
+	}
+	return ""
+}
+
+func (x *Port) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *Port) GetDevServer() *DevServer {
+	if x != nil {
+		return x.DevServer
+	}
+	return nil
+}
+
+// ListPortsRequest names the workspace.
+type ListPortsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// workspace to look into.
+	Workspace     *WorkspaceRef `protobuf:"bytes,1,opt,name=workspace,proto3" json:"workspace,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPortsRequest) Reset() {
+	*x = ListPortsRequest{}
+	mi := &file_sero_api_v1_api_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPortsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPortsRequest) ProtoMessage() {}
+
+func (x *ListPortsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_api_v1_api_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPortsRequest.ProtoReflect.Descriptor instead.
+func (*ListPortsRequest) Descriptor() ([]byte, []int) {
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *ListPortsRequest) GetWorkspace() *WorkspaceRef {
+	if x != nil {
+		return x.Workspace
+	}
+	return nil
+}
+
+// ListPortsResponse has them.
+type ListPortsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ports, ordered by number.
+	Ports []*Port `protobuf:"bytes,1,rep,name=ports,proto3" json:"ports,omitempty"`
+	// host_mode tells that only ports of the workspace's own commands are known.
+	HostMode      bool `protobuf:"varint,2,opt,name=host_mode,json=hostMode,proto3" json:"host_mode,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPortsResponse) Reset() {
+	*x = ListPortsResponse{}
+	mi := &file_sero_api_v1_api_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPortsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPortsResponse) ProtoMessage() {}
+
+func (x *ListPortsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_api_v1_api_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPortsResponse.ProtoReflect.Descriptor instead.
+func (*ListPortsResponse) Descriptor() ([]byte, []int) {
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *ListPortsResponse) GetPorts() []*Port {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *ListPortsResponse) GetHostMode() bool {
+	if x != nil {
+		return x.HostMode
+	}
+	return false
+}
+
 // DevServerLogsRequest names the server.
 type DevServerLogsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2891,7 +3094,7 @@ type DevServerLogsRequest struct {
 
 func (x *DevServerLogsRequest) Reset() {
 	*x = DevServerLogsRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[36]
+	mi := &file_sero_api_v1_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2903,7 +3106,7 @@ func (x *DevServerLogsRequest) String() string {
 func (*DevServerLogsRequest) ProtoMessage() {}
 
 func (x *DevServerLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[36]
+	mi := &file_sero_api_v1_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2916,7 +3119,7 @@ func (x *DevServerLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevServerLogsRequest.ProtoReflect.Descriptor instead.
 func (*DevServerLogsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{36}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DevServerLogsRequest) GetDevServer() *DevServerRef {
@@ -2951,7 +3154,7 @@ type DevServerLogsResponse struct {
 
 func (x *DevServerLogsResponse) Reset() {
 	*x = DevServerLogsResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[37]
+	mi := &file_sero_api_v1_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2963,7 +3166,7 @@ func (x *DevServerLogsResponse) String() string {
 func (*DevServerLogsResponse) ProtoMessage() {}
 
 func (x *DevServerLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[37]
+	mi := &file_sero_api_v1_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2976,7 +3179,7 @@ func (x *DevServerLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevServerLogsResponse.ProtoReflect.Descriptor instead.
 func (*DevServerLogsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{37}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *DevServerLogsResponse) GetData() []byte {
@@ -3029,7 +3232,7 @@ type Driver struct {
 
 func (x *Driver) Reset() {
 	*x = Driver{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[38]
+	mi := &file_sero_api_v1_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3041,7 +3244,7 @@ func (x *Driver) String() string {
 func (*Driver) ProtoMessage() {}
 
 func (x *Driver) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[38]
+	mi := &file_sero_api_v1_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3054,7 +3257,7 @@ func (x *Driver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Driver.ProtoReflect.Descriptor instead.
 func (*Driver) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{38}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Driver) GetName() string {
@@ -3185,7 +3388,7 @@ type ListDriversRequest struct {
 
 func (x *ListDriversRequest) Reset() {
 	*x = ListDriversRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[39]
+	mi := &file_sero_api_v1_api_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3197,7 +3400,7 @@ func (x *ListDriversRequest) String() string {
 func (*ListDriversRequest) ProtoMessage() {}
 
 func (x *ListDriversRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[39]
+	mi := &file_sero_api_v1_api_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3210,7 +3413,7 @@ func (x *ListDriversRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDriversRequest.ProtoReflect.Descriptor instead.
 func (*ListDriversRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{39}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{42}
 }
 
 // ListDriversResponse has them.
@@ -3224,7 +3427,7 @@ type ListDriversResponse struct {
 
 func (x *ListDriversResponse) Reset() {
 	*x = ListDriversResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[40]
+	mi := &file_sero_api_v1_api_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3236,7 +3439,7 @@ func (x *ListDriversResponse) String() string {
 func (*ListDriversResponse) ProtoMessage() {}
 
 func (x *ListDriversResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[40]
+	mi := &file_sero_api_v1_api_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3249,7 +3452,7 @@ func (x *ListDriversResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDriversResponse.ProtoReflect.Descriptor instead.
 func (*ListDriversResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{40}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListDriversResponse) GetDrivers() []*Driver {
@@ -3270,7 +3473,7 @@ type GetDriverRequest struct {
 
 func (x *GetDriverRequest) Reset() {
 	*x = GetDriverRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[41]
+	mi := &file_sero_api_v1_api_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3282,7 +3485,7 @@ func (x *GetDriverRequest) String() string {
 func (*GetDriverRequest) ProtoMessage() {}
 
 func (x *GetDriverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[41]
+	mi := &file_sero_api_v1_api_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3295,7 +3498,7 @@ func (x *GetDriverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDriverRequest.ProtoReflect.Descriptor instead.
 func (*GetDriverRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{41}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *GetDriverRequest) GetName() string {
@@ -3316,7 +3519,7 @@ type GetDriverResponse struct {
 
 func (x *GetDriverResponse) Reset() {
 	*x = GetDriverResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[42]
+	mi := &file_sero_api_v1_api_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3328,7 +3531,7 @@ func (x *GetDriverResponse) String() string {
 func (*GetDriverResponse) ProtoMessage() {}
 
 func (x *GetDriverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[42]
+	mi := &file_sero_api_v1_api_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3341,7 +3544,7 @@ func (x *GetDriverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDriverResponse.ProtoReflect.Descriptor instead.
 func (*GetDriverResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{42}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *GetDriverResponse) GetDriver() *Driver {
@@ -3360,7 +3563,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[43]
+	mi := &file_sero_api_v1_api_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3372,7 +3575,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[43]
+	mi := &file_sero_api_v1_api_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3385,7 +3588,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{43}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{46}
 }
 
 // GetStatusResponse tells who is serving.
@@ -3420,7 +3623,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[44]
+	mi := &file_sero_api_v1_api_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3432,7 +3635,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[44]
+	mi := &file_sero_api_v1_api_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3445,7 +3648,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{44}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetStatusResponse) GetPid() int64 {
@@ -3542,7 +3745,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[45]
+	mi := &file_sero_api_v1_api_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3554,7 +3757,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[45]
+	mi := &file_sero_api_v1_api_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3567,7 +3770,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{45}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Check) GetName() string {
@@ -3607,7 +3810,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[46]
+	mi := &file_sero_api_v1_api_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3619,7 +3822,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[46]
+	mi := &file_sero_api_v1_api_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3632,7 +3835,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{46}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{49}
 }
 
 // DoctorResponse has the checks.
@@ -3646,7 +3849,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[47]
+	mi := &file_sero_api_v1_api_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3658,7 +3861,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[47]
+	mi := &file_sero_api_v1_api_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3671,7 +3874,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{47}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *DoctorResponse) GetChecks() []*Check {
@@ -3690,7 +3893,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[48]
+	mi := &file_sero_api_v1_api_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3702,7 +3905,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[48]
+	mi := &file_sero_api_v1_api_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3715,7 +3918,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{48}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{51}
 }
 
 // ShutdownResponse is sent before the daemon ends.
@@ -3729,7 +3932,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[49]
+	mi := &file_sero_api_v1_api_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3741,7 +3944,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[49]
+	mi := &file_sero_api_v1_api_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3754,7 +3957,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{49}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ShutdownResponse) GetPid() int64 {
@@ -3778,7 +3981,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[50]
+	mi := &file_sero_api_v1_api_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3790,7 +3993,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[50]
+	mi := &file_sero_api_v1_api_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3803,7 +4006,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{50}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *WatchEventsRequest) GetSince() uint64 {
@@ -3842,7 +4045,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[51]
+	mi := &file_sero_api_v1_api_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3854,7 +4057,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[51]
+	mi := &file_sero_api_v1_api_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3867,7 +4070,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{51}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *WatchEventsResponse) GetSequence() uint64 {
@@ -4064,7 +4267,7 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\blog_tail\x18\x0e \x03(\tR\alogTail\x12\x1a\n" +
 	"\bdetected\x18\x0f \x01(\bR\bdetected\x12\x1f\n" +
 	"\vpreview_url\x18\x10 \x01(\tR\n" +
-	"previewUrl\"\xab\x02\n" +
+	"previewUrl\"\xc4\x02\n" +
 	"\x15StartDevServerRequest\x127\n" +
 	"\tworkspace\x18\x01 \x01(\v2\x19.sero.api.v1.WorkspaceRefR\tworkspace\x12\x18\n" +
 	"\acommand\x18\x02 \x03(\tR\acommand\x12\x12\n" +
@@ -4076,7 +4279,8 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x03env\x18\b \x03(\v2\x13.sero.api.v1.EnvVarR\x03env\x12\x17\n" +
 	"\await_ms\x18\t \x01(\x03R\x06waitMs\x12\x16\n" +
 	"\x06driver\x18\n" +
-	" \x01(\tR\x06driver\"\xab\x01\n" +
+	" \x01(\tR\x06driver\x12\x17\n" +
+	"\aby_name\x18\v \x01(\bR\x06byName\"\xab\x01\n" +
 	"\x16StartDevServerResponse\x125\n" +
 	"\n" +
 	"dev_server\x18\x01 \x01(\v2\x16.sero.api.v1.DevServerR\tdevServer\x12'\n" +
@@ -4102,7 +4306,20 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\tworkspace\x18\x01 \x01(\v2\x19.sero.api.v1.WorkspaceRefR\tworkspace\"Q\n" +
 	"\x16ListDevServersResponse\x127\n" +
 	"\vdev_servers\x18\x01 \x03(\v2\x16.sero.api.v1.DevServerR\n" +
-	"devServers\"\x87\x01\n" +
+	"devServers\"\xb3\x01\n" +
+	"\x04Port\x12\x12\n" +
+	"\x04port\x18\x01 \x01(\rR\x04port\x12\x1c\n" +
+	"\taddresses\x18\x02 \x03(\tR\taddresses\x12\x10\n" +
+	"\x03pid\x18\x03 \x01(\x03R\x03pid\x12\x18\n" +
+	"\acommand\x18\x04 \x01(\tR\acommand\x12\x16\n" +
+	"\x06origin\x18\x05 \x01(\tR\x06origin\x125\n" +
+	"\n" +
+	"dev_server\x18\x06 \x01(\v2\x16.sero.api.v1.DevServerR\tdevServer\"K\n" +
+	"\x10ListPortsRequest\x127\n" +
+	"\tworkspace\x18\x01 \x01(\v2\x19.sero.api.v1.WorkspaceRefR\tworkspace\"Y\n" +
+	"\x11ListPortsResponse\x12'\n" +
+	"\x05ports\x18\x01 \x03(\v2\x11.sero.api.v1.PortR\x05ports\x12\x1b\n" +
+	"\thost_mode\x18\x02 \x01(\bR\bhostMode\"\x87\x01\n" +
 	"\x14DevServerLogsRequest\x128\n" +
 	"\n" +
 	"dev_server\x18\x01 \x01(\v2\x19.sero.api.v1.DevServerRefR\tdevServer\x12\x16\n" +
@@ -4206,12 +4423,13 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\rStopWorkspace\x12!.sero.api.v1.StopWorkspaceRequest\x1a\".sero.api.v1.StopWorkspaceResponse\x12\\\n" +
 	"\x0fRemoveWorkspace\x12#.sero.api.v1.RemoveWorkspaceRequest\x1a$.sero.api.v1.RemoveWorkspaceResponse2N\n" +
 	"\vExecService\x12?\n" +
-	"\x04Exec\x12\x18.sero.api.v1.ExecRequest\x1a\x19.sero.api.v1.ExecResponse(\x010\x012\xdb\x03\n" +
+	"\x04Exec\x12\x18.sero.api.v1.ExecRequest\x1a\x19.sero.api.v1.ExecResponse(\x010\x012\xa7\x04\n" +
 	"\x10DevServerService\x12Y\n" +
 	"\x0eStartDevServer\x12\".sero.api.v1.StartDevServerRequest\x1a#.sero.api.v1.StartDevServerResponse\x12V\n" +
 	"\rStopDevServer\x12!.sero.api.v1.StopDevServerRequest\x1a\".sero.api.v1.StopDevServerResponse\x12_\n" +
 	"\x10RestartDevServer\x12$.sero.api.v1.RestartDevServerRequest\x1a%.sero.api.v1.RestartDevServerResponse\x12Y\n" +
-	"\x0eListDevServers\x12\".sero.api.v1.ListDevServersRequest\x1a#.sero.api.v1.ListDevServersResponse\x12X\n" +
+	"\x0eListDevServers\x12\".sero.api.v1.ListDevServersRequest\x1a#.sero.api.v1.ListDevServersResponse\x12J\n" +
+	"\tListPorts\x12\x1d.sero.api.v1.ListPortsRequest\x1a\x1e.sero.api.v1.ListPortsResponse\x12X\n" +
 	"\rDevServerLogs\x12!.sero.api.v1.DevServerLogsRequest\x1a\".sero.api.v1.DevServerLogsResponse0\x012\xad\x01\n" +
 	"\rDriverService\x12P\n" +
 	"\vListDrivers\x12\x1f.sero.api.v1.ListDriversRequest\x1a .sero.api.v1.ListDriversResponse\x12J\n" +
@@ -4235,7 +4453,7 @@ func file_sero_api_v1_api_proto_rawDescGZIP() []byte {
 }
 
 var file_sero_api_v1_api_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sero_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_sero_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_sero_api_v1_api_proto_goTypes = []any{
 	(WorkspaceState)(0),              // 0: sero.api.v1.WorkspaceState
 	(DevServerStatus)(0),             // 1: sero.api.v1.DevServerStatus
@@ -4276,24 +4494,27 @@ var file_sero_api_v1_api_proto_goTypes = []any{
 	(*RestartDevServerResponse)(nil), // 36: sero.api.v1.RestartDevServerResponse
 	(*ListDevServersRequest)(nil),    // 37: sero.api.v1.ListDevServersRequest
 	(*ListDevServersResponse)(nil),   // 38: sero.api.v1.ListDevServersResponse
-	(*DevServerLogsRequest)(nil),     // 39: sero.api.v1.DevServerLogsRequest
-	(*DevServerLogsResponse)(nil),    // 40: sero.api.v1.DevServerLogsResponse
-	(*Driver)(nil),                   // 41: sero.api.v1.Driver
-	(*ListDriversRequest)(nil),       // 42: sero.api.v1.ListDriversRequest
-	(*ListDriversResponse)(nil),      // 43: sero.api.v1.ListDriversResponse
-	(*GetDriverRequest)(nil),         // 44: sero.api.v1.GetDriverRequest
-	(*GetDriverResponse)(nil),        // 45: sero.api.v1.GetDriverResponse
-	(*GetStatusRequest)(nil),         // 46: sero.api.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),        // 47: sero.api.v1.GetStatusResponse
-	(*Check)(nil),                    // 48: sero.api.v1.Check
-	(*DoctorRequest)(nil),            // 49: sero.api.v1.DoctorRequest
-	(*DoctorResponse)(nil),           // 50: sero.api.v1.DoctorResponse
-	(*ShutdownRequest)(nil),          // 51: sero.api.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),         // 52: sero.api.v1.ShutdownResponse
-	(*WatchEventsRequest)(nil),       // 53: sero.api.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),      // 54: sero.api.v1.WatchEventsResponse
-	nil,                              // 55: sero.api.v1.Driver.AttributesEntry
-	(*timestamppb.Timestamp)(nil),    // 56: google.protobuf.Timestamp
+	(*Port)(nil),                     // 39: sero.api.v1.Port
+	(*ListPortsRequest)(nil),         // 40: sero.api.v1.ListPortsRequest
+	(*ListPortsResponse)(nil),        // 41: sero.api.v1.ListPortsResponse
+	(*DevServerLogsRequest)(nil),     // 42: sero.api.v1.DevServerLogsRequest
+	(*DevServerLogsResponse)(nil),    // 43: sero.api.v1.DevServerLogsResponse
+	(*Driver)(nil),                   // 44: sero.api.v1.Driver
+	(*ListDriversRequest)(nil),       // 45: sero.api.v1.ListDriversRequest
+	(*ListDriversResponse)(nil),      // 46: sero.api.v1.ListDriversResponse
+	(*GetDriverRequest)(nil),         // 47: sero.api.v1.GetDriverRequest
+	(*GetDriverResponse)(nil),        // 48: sero.api.v1.GetDriverResponse
+	(*GetStatusRequest)(nil),         // 49: sero.api.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),        // 50: sero.api.v1.GetStatusResponse
+	(*Check)(nil),                    // 51: sero.api.v1.Check
+	(*DoctorRequest)(nil),            // 52: sero.api.v1.DoctorRequest
+	(*DoctorResponse)(nil),           // 53: sero.api.v1.DoctorResponse
+	(*ShutdownRequest)(nil),          // 54: sero.api.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),         // 55: sero.api.v1.ShutdownResponse
+	(*WatchEventsRequest)(nil),       // 56: sero.api.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),      // 57: sero.api.v1.WatchEventsResponse
+	nil,                              // 58: sero.api.v1.Driver.AttributesEntry
+	(*timestamppb.Timestamp)(nil),    // 59: google.protobuf.Timestamp
 }
 var file_sero_api_v1_api_proto_depIdxs = []int32{
 	4,  // 0: sero.api.v1.ErrorDetail.remedies:type_name -> sero.api.v1.Remedy
@@ -4303,7 +4524,7 @@ var file_sero_api_v1_api_proto_depIdxs = []int32{
 	0,  // 4: sero.api.v1.Workspace.state:type_name -> sero.api.v1.WorkspaceState
 	6,  // 5: sero.api.v1.Workspace.driver:type_name -> sero.api.v1.DriverChoice
 	29, // 6: sero.api.v1.Workspace.dev_servers:type_name -> sero.api.v1.DevServer
-	56, // 7: sero.api.v1.Workspace.created:type_name -> google.protobuf.Timestamp
+	59, // 7: sero.api.v1.Workspace.created:type_name -> google.protobuf.Timestamp
 	9,  // 8: sero.api.v1.Workspace.drift:type_name -> sero.api.v1.Drift
 	5,  // 9: sero.api.v1.UpRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
 	12, // 10: sero.api.v1.UpResponse.progress:type_name -> sero.api.v1.Progress
@@ -4325,7 +4546,7 @@ var file_sero_api_v1_api_proto_depIdxs = []int32{
 	26, // 26: sero.api.v1.ExecResponse.started:type_name -> sero.api.v1.ExecStarted
 	27, // 27: sero.api.v1.ExecResponse.exit:type_name -> sero.api.v1.ExecExit
 	1,  // 28: sero.api.v1.DevServer.status:type_name -> sero.api.v1.DevServerStatus
-	56, // 29: sero.api.v1.DevServer.started:type_name -> google.protobuf.Timestamp
+	59, // 29: sero.api.v1.DevServer.started:type_name -> google.protobuf.Timestamp
 	5,  // 30: sero.api.v1.StartDevServerRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
 	22, // 31: sero.api.v1.StartDevServerRequest.env:type_name -> sero.api.v1.EnvVar
 	29, // 32: sero.api.v1.StartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
@@ -4337,55 +4558,60 @@ var file_sero_api_v1_api_proto_depIdxs = []int32{
 	29, // 38: sero.api.v1.RestartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
 	5,  // 39: sero.api.v1.ListDevServersRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
 	29, // 40: sero.api.v1.ListDevServersResponse.dev_servers:type_name -> sero.api.v1.DevServer
-	32, // 41: sero.api.v1.DevServerLogsRequest.dev_server:type_name -> sero.api.v1.DevServerRef
-	4,  // 42: sero.api.v1.Driver.remedies:type_name -> sero.api.v1.Remedy
-	55, // 43: sero.api.v1.Driver.attributes:type_name -> sero.api.v1.Driver.AttributesEntry
-	41, // 44: sero.api.v1.ListDriversResponse.drivers:type_name -> sero.api.v1.Driver
-	41, // 45: sero.api.v1.GetDriverResponse.driver:type_name -> sero.api.v1.Driver
-	56, // 46: sero.api.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	2,  // 47: sero.api.v1.Check.verdict:type_name -> sero.api.v1.CheckVerdict
-	4,  // 48: sero.api.v1.Check.remedies:type_name -> sero.api.v1.Remedy
-	48, // 49: sero.api.v1.DoctorResponse.checks:type_name -> sero.api.v1.Check
-	56, // 50: sero.api.v1.WatchEventsResponse.time:type_name -> google.protobuf.Timestamp
-	10, // 51: sero.api.v1.WorkspaceService.Up:input_type -> sero.api.v1.UpRequest
-	13, // 52: sero.api.v1.WorkspaceService.ListWorkspaces:input_type -> sero.api.v1.ListWorkspacesRequest
-	15, // 53: sero.api.v1.WorkspaceService.GetWorkspace:input_type -> sero.api.v1.GetWorkspaceRequest
-	17, // 54: sero.api.v1.WorkspaceService.StopWorkspace:input_type -> sero.api.v1.StopWorkspaceRequest
-	19, // 55: sero.api.v1.WorkspaceService.RemoveWorkspace:input_type -> sero.api.v1.RemoveWorkspaceRequest
-	24, // 56: sero.api.v1.ExecService.Exec:input_type -> sero.api.v1.ExecRequest
-	30, // 57: sero.api.v1.DevServerService.StartDevServer:input_type -> sero.api.v1.StartDevServerRequest
-	33, // 58: sero.api.v1.DevServerService.StopDevServer:input_type -> sero.api.v1.StopDevServerRequest
-	35, // 59: sero.api.v1.DevServerService.RestartDevServer:input_type -> sero.api.v1.RestartDevServerRequest
-	37, // 60: sero.api.v1.DevServerService.ListDevServers:input_type -> sero.api.v1.ListDevServersRequest
-	39, // 61: sero.api.v1.DevServerService.DevServerLogs:input_type -> sero.api.v1.DevServerLogsRequest
-	42, // 62: sero.api.v1.DriverService.ListDrivers:input_type -> sero.api.v1.ListDriversRequest
-	44, // 63: sero.api.v1.DriverService.GetDriver:input_type -> sero.api.v1.GetDriverRequest
-	46, // 64: sero.api.v1.DaemonService.GetStatus:input_type -> sero.api.v1.GetStatusRequest
-	49, // 65: sero.api.v1.DaemonService.Doctor:input_type -> sero.api.v1.DoctorRequest
-	51, // 66: sero.api.v1.DaemonService.Shutdown:input_type -> sero.api.v1.ShutdownRequest
-	53, // 67: sero.api.v1.DaemonService.WatchEvents:input_type -> sero.api.v1.WatchEventsRequest
-	11, // 68: sero.api.v1.WorkspaceService.Up:output_type -> sero.api.v1.UpResponse
-	14, // 69: sero.api.v1.WorkspaceService.ListWorkspaces:output_type -> sero.api.v1.ListWorkspacesResponse
-	16, // 70: sero.api.v1.WorkspaceService.GetWorkspace:output_type -> sero.api.v1.GetWorkspaceResponse
-	18, // 71: sero.api.v1.WorkspaceService.StopWorkspace:output_type -> sero.api.v1.StopWorkspaceResponse
-	20, // 72: sero.api.v1.WorkspaceService.RemoveWorkspace:output_type -> sero.api.v1.RemoveWorkspaceResponse
-	28, // 73: sero.api.v1.ExecService.Exec:output_type -> sero.api.v1.ExecResponse
-	31, // 74: sero.api.v1.DevServerService.StartDevServer:output_type -> sero.api.v1.StartDevServerResponse
-	34, // 75: sero.api.v1.DevServerService.StopDevServer:output_type -> sero.api.v1.StopDevServerResponse
-	36, // 76: sero.api.v1.DevServerService.RestartDevServer:output_type -> sero.api.v1.RestartDevServerResponse
-	38, // 77: sero.api.v1.DevServerService.ListDevServers:output_type -> sero.api.v1.ListDevServersResponse
-	40, // 78: sero.api.v1.DevServerService.DevServerLogs:output_type -> sero.api.v1.DevServerLogsResponse
-	43, // 79: sero.api.v1.DriverService.ListDrivers:output_type -> sero.api.v1.ListDriversResponse
-	45, // 80: sero.api.v1.DriverService.GetDriver:output_type -> sero.api.v1.GetDriverResponse
-	47, // 81: sero.api.v1.DaemonService.GetStatus:output_type -> sero.api.v1.GetStatusResponse
-	50, // 82: sero.api.v1.DaemonService.Doctor:output_type -> sero.api.v1.DoctorResponse
-	52, // 83: sero.api.v1.DaemonService.Shutdown:output_type -> sero.api.v1.ShutdownResponse
-	54, // 84: sero.api.v1.DaemonService.WatchEvents:output_type -> sero.api.v1.WatchEventsResponse
-	68, // [68:85] is the sub-list for method output_type
-	51, // [51:68] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	29, // 41: sero.api.v1.Port.dev_server:type_name -> sero.api.v1.DevServer
+	5,  // 42: sero.api.v1.ListPortsRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	39, // 43: sero.api.v1.ListPortsResponse.ports:type_name -> sero.api.v1.Port
+	32, // 44: sero.api.v1.DevServerLogsRequest.dev_server:type_name -> sero.api.v1.DevServerRef
+	4,  // 45: sero.api.v1.Driver.remedies:type_name -> sero.api.v1.Remedy
+	58, // 46: sero.api.v1.Driver.attributes:type_name -> sero.api.v1.Driver.AttributesEntry
+	44, // 47: sero.api.v1.ListDriversResponse.drivers:type_name -> sero.api.v1.Driver
+	44, // 48: sero.api.v1.GetDriverResponse.driver:type_name -> sero.api.v1.Driver
+	59, // 49: sero.api.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	2,  // 50: sero.api.v1.Check.verdict:type_name -> sero.api.v1.CheckVerdict
+	4,  // 51: sero.api.v1.Check.remedies:type_name -> sero.api.v1.Remedy
+	51, // 52: sero.api.v1.DoctorResponse.checks:type_name -> sero.api.v1.Check
+	59, // 53: sero.api.v1.WatchEventsResponse.time:type_name -> google.protobuf.Timestamp
+	10, // 54: sero.api.v1.WorkspaceService.Up:input_type -> sero.api.v1.UpRequest
+	13, // 55: sero.api.v1.WorkspaceService.ListWorkspaces:input_type -> sero.api.v1.ListWorkspacesRequest
+	15, // 56: sero.api.v1.WorkspaceService.GetWorkspace:input_type -> sero.api.v1.GetWorkspaceRequest
+	17, // 57: sero.api.v1.WorkspaceService.StopWorkspace:input_type -> sero.api.v1.StopWorkspaceRequest
+	19, // 58: sero.api.v1.WorkspaceService.RemoveWorkspace:input_type -> sero.api.v1.RemoveWorkspaceRequest
+	24, // 59: sero.api.v1.ExecService.Exec:input_type -> sero.api.v1.ExecRequest
+	30, // 60: sero.api.v1.DevServerService.StartDevServer:input_type -> sero.api.v1.StartDevServerRequest
+	33, // 61: sero.api.v1.DevServerService.StopDevServer:input_type -> sero.api.v1.StopDevServerRequest
+	35, // 62: sero.api.v1.DevServerService.RestartDevServer:input_type -> sero.api.v1.RestartDevServerRequest
+	37, // 63: sero.api.v1.DevServerService.ListDevServers:input_type -> sero.api.v1.ListDevServersRequest
+	40, // 64: sero.api.v1.DevServerService.ListPorts:input_type -> sero.api.v1.ListPortsRequest
+	42, // 65: sero.api.v1.DevServerService.DevServerLogs:input_type -> sero.api.v1.DevServerLogsRequest
+	45, // 66: sero.api.v1.DriverService.ListDrivers:input_type -> sero.api.v1.ListDriversRequest
+	47, // 67: sero.api.v1.DriverService.GetDriver:input_type -> sero.api.v1.GetDriverRequest
+	49, // 68: sero.api.v1.DaemonService.GetStatus:input_type -> sero.api.v1.GetStatusRequest
+	52, // 69: sero.api.v1.DaemonService.Doctor:input_type -> sero.api.v1.DoctorRequest
+	54, // 70: sero.api.v1.DaemonService.Shutdown:input_type -> sero.api.v1.ShutdownRequest
+	56, // 71: sero.api.v1.DaemonService.WatchEvents:input_type -> sero.api.v1.WatchEventsRequest
+	11, // 72: sero.api.v1.WorkspaceService.Up:output_type -> sero.api.v1.UpResponse
+	14, // 73: sero.api.v1.WorkspaceService.ListWorkspaces:output_type -> sero.api.v1.ListWorkspacesResponse
+	16, // 74: sero.api.v1.WorkspaceService.GetWorkspace:output_type -> sero.api.v1.GetWorkspaceResponse
+	18, // 75: sero.api.v1.WorkspaceService.StopWorkspace:output_type -> sero.api.v1.StopWorkspaceResponse
+	20, // 76: sero.api.v1.WorkspaceService.RemoveWorkspace:output_type -> sero.api.v1.RemoveWorkspaceResponse
+	28, // 77: sero.api.v1.ExecService.Exec:output_type -> sero.api.v1.ExecResponse
+	31, // 78: sero.api.v1.DevServerService.StartDevServer:output_type -> sero.api.v1.StartDevServerResponse
+	34, // 79: sero.api.v1.DevServerService.StopDevServer:output_type -> sero.api.v1.StopDevServerResponse
+	36, // 80: sero.api.v1.DevServerService.RestartDevServer:output_type -> sero.api.v1.RestartDevServerResponse
+	38, // 81: sero.api.v1.DevServerService.ListDevServers:output_type -> sero.api.v1.ListDevServersResponse
+	41, // 82: sero.api.v1.DevServerService.ListPorts:output_type -> sero.api.v1.ListPortsResponse
+	43, // 83: sero.api.v1.DevServerService.DevServerLogs:output_type -> sero.api.v1.DevServerLogsResponse
+	46, // 84: sero.api.v1.DriverService.ListDrivers:output_type -> sero.api.v1.ListDriversResponse
+	48, // 85: sero.api.v1.DriverService.GetDriver:output_type -> sero.api.v1.GetDriverResponse
+	50, // 86: sero.api.v1.DaemonService.GetStatus:output_type -> sero.api.v1.GetStatusResponse
+	53, // 87: sero.api.v1.DaemonService.Doctor:output_type -> sero.api.v1.DoctorResponse
+	55, // 88: sero.api.v1.DaemonService.Shutdown:output_type -> sero.api.v1.ShutdownResponse
+	57, // 89: sero.api.v1.DaemonService.WatchEvents:output_type -> sero.api.v1.WatchEventsResponse
+	72, // [72:90] is the sub-list for method output_type
+	54, // [54:72] is the sub-list for method input_type
+	54, // [54:54] is the sub-list for extension type_name
+	54, // [54:54] is the sub-list for extension extendee
+	0,  // [0:54] is the sub-list for field type_name
 }
 
 func init() { file_sero_api_v1_api_proto_init() }
@@ -4418,7 +4644,7 @@ func file_sero_api_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sero_api_v1_api_proto_rawDesc), len(file_sero_api_v1_api_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   53,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

@@ -31,27 +31,30 @@ is kept, and it is known by its id, its name or its port.`,
 		a.startCommand("start", "start a dev server in the background",
 			`  sero dev start -- npm run dev
   sero dev start --name api --card ticket-7 -e MODE=dev -- npm run dev`),
-		a.devListCommand(), a.devStopCommand(), a.devRestartCommand(), a.devLogsCommand())
+		a.devListCommand(), a.devOpenCommand(), a.devStopCommand(), a.devRestartCommand(), a.devLogsCommand())
 }
 
 type startFlags struct {
 	env                                []string
 	name, scope, card, dir, driverName string
 	port                               int
+	byName                             bool
 	wait                               time.Duration
 }
 
 func (a *app) startCommand(verb, short, example string) *cobra.Command {
 	var flags startFlags
 	cmd := &cobra.Command{
-		Use:   verb + " [flags] [--] <command> [<argument>...]",
+		Use:   verb + " [flags] [--] <command or name> [<argument>...]",
 		Short: short,
 		Long: `Runs the command in the background, finds the port that it listens on and prints its URL.
-The same command is not started twice: the one that runs is shown.`,
+The same command is not started twice: the one that runs is shown. A single word that is
+the name of an entry of devServers in sero.json starts that; after -- it is a command.`,
 		Example:     example,
 		Annotations: map[string]string{runnerKey: "yes", exitKey: "0, 1 when the server failed, 125 when sero itself failed"},
 		Args:        arguments(1, -1, "the command"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			flags.byName = cmd.ArgsLenAtDash() < 0 && len(args) == 1
 			return a.startServer(cmd, &flags, args)
 		},
 	}
@@ -97,7 +100,7 @@ func (a *app) startServer(cmd *cobra.Command, flags *startFlags, command []strin
 	progress.Step(&apipb.Progress{Message: "waiting for the server to listen"})
 	r, err := c.DevServers.StartDevServer(ctx, &apipb.StartDevServerRequest{
 		Workspace: ref, Command: command, Name: flags.name, Scope: flags.scope, CardId: flags.card,
-		Port: uint32(flags.port), Dir: flags.dir, Env: env, WaitMs: flags.wait.Milliseconds(), Driver: flags.driverName,
+		Port: uint32(flags.port), Dir: flags.dir, Env: env, WaitMs: flags.wait.Milliseconds(), Driver: flags.driverName, ByName: flags.byName,
 	})
 	progress.Done()
 	if err != nil {

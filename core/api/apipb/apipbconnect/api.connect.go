@@ -75,6 +75,9 @@ const (
 	// DevServerServiceListDevServersProcedure is the fully-qualified name of the DevServerService's
 	// ListDevServers RPC.
 	DevServerServiceListDevServersProcedure = "/sero.api.v1.DevServerService/ListDevServers"
+	// DevServerServiceListPortsProcedure is the fully-qualified name of the DevServerService's
+	// ListPorts RPC.
+	DevServerServiceListPortsProcedure = "/sero.api.v1.DevServerService/ListPorts"
 	// DevServerServiceDevServerLogsProcedure is the fully-qualified name of the DevServerService's
 	// DevServerLogs RPC.
 	DevServerServiceDevServerLogsProcedure = "/sero.api.v1.DevServerService/DevServerLogs"
@@ -392,6 +395,8 @@ type DevServerServiceClient interface {
 	RestartDevServer(context.Context, *apipb.RestartDevServerRequest) (*apipb.RestartDevServerResponse, error)
 	// ListDevServers lists them, of one workspace or of all.
 	ListDevServers(context.Context, *apipb.ListDevServersRequest) (*apipb.ListDevServersResponse, error)
+	// ListPorts lists what listens in a workspace, dev server or not.
+	ListPorts(context.Context, *apipb.ListPortsRequest) (*apipb.ListPortsResponse, error)
 	// DevServerLogs reads what a dev server wrote.
 	DevServerLogs(context.Context, *apipb.DevServerLogsRequest) (*connect.ServerStreamForClient[apipb.DevServerLogsResponse], error)
 }
@@ -431,6 +436,12 @@ func NewDevServerServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			connect.WithSchema(devServerServiceMethods.ByName("ListDevServers")),
 			connect.WithClientOptions(opts...),
 		),
+		listPorts: connect.NewClient[apipb.ListPortsRequest, apipb.ListPortsResponse](
+			httpClient,
+			baseURL+DevServerServiceListPortsProcedure,
+			connect.WithSchema(devServerServiceMethods.ByName("ListPorts")),
+			connect.WithClientOptions(opts...),
+		),
 		devServerLogs: connect.NewClient[apipb.DevServerLogsRequest, apipb.DevServerLogsResponse](
 			httpClient,
 			baseURL+DevServerServiceDevServerLogsProcedure,
@@ -446,6 +457,7 @@ type devServerServiceClient struct {
 	stopDevServer    *connect.Client[apipb.StopDevServerRequest, apipb.StopDevServerResponse]
 	restartDevServer *connect.Client[apipb.RestartDevServerRequest, apipb.RestartDevServerResponse]
 	listDevServers   *connect.Client[apipb.ListDevServersRequest, apipb.ListDevServersResponse]
+	listPorts        *connect.Client[apipb.ListPortsRequest, apipb.ListPortsResponse]
 	devServerLogs    *connect.Client[apipb.DevServerLogsRequest, apipb.DevServerLogsResponse]
 }
 
@@ -485,6 +497,15 @@ func (c *devServerServiceClient) ListDevServers(ctx context.Context, req *apipb.
 	return nil, err
 }
 
+// ListPorts calls sero.api.v1.DevServerService.ListPorts.
+func (c *devServerServiceClient) ListPorts(ctx context.Context, req *apipb.ListPortsRequest) (*apipb.ListPortsResponse, error) {
+	response, err := c.listPorts.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // DevServerLogs calls sero.api.v1.DevServerService.DevServerLogs.
 func (c *devServerServiceClient) DevServerLogs(ctx context.Context, req *apipb.DevServerLogsRequest) (*connect.ServerStreamForClient[apipb.DevServerLogsResponse], error) {
 	return c.devServerLogs.CallServerStream(ctx, connect.NewRequest(req))
@@ -502,6 +523,8 @@ type DevServerServiceHandler interface {
 	RestartDevServer(context.Context, *apipb.RestartDevServerRequest) (*apipb.RestartDevServerResponse, error)
 	// ListDevServers lists them, of one workspace or of all.
 	ListDevServers(context.Context, *apipb.ListDevServersRequest) (*apipb.ListDevServersResponse, error)
+	// ListPorts lists what listens in a workspace, dev server or not.
+	ListPorts(context.Context, *apipb.ListPortsRequest) (*apipb.ListPortsResponse, error)
 	// DevServerLogs reads what a dev server wrote.
 	DevServerLogs(context.Context, *apipb.DevServerLogsRequest, *connect.ServerStream[apipb.DevServerLogsResponse]) error
 }
@@ -537,6 +560,12 @@ func NewDevServerServiceHandler(svc DevServerServiceHandler, opts ...connect.Han
 		connect.WithSchema(devServerServiceMethods.ByName("ListDevServers")),
 		connect.WithHandlerOptions(opts...),
 	)
+	devServerServiceListPortsHandler := connect.NewUnaryHandlerSimple(
+		DevServerServiceListPortsProcedure,
+		svc.ListPorts,
+		connect.WithSchema(devServerServiceMethods.ByName("ListPorts")),
+		connect.WithHandlerOptions(opts...),
+	)
 	devServerServiceDevServerLogsHandler := connect.NewServerStreamHandlerSimple(
 		DevServerServiceDevServerLogsProcedure,
 		svc.DevServerLogs,
@@ -553,6 +582,8 @@ func NewDevServerServiceHandler(svc DevServerServiceHandler, opts ...connect.Han
 			devServerServiceRestartDevServerHandler.ServeHTTP(w, r)
 		case DevServerServiceListDevServersProcedure:
 			devServerServiceListDevServersHandler.ServeHTTP(w, r)
+		case DevServerServiceListPortsProcedure:
+			devServerServiceListPortsHandler.ServeHTTP(w, r)
 		case DevServerServiceDevServerLogsProcedure:
 			devServerServiceDevServerLogsHandler.ServeHTTP(w, r)
 		default:
@@ -578,6 +609,10 @@ func (UnimplementedDevServerServiceHandler) RestartDevServer(context.Context, *a
 
 func (UnimplementedDevServerServiceHandler) ListDevServers(context.Context, *apipb.ListDevServersRequest) (*apipb.ListDevServersResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("sero.api.v1.DevServerService.ListDevServers is not implemented"))
+}
+
+func (UnimplementedDevServerServiceHandler) ListPorts(context.Context, *apipb.ListPortsRequest) (*apipb.ListPortsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("sero.api.v1.DevServerService.ListPorts is not implemented"))
 }
 
 func (UnimplementedDevServerServiceHandler) DevServerLogs(context.Context, *apipb.DevServerLogsRequest, *connect.ServerStream[apipb.DevServerLogsResponse]) error {

@@ -1,0 +1,80 @@
+package devserver_test
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/sero-labs/sero-runtime/core/devserver"
+	"github.com/sero-labs/sero-runtime/core/forward"
+	"github.com/sero-labs/sero-runtime/internal/loopback"
+)
+
+func TestB36AServerInAContainerHasAPortOfThisMachine(t *testing.T) {
+	w := newWorld(t, container, func(o *devserver.Options) { o.Forward = forward.Open })
+	taken, err := loopback.Listen(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := taken[0].Addr().(*net.TCPAddr).Port
+	spec := w.spec(fmt.Sprintf("listen -a 127.0.0.1 %d", port))
+	spec.Name, spec.Port = "web", uint16(port)
+	got := w.start(spec)
+	want := fmt.Sprintf("port %d of this machine is held by ", port)
+	if got.Status != devserver.StatusRunning || int(got.Port) != port || !strings.HasPrefix(got.URL, "http://127.0.0.1:") || !strings.HasPrefix(got.StatusMessage, want) {
+		t.Errorf("%+v", got)
+	}
+	for _, l := range taken {
+		_ = l.Close()
+	}
+	// It keeps its address through a restart, and gives it back when it stops.
+	again, err := w.Restart(t.Context(), devserver.Ref{Key: "web", WorkspaceID: "shop"}, 0, nil)
+	if err != nil || again.URL != got.URL {
+		t.Errorf("%+v %v", again, err)
+	}
+	dial := func() error {
+		c, err := net.Dial("tcp", strings.TrimPrefix(got.URL, "http://"))
+		if err == nil {
+			_ = c.Close()
+		}
+		return err
+	}
+	if err := dial(); err != nil {
+		t.Error(err)
+	}
+	if _, err := w.Stop(t.Context(), devserver.Ref{Key: "web", WorkspaceID: "shop"}); err != nil {
+		t.Error(err)
+	}
+	for range 200 {
+		if dial() != nil {
+			return
+		}
+	}
+	t.Error("the port is not given back: " + strconv.Itoa(port))
+}
+
+func TestPortsTellOfWhatIsNoServer(t *testing.T) {
+	inBubble(t, container, func(w *world) {
+		spec := w.spec("listen 5173 & listen 24678 & sleep 600")
+		spec.Name = "web"
+		w.start(spec)
+		w.by("listen -a 127.0.0.1 5432 & listen 3000 & listen -a ::1 3000 & sleep 600")
+		ports, err := w.Ports(w.t.Context(), "shop")
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		var lines []string
+		for _, p := range ports {
+			lines = append(lines, fmt.Sprint(p.Port, " ", p.Addresses, " ", p.Origin, " ", p.Server.Name))
+		}
+		want := "3000 [0.0.0.0] detected listen|5173 [0.0.0.0] started web|5432 [127.0.0.1] other |24678 [0.0.0.0] started web"
+		if got := strings.Join(lines, "|"); got != want {
+			w.t.Errorf("%s\nwant %s", got, want)
+		}
+		if ports, err := w.Ports(w.t.Context(), "unknown"); err == nil {
+			w.t.Error(ports)
+		}
+	})
+}

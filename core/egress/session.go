@@ -1,0 +1,200 @@
+package egress
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/core/egress/policy"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// Life is what a sandbox keeps to from one start to the next: its rules, and
+// where its programs find the proxy.
+type Life struct {
+	Instance string        `json:"instance"`
+	Started  time.Time     `json:"started"`
+	Rules    config.Egress `json:"rules"`
+	Port     uint16        `json:"port"`
+	Secret   string        `json:"secret"`
+}
+
+func (l Life) of(s driver.Sandbox) bool {
+	return l.Instance == s.Instance && l.Started.Equal(s.Started)
+}
+
+// session is the proxy of one life of a sandbox.
+type session struct {
+	life     Life
+	proxy    *Proxy
+	listener listening
+	end      context.CancelCauseFunc
+	done     chan struct{}
+	over     atomic.Bool // it does not serve any more
+}
+
+// listening is a listener and where the sandbox finds it.
+type listening struct {
+	net.Listener
+	address netip.AddrPort
+}
+
+// Pauses of a proxy whose listener has failed, as it does when the channel into
+// the sandbox breaks, and for how long it tries.
+const (
+	listenPause    = 500 * time.Millisecond
+	listenAttempts = 120
+	listenTimeout  = 15 * time.Second
+)
+
+// open makes a session. The caller has the workspace's turn.
+func (s *Service) open(ctx context.Context, w *workspace, sandbox driver.Sandbox, life Life) (*session, error) {
+	list, err := listOf("sero.json", life.Rules)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := s.listen(ctx, w.id, sandbox, life.Port)
+	if err != nil && life.Port != 0 { // another has it by now
+		listener, err = s.listen(ctx, w.id, sandbox, 0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	credential := Credential{user: w.id, secret: life.Secret}
+	if credential.secret == "" {
+		credential = newCredential(w.id)
+	}
+	life.Port, life.Secret = listener.address.Port(), credential.secret
+	running, end := context.WithCancelCause(context.Background())
+	opened := &session{life: life, listener: listener, end: end, done: make(chan struct{})}
+	rules := policy.Policy{Machine: s.machine, Workspace: list, Own: ownAddress}
+	opened.proxy = NewProxy(ProxyOptions{
+		WorkspaceID: w.id, Credential: credential, Log: s.log, Resolver: s.options.Resolver, Dial: s.options.Dial,
+		Policy: func() policy.Policy {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			now := rules
+			now.Granted = w.granted
+			return now
+		},
+		Refused: func(r Refusal) { s.refused(w, r) },
+		Reached: func(t policy.Target) {
+			if rules.Mode() == policy.Observe {
+				s.observed(w, t)
+			}
+		},
+	})
+	w.mu.Lock()
+	w.session, w.kept.Life = opened, &life
+	next := w.kept
+	err = s.write(w.id, next)
+	w.mu.Unlock()
+	if err != nil {
+		s.log.Warn("the egress proxy of a running sandbox will not outlast the daemon", "workspace", w.id, "error", err)
+	}
+	go s.run(running, w, opened, sandbox)
+	return opened, nil
+}
+
+// run serves until the session is closed. A listener that fails is opened again,
+// where the sandbox's programs know it.
+func (s *Service) run(ctx context.Context, w *workspace, o *session, sandbox driver.Sandbox) {
+	defer close(o.done)
+	defer o.over.Store(true)
+	for listener, failed := o.listener, 0; ; {
+		err := o.proxy.Serve(listener)
+		if ctx.Err() != nil {
+			return
+		}
+		s.log.Info("the way out of a sandbox is cut off", "workspace", w.id, "error", err)
+		for err = errAgain; err != nil; failed++ {
+			if failed >= listenAttempts {
+				s.log.Warn("the egress proxy of a sandbox has ended", "workspace", w.id)
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(listenPause):
+			}
+			listener, err = s.listen(ctx, w.id, sandbox, o.life.Port)
+		}
+	}
+}
+
+var errAgain = errors.New("not tried yet")
+
+func (o *session) alive() bool { return !o.over.Load() }
+
+func (o *session) close() {
+	o.end(errClosed)
+	o.proxy.Close()
+	<-o.done
+}
+
+// listen opens the proxy's door: inside the sandbox if somebody can, else on the
+// sandbox's gateway.
+func (s *Service) listen(ctx context.Context, id string, sandbox driver.Sandbox, port uint16) (listening, error) {
+	bounded, cancel := context.WithTimeoutCause(ctx, listenTimeout, errLate)
+	defer cancel()
+	var inside error = driver.Errorf(driver.Unsupported, "nothing listens inside of sandboxes")
+	if s.options.Listen != nil {
+		l, err := s.options.Listen(bounded, id, port)
+		if err == nil {
+			if address, parseErr := netip.ParseAddrPort(l.Addr().String()); parseErr == nil {
+				return listening{Listener: l, address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), address.Port())}, nil
+			}
+			_ = l.Close()
+			err = driver.Errorf(driver.Internal, "the listener in the sandbox has no address")
+		}
+		inside = err
+	}
+	if l, err := listenGateway(bounded, sandbox, port); err == nil {
+		return l, nil
+	}
+	e := driver.Errorf(driver.AsError(inside).Reason, "the egress proxy of workspace %s cannot be reached from its sandbox: %w", id, inside).About(id)
+	return listening{}, e.Remedy("make the sandbox anew", "sero", "recreate", "-w", id).
+		Remedy("or remove egress from sero.json and config.json to run without rules")
+}
+
+// listenGateway listens where the sandbox sees the host: only on an address that
+// is this machine's, and that no other machine can reach by the internet.
+func listenGateway(ctx context.Context, sandbox driver.Sandbox, port uint16) (listening, error) {
+	gateway, err := netip.ParseAddr(sandbox.Gateway)
+	switch {
+	case err != nil, sandbox.Network == driver.NetworkIsolated, !gateway.IsPrivate(), !ownAddress(gateway):
+		return listening{}, errors.New("the sandbox has no gateway that is safe to listen on")
+	}
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", netip.AddrPortFrom(gateway, port).String())
+	if err != nil {
+		return listening{}, err
+	}
+	address, err := netip.ParseAddrPort(l.Addr().String())
+	if err != nil {
+		_ = l.Close()
+		return listening{}, err
+	}
+	return listening{Listener: l, address: address}, nil
+}
+
+// environment is what programs look for: the proxy in both spellings of its
+// variables, what is not for it, and Node.js's wish to be asked.
+func (o *session) environment(sandbox driver.Sandbox) []driver.EnvVar {
+	address := net.JoinHostPort(o.listener.address.Addr().String(), strconv.Itoa(int(o.life.Port)))
+	proxy := o.proxy.options.Credential.proxyURL(address)
+	direct := strings.Join(append([]string{"localhost", "127.0.0.1", "::1"}, sandbox.Subnets...), ",")
+	var env []driver.EnvVar
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
+		env = append(env, driver.EnvVar{Name: name, Value: proxy, Secret: true})
+	}
+	for _, name := range []string{"NO_PROXY", "no_proxy"} {
+		env = append(env, driver.EnvVar{Name: name, Value: direct})
+	}
+	return append(env, driver.EnvVar{Name: "NODE_USE_ENV_PROXY", Value: "1"})
+}

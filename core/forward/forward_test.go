@@ -1,0 +1,149 @@
+package forward_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sero-labs/sero-runtime/core/forward"
+	"github.com/sero-labs/sero-runtime/internal/loopback"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// upper is a server that answers the whole of what it is sent in capitals, once
+// the sender has ended.
+func upper(t *testing.T) func(context.Context) (net.Conn, error) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				text, _ := io.ReadAll(c)
+				_, _ = io.WriteString(c, strings.ToUpper(string(text)))
+			}()
+		}
+	}()
+	return func(ctx context.Context) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", l.Addr().String())
+	}
+}
+
+func open(t *testing.T, wanted uint16, dial func(context.Context) (net.Conn, error)) *forward.Forward {
+	t.Helper()
+	f, err := forward.Open(wanted, dial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.Close)
+	return f
+}
+
+func freePort(t *testing.T) uint16 {
+	t.Helper()
+	listeners, err := loopback.Listen(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range listeners {
+		defer l.Close()
+	}
+	return uint16(listeners[0].Addr().(*net.TCPAddr).Port)
+}
+
+func dial(t *testing.T, ip string, port uint16) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", net.JoinHostPort(ip, strconv.Itoa(int(port))))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+func TestB36BytesAndTheirEndAreCarried(t *testing.T) {
+	f := open(t, freePort(t), upper(t))
+	if f.Conflict() != "" {
+		t.Error(f.Conflict())
+	}
+	for n := range 200 {
+		c := dial(t, []string{"127.0.0.1", "::1"}[n%2], f.Port())
+		text := fmt.Sprintf("hello %d %s", n, strings.Repeat("x", 1000*n))
+		go func() {
+			_, _ = io.WriteString(c, text)
+			_ = c.(*net.TCPConn).CloseWrite()
+		}()
+		got, err := io.ReadAll(c)
+		if err != nil || string(got) != strings.ToUpper(text) {
+			t.Fatal(n, len(got), err)
+		}
+		_ = c.Close()
+	}
+}
+
+func TestConflictsAreNamedAndTheNextPortIsTaken(t *testing.T) {
+	first := open(t, freePort(t), upper(t))
+	second := open(t, first.Port(), upper(t))
+	want := fmt.Sprintf("port %d of this machine is held by forward.test (pid %d)", first.Port(), os.Getpid())
+	if second.Port() <= first.Port() || !strings.HasPrefix(second.Conflict(), want) {
+		t.Error(second.Port(), second.Conflict())
+	}
+	if third := open(t, 80, upper(t)); third.Port() < 8080 {
+		t.Error(third.Port())
+	}
+}
+
+func TestAServerThatIsDown(t *testing.T) {
+	f := open(t, freePort(t), func(context.Context) (net.Conn, error) { return nil, errors.New("refused") })
+	c := dial(t, "127.0.0.1", f.Port())
+	if _, err := c.Read(make([]byte, 1)); err == nil {
+		t.Error("somebody answered")
+	}
+}
+
+func TestCloseEndsConnectionsAndFreesThePort(t *testing.T) {
+	f := open(t, freePort(t), upper(t))
+	idle := dial(t, "127.0.0.1", f.Port())
+	_, _ = io.WriteString(idle, "never ended")
+	held := open(t, freePort(t), func(ctx context.Context) (net.Conn, error) { <-ctx.Done(); return nil, context.Cause(ctx) })
+	waiting := dial(t, "127.0.0.1", held.Port())
+	f.Close()
+	f.Close()
+	held.Close()
+	for _, c := range []net.Conn{idle, waiting} {
+		_ = c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		if _, err := c.Read(make([]byte, 1)); err == nil || os.IsTimeout(err) {
+			t.Error("a connection goes on:", err)
+		}
+	}
+	listeners, err := loopback.Listen(f.Port())
+	if err != nil {
+		t.Error(err)
+	}
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+	var none *forward.Forward
+	none.Close()
+	if none.Port() != 0 || none.Conflict() != "" {
+		t.Error("a Forward that is not there has something")
+	}
+}

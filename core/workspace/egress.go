@@ -1,0 +1,76 @@
+package workspace
+
+import (
+	"context"
+
+	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/core/negotiate"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// Egress is who runs the proxies through which workspaces reach the network.
+type Egress interface {
+	// Environment opens the proxy of a running sandbox if its rules ask for one,
+	// and gives what a command needs to find it.
+	Environment(ctx context.Context, id string, sandbox driver.Sandbox, file config.Egress) ([]driver.EnvVar, error)
+	// StopWorkspace ends the proxy of a workspace whose sandbox has stopped.
+	StopWorkspace(id string)
+	// ForgetWorkspace drops what is known of a workspace.
+	ForgetWorkspace(id string)
+}
+
+// SetEgress says who runs proxies. It is called once, before use.
+func (m *Manager) SetEgress(e Egress) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.egress = e
+}
+
+func (m *Manager) egressPart() Egress {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.egress
+}
+
+// network is the network that a workspace's sandbox gets: none at all where the
+// egress proxy is to be the only way out and the driver can make it so. Where it
+// cannot, that is said, or refused if the rules must be enforced.
+func (m *Manager) network(file config.Egress, choice negotiate.Choice, d driver.Driver) (driver.Network, []string, error) {
+	machine := m.options.Machine.Egress
+	strict := file.Strict() || machine.Strict()
+	isolates := !choice.HostMode && driver.Has(d, driver.CapNetIsolated)
+	switch {
+	case strict && isolates:
+		return driver.NetworkIsolated, nil, nil
+	case file.Enforce || machine.Enforce:
+		err := driver.Lacks(d.Info().Name, driver.CapNetIsolated).
+			Remedy("use a driver that can take the network away", "sero", "driver", "ls").
+			Remedy("or remove egress.enforce: then only programs that use the proxy keep to the rules")
+		return 0, nil, err
+	case choice.HostMode && machine.Asked():
+		return driver.NetworkDefault, []string{"egress of config.json has no effect in host mode"}, nil
+	case choice.HostMode:
+		return driver.NetworkDefault, nil, nil // of sero.json it was said
+	case strict || len(file.Deny)+len(machine.Deny) > 0:
+		return driver.NetworkDefault, []string{
+			"egress rules are advice here: only programs that use the proxy keep to them, for the sandbox has a network of its own",
+		}, nil
+	default:
+		return driver.NetworkDefault, nil, nil
+	}
+}
+
+// egress is what a command needs to find its workspace's proxy. A workspace with
+// rules runs nothing without its proxy.
+func (c *command) egress(ctx context.Context, file config.Workspace) ([]driver.EnvVar, error) {
+	e := c.m.egressPart()
+	if e == nil || c.sandbox.choice.HostMode {
+		return nil, nil
+	}
+	enforced := file.Egress.Enforce || c.m.options.Machine.Egress.Enforce
+	if enforced && c.sandbox.state.Network != driver.NetworkIsolated {
+		return nil, driver.Errorf(driver.Unsupported, "the egress rules of workspace %s must be enforced, and its sandbox was made with a network of its own", c.e.id).
+			About(c.e.id).Remedy("make the sandbox anew, without one", "sero", "recreate", "-w", c.e.id)
+	}
+	return e.Environment(ctx, c.e.id, c.sandbox.state, file.Egress)
+}
