@@ -19,6 +19,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,6 +45,8 @@ type server struct {
 	Status     string `json:"status"`
 	PID        int64  `json:"pid"`
 	Detected   bool   `json:"detected"`
+
+	StatusMessage string `json:"statusMessage"`
 }
 
 func (s server) pid() string { return strconv.FormatInt(s.PID, 10) }
@@ -186,7 +189,7 @@ func (m *machine) find(name string) server {
 		DevServers []server `json:"devServers"`
 	}
 	m.json(&listed, "dev", "ls", "--json")
-	i := slices.IndexFunc(listed.DevServers, func(s server) bool { return s.Name == name })
+	i := slices.IndexFunc(listed.DevServers, func(s server) bool { return s.Name == name || strconv.Itoa(s.Port) == name })
 	if i < 0 {
 		return server{}
 	}
@@ -241,7 +244,36 @@ func (m *machine) status(url string) int {
 	return status
 }
 
-// processes are the workspace's, without pids and what looks for them.
+// own tells whether a process of a container is sero's: what runs a command, what
+// watches listeners, what lists the processes.
+func own(args string) bool {
+	return strings.HasPrefix(args, "ps ") || args == "sleep 1" || strings.Contains(args, "sero-exec") ||
+		strings.Contains(args, "ss -Htlnp") || strings.Contains(args, "/opt/sero/")
+}
+
+// killDaemon ends the daemon without warning, and waits until it has gone.
+func (m *machine) killDaemon() {
+	m.t.Helper()
+	var daemon struct {
+		PID int `json:"pid"`
+	}
+	m.json(&daemon, "daemon", "status", "--json")
+	if daemon.PID < 2 {
+		m.t.Fatal("no daemon")
+	}
+	if err := syscall.Kill(daemon.PID, syscall.SIGKILL); err != nil {
+		m.t.Fatal(err)
+	}
+	for range 500 {
+		if syscall.Kill(daemon.PID, 0) != nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	m.t.Fatal("the daemon does not end")
+}
+
+// processes are the workspace's, without pids and what is sero's.
 func (m *machine) processes() []string {
 	m.t.Helper()
 	var found []string
@@ -256,7 +288,7 @@ func (m *machine) processes() []string {
 		}
 	} else {
 		for line := range strings.Lines(m.ok("exec", "--", "ps", "-eo", "args=")) {
-			if line = strings.TrimSpace(line); !strings.HasPrefix(line, "ps ") {
+			if line = strings.TrimSpace(line); !own(line) {
 				found = append(found, line)
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -99,6 +100,89 @@ func TestB34StopEndsATree(t *testing.T) {
 				t.Error(m.status(tree.PreviewURL), m.status(other.PreviewURL))
 			}
 		})
+	}
+}
+
+// detached starts a server in the background of a command, as a person in a
+// terminal does, or a server that makes itself a daemon.
+const detached = `setsid python3 -m http.server --bind 127.0.0.1 "$0" >/dev/null 2>&1 & while ! ss -Htln | grep -q ":$0 "; do sleep 0.1; done`
+
+func TestB32B34AServerThatNobodyRegistered(t *testing.T) {
+	m := newMachine(t, "docker")
+	m.write("index.html", "found")
+	m.ok("exec", "--", "sh", "-c", detached, "8200")
+	m.ok("exec", "--", "sh", "-c", detached, "45200") // a system's own port: not announced
+	found := m.becomes("8200", "running")
+	if found == (server{}) || !found.Detected || found.Port != 8200 {
+		t.Fatalf("%+v", found)
+	}
+	if text := m.fetch(found.PreviewURL); text != "found" {
+		t.Errorf("%q", text)
+	}
+	if text := m.fetch(found.URL); text != "found" { // by number, on this machine
+		t.Errorf("%q", text)
+	}
+	var listed struct {
+		Ports []struct {
+			Port   int    `json:"port"`
+			Origin string `json:"origin"`
+		} `json:"ports"`
+	}
+	m.json(&listed, "port", "ls", "--json")
+	if got := fmt.Sprint(listed.Ports); got != "[{8200 detected} {45200 other}]" {
+		t.Error(got)
+	}
+	m.ok("dev", "stop", found.Name)
+	m.json(&listed, "port", "ls", "--json")
+	if got := fmt.Sprint(listed.Ports); got != "[{45200 other}]" {
+		t.Error(got)
+	}
+}
+
+func TestB43ServersInAContainerOutliveTheDaemon(t *testing.T) {
+	for _, end := range []string{"stopped", "killed"} {
+		t.Run(end, func(t *testing.T) {
+			m := newMachine(t, "docker")
+			m.write("index.html", "the page")
+			web := m.run("--name", "web", "--", "python3", "-m", "http.server", "--bind", "127.0.0.1", "8000")
+			if end == "stopped" {
+				m.ok("daemon", "stop")
+			} else {
+				m.killDaemon()
+			}
+			m.ok("ls") // starts the next one
+			again := m.becomes("web", "running")
+			if !again.Detected || again.PreviewURL != web.PreviewURL || again.PID != web.PID {
+				t.Errorf("%+v, was %+v", again, web)
+			}
+			if text := m.fetch(web.PreviewURL); text != "the page" {
+				t.Errorf("%q", text)
+			}
+			m.ok("dev", "stop", "web")
+			if status := m.status(web.PreviewURL); status != http.StatusBadGateway {
+				t.Error(status)
+			}
+		})
+	}
+}
+
+func TestB37PortsOfThisMachineThatAreTaken(t *testing.T) {
+	m := newMachine(t, "docker")
+	m.write("index.html", "the page")
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	web := m.run("--name", "web", "--port", port, "--", "python3", "-m", "http.server", "--bind", "127.0.0.1", port)
+	if web.URL == "http://127.0.0.1:"+port || !strings.Contains(web.StatusMessage, fmt.Sprintf("held by preview.test (pid %d)", os.Getpid())) {
+		t.Errorf("%+v", web)
+	}
+	for _, url := range []string{web.URL, web.PreviewURL} {
+		if text := m.fetch(url); text != "the page" {
+			t.Errorf("%s: %q", url, text)
+		}
 	}
 }
 
