@@ -23,6 +23,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sero-labs/sero-runtime/internal/loopback"
 	"github.com/sero-labs/sero-runtime/internal/paths"
 	"github.com/sero-labs/sero-runtime/internal/testutil"
 )
@@ -109,10 +110,34 @@ func newMachine(t *testing.T, driver string) *machine {
 			t.Error(err)
 		}
 	})
+	m.ownPort(filepath.Join(home, ".sero"))
 	m.needs(driver)
 	id := "preview-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	m.ok("up", "--driver", driver, "--id", id)
 	return m
+}
+
+// ownPort gives the machine's previews a port that no other daemon takes while
+// this one is down.
+func (m *machine) ownPort(home string) {
+	m.t.Helper()
+	listeners, err := loopback.Listen(0)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	_, port, err := net.SplitHostPort(listeners[0].Addr().String())
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+	if err == nil {
+		err = os.MkdirAll(home, 0o700)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(home, "config.json"), []byte(`{"preview": {"port": `+port+`}}`), 0o600)
+	}
+	if err != nil {
+		m.t.Fatal(err)
+	}
 }
 
 // needs ends the test where the driver cannot be used.
