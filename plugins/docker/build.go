@@ -36,7 +36,7 @@ func (d *Driver) BuildImage(ctx context.Context, spec driver.BuildSpec, report f
 	err = do(ctx, d, imageLimit, func(ctx context.Context, c *connection) error {
 		r, w := io.Pipe()
 		go func() { w.CloseWithError(files.write(w)) }() // ends when r is closed
-		defer r.CloseWithError(errSlow)                  //nolint:errcheck // it never fails
+		defer r.CloseWithError(errSlow)
 		options := client.ImageBuildOptions{
 			Tags: []string{spec.Tag}, Dockerfile: files.dockerfile, Labels: spec.Labels, NoCache: spec.NoCache,
 			Remove: true, ForceRemove: true, BuildArgs: map[string]*string{}, Version: build.BuilderV1,

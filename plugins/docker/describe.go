@@ -20,34 +20,67 @@ func describe(c container.InspectResponse) driver.Sandbox {
 	sb := driver.Sandbox{
 		ID:          strings.TrimPrefix(c.Name, "/"),
 		Instance:    c.ID,
-		State:       stateOf(c.State),
+		Mounts:      bindsOf(c.Mounts),
 		ImageDigest: c.Image,
 		Created:     when(c.Created),
 	}
 	if c.State != nil {
-		sb.Started = when(c.State.StartedAt)
+		sb.State, sb.Started = stateOf(c.State.Status), when(c.State.StartedAt)
 	}
 	if c.Config != nil {
 		sb.Labels = labelsOf(c.Config.Labels)
 		sb.Image = c.Config.Image
 		sb.WorkspaceDir = c.Config.WorkingDir
 	}
-	for _, m := range c.Mounts {
-		if m.Type == mount.TypeBind && m.Destination != agentSocket {
-			sb.Mounts = append(sb.Mounts, driver.Mount{Source: m.Source, Target: m.Destination, ReadOnly: !m.RW})
-		}
-	}
-	slices.SortFunc(sb.Mounts, func(a, b driver.Mount) int { return strings.Compare(a.Target, b.Target) })
 	if c.HostConfig != nil && c.HostConfig.NetworkMode == network.NetworkNone {
 		sb.Network = driver.NetworkIsolated
 	} else if c.NetworkSettings != nil {
-		describeNetwork(&sb, c.NetworkSettings)
+		describeNetworks(&sb, c.NetworkSettings.Networks)
+		describePorts(&sb, c.NetworkSettings.Ports)
 	}
 	return sb
 }
 
-func describeNetwork(sb *driver.Sandbox, settings *container.NetworkSettings) {
-	for _, n := range settings.Networks {
+// describeSummary is what a list tells of a container.
+func describeSummary(c container.Summary) driver.Sandbox {
+	sb := driver.Sandbox{
+		ID:           nameOf(c),
+		Instance:     c.ID,
+		State:        stateOf(c.State),
+		Labels:       labelsOf(c.Labels),
+		WorkspaceDir: workspaceDir,
+		Image:        c.Image,
+		ImageDigest:  c.ImageID,
+		Mounts:       bindsOf(c.Mounts),
+		Created:      time.Unix(c.Created, 0),
+	}
+	for _, p := range c.Ports {
+		if p.PublicPort > 0 {
+			sb.Publish = append(sb.Publish, driver.PublishedPort{SandboxPort: p.PrivatePort, HostPort: p.PublicPort})
+		}
+	}
+	if c.HostConfig.NetworkMode == network.NetworkNone {
+		sb.Network = driver.NetworkIsolated
+	} else if c.NetworkSettings != nil {
+		describeNetworks(&sb, c.NetworkSettings.Networks)
+	}
+	return sb
+}
+
+// bindsOf are the mounts of the host's directories, ordered by target.
+func bindsOf(points []container.MountPoint) []driver.Mount {
+	var mounts []driver.Mount
+	for _, m := range points {
+		if m.Type == mount.TypeBind && m.Destination != agentSocket {
+			mounts = append(mounts, driver.Mount{Source: m.Source, Target: m.Destination, ReadOnly: !m.RW})
+		}
+	}
+	slices.SortFunc(mounts, func(a, b driver.Mount) int { return strings.Compare(a.Target, b.Target) })
+	return mounts
+}
+
+func describeNetworks(sb *driver.Sandbox, networks map[string]*network.EndpointSettings) {
+	for _, n := range networks {
 		if n == nil {
 			continue
 		}
@@ -67,7 +100,10 @@ func describeNetwork(sb *driver.Sandbox, settings *container.NetworkSettings) {
 			sb.Gateway = n.Gateway.String()
 		}
 	}
-	for port, bindings := range settings.Ports {
+}
+
+func describePorts(sb *driver.Sandbox, ports network.PortMap) {
+	for port, bindings := range ports {
 		for _, b := range bindings {
 			var host uint16
 			if _, err := fmt.Sscan(b.HostPort, &host); err == nil && host > 0 {
@@ -94,11 +130,8 @@ func labelsOf(all map[string]string) map[string]string {
 	return labels
 }
 
-func stateOf(s *container.State) driver.SandboxState {
-	if s == nil {
-		return driver.SandboxUnknown
-	}
-	switch s.Status {
+func stateOf(s container.ContainerState) driver.SandboxState {
+	switch s {
 	case container.StateRunning, container.StateRestarting:
 		return driver.SandboxRunning
 	case container.StatePaused:

@@ -4,6 +4,7 @@
 #   $1  the process that leads the command's session, "all", or "none"
 #   $2  what the command's processes have in their environment
 #   $3  the grace time, in steps of 50 ms
+unset SERO_SCRIPT
 leader=$1 mark=$2 steps=$3
 self=$$
 

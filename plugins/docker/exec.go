@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +25,13 @@ var execScript string
 
 // markEnv is in the environment of each command and of what descends from it.
 const markEnv = "SERO_EXEC"
+
+// The scripts come in a variable, which they unset, so that a list of processes
+// stays readable.
+const (
+	scriptEnv = "SERO_SCRIPT"
+	runScript = `eval "$` + scriptEnv + `"`
+)
 
 // command is one running command.
 type command struct {
@@ -84,7 +92,7 @@ func checkExec(spec driver.ExecSpec) error {
 	return checkEnv(spec.Env)
 }
 
-func checkRunning(c container.InspectResponse, id string) error {
+func checkRunning(c container.Summary, id string) error {
 	if state := stateOf(c.State); state != driver.SandboxRunning {
 		return driver.Errorf(driver.NotRunning, "sandbox %s is %s", id, state).About(id).Remedy("start it", "sero", "up")
 	}
@@ -93,8 +101,8 @@ func checkRunning(c container.InspectResponse, id string) error {
 
 // begin starts the command's script; whether the command can be run is not known
 // yet.
-func (d *Driver) begin(ctx context.Context, c container.InspectResponse, spec driver.ExecSpec, stdio driver.ExecIO) (*command, error) {
-	secrets, err := d.secretsOf(ctx, c)
+func (d *Driver) begin(ctx context.Context, c container.Summary, spec driver.ExecSpec, stdio driver.ExecIO) (*command, error) {
+	secrets, err := d.secretsOf(ctx, c.ID)
 	if err != nil {
 		return nil, err
 	}
@@ -105,22 +113,23 @@ func (d *Driver) begin(ctx context.Context, c container.InspectResponse, spec dr
 	options := client.ExecCreateOptions{
 		User: spec.User, TTY: spec.Terminal != nil, WorkingDir: "/",
 		AttachStdin: stdio.Stdin != nil || spec.Terminal != nil, AttachStdout: true, AttachStderr: true,
-		Env: append([]string{markEnv + "=" + run.mark}, secrets...),
+		Env: slices.Clone(secrets),
 	}
 	for _, v := range spec.Env {
 		options.Env = append(options.Env, v.Name+"="+v.Value)
 	}
+	options.Env = append(options.Env, markEnv+"="+run.mark, scriptEnv+"="+execScript) // the last one wins
 	size := driver.TerminalSize{}
 	if spec.Terminal != nil {
 		size = usable(*spec.Terminal)
 	}
 	dir := spec.Dir
 	if dir == "" {
-		dir = c.Config.WorkingDir
+		dir = workspaceDir
 	}
 	mark := newMark()
 	options.Cmd = append([]string{
-		"sh", "-c", execScript, "sero-exec", mark, dir, strconv.Itoa(int(size.Rows)), strconv.Itoa(int(size.Cols)),
+		"sh", "-c", runScript, "sero-exec", mark, dir, strconv.Itoa(int(size.Rows)), strconv.Itoa(int(size.Cols)),
 	}, spec.Argv...)
 	run.stdout = &marked{mark: []byte(mark), terminal: options.TTY, out: stdio.Stdout, began: run.takeBegin, lost: run.lose, ended: run.takeEnd}
 	run.stderr = &marked{mark: []byte(mark), out: stdio.Stderr, lost: run.lose, ended: func(string) {}}

@@ -5,6 +5,7 @@
 #   MARK:P:C            the command begins, as process C in the session of process P
 #   MARK:e7, MARK:s9    the command has ended: exit code 7, or died from signal 9
 # The last one comes on both outputs, after all that the command wrote.
+unset SERO_SCRIPT
 mark=$1 dir=$2 rows=$3 cols=$4
 shift 4
 say() { printf '%s:%s\n' "$mark" "$1"; }

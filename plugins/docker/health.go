@@ -15,7 +15,7 @@ import (
 // The time between two looks at an engine.
 const (
 	lookReady   = 3 * time.Second
-	lookTrouble = time.Second
+	lookTrouble = 200 * time.Millisecond
 )
 
 // Health reports the engine's state at once and whenever it changes.

@@ -147,7 +147,8 @@ func (d *Driver) control(ctx context.Context, container string, limit time.Durat
 	return do(ctx, d, limit, func(ctx context.Context, c *connection) error {
 		made, err := c.ExecCreate(ctx, container, client.ExecCreateOptions{
 			User: "0", WorkingDir: "/", AttachStdout: true, AttachStderr: true,
-			Cmd: append([]string{"sh", "-c", script, "sero-control"}, args...),
+			Env: []string{scriptEnv + "=" + script},
+			Cmd: append([]string{"sh", "-c", runScript, "sero-control"}, args...),
 		})
 		if err != nil {
 			return err

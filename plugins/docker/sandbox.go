@@ -26,9 +26,9 @@ func (d *Driver) Create(ctx context.Context, spec driver.SandboxSpec) (driver.Sa
 	}
 	defer done()
 	for {
-		c, err := d.inspect(ctx, spec.ID)
+		c, err := d.find(ctx, spec.ID)
 		if err == nil {
-			return existing(c, spec)
+			return d.existing(ctx, c, spec)
 		}
 		if driver.ReasonOf(err) != driver.NotFound {
 			return driver.Sandbox{}, err
@@ -45,17 +45,16 @@ func (d *Driver) Create(ctx context.Context, spec driver.SandboxSpec) (driver.Sa
 }
 
 // existing is the answer to a Create of what exists.
-func existing(c container.InspectResponse, spec driver.SandboxSpec) (driver.Sandbox, error) {
+func (d *Driver) existing(ctx context.Context, c container.Summary, spec driver.SandboxSpec) (driver.Sandbox, error) {
 	if err := checkOwned(c, spec.ID); err != nil {
 		return driver.Sandbox{}, err
 	}
-	sb := describe(c)
-	if !maps.Equal(sb.Labels, spec.Labels) {
+	if !maps.Equal(labelsOf(c.Labels), spec.Labels) {
 		return driver.Sandbox{}, driver.Errorf(driver.AlreadyExists, "sandbox %s exists with another specification", spec.ID).
 			About(spec.ID).
 			Remedy("remove it, which keeps the workspace's files; the next command makes it anew", "sero", "rm", "-w", spec.Labels[driver.LabelWorkspaceID])
 	}
-	return sb, nil
+	return d.describe(ctx, c)
 }
 
 func (d *Driver) create(ctx context.Context, spec driver.SandboxSpec) (driver.Sandbox, error) {
@@ -74,11 +73,7 @@ func (d *Driver) create(ctx context.Context, spec driver.SandboxSpec) (driver.Sa
 		_ = d.remove(context.WithoutCancel(ctx), made.ID) // without them it is of no use
 		return driver.Sandbox{}, err
 	}
-	c, err := d.inspect(ctx, made.ID)
-	if err != nil {
-		return driver.Sandbox{}, err
-	}
-	return describe(c), nil
+	return d.inspect(ctx, made.ID)
 }
 
 // Start makes a container run; one that is paused goes on.
@@ -90,7 +85,7 @@ func (d *Driver) Start(ctx context.Context, id string) (driver.Sandbox, error) {
 	defer done()
 	switch stateOf(c.State) {
 	case driver.SandboxRunning:
-		return describe(c), nil
+		return d.describe(ctx, c)
 	case driver.SandboxCorrupt:
 		return driver.Sandbox{}, errCorrupt(id, "the engine could not remove it")
 	case driver.SandboxPaused:
@@ -101,10 +96,7 @@ func (d *Driver) Start(ctx context.Context, id string) (driver.Sandbox, error) {
 	if err != nil {
 		return driver.Sandbox{}, err
 	}
-	if c, err = d.inspect(ctx, c.ID); err != nil {
-		return driver.Sandbox{}, err
-	}
-	return describe(c), nil
+	return d.inspect(ctx, c.ID)
 }
 
 func (d *Driver) unpause(ctx context.Context, container string) error {
@@ -120,7 +112,7 @@ func (d *Driver) unpause(ctx context.Context, container string) error {
 
 // start starts a container. An engine does not say whether a failure is for
 // ever: one that comes twice, for no reason that is known, is taken for it.
-func (d *Driver) start(ctx context.Context, id string, c container.InspectResponse) error {
+func (d *Driver) start(ctx context.Context, id string, c container.Summary) error {
 	var err error
 	for range 2 {
 		err = do(ctx, d, changeLimit, func(ctx context.Context, api *connection) error {
@@ -130,7 +122,7 @@ func (d *Driver) start(ctx context.Context, id string, c container.InspectRespon
 		if driver.ReasonOf(err) != driver.Internal && !errdefs.IsInvalidArgument(err) {
 			return err
 		}
-		if err := checkMounts(describe(c).Mounts); err != nil {
+		if err := checkMounts(bindsOf(c.Mounts)); err != nil {
 			return err
 		}
 	}
@@ -220,11 +212,11 @@ func (d *Driver) Get(ctx context.Context, id string) (driver.Sandbox, error) {
 	if err := checkID(id); err != nil {
 		return driver.Sandbox{}, err
 	}
-	c, err := d.inspect(ctx, id)
+	c, err := d.find(ctx, id)
 	if err != nil {
 		return driver.Sandbox{}, err
 	}
-	return describe(c), nil
+	return d.describe(ctx, c)
 }
 
 // List describes the containers of sero that carry the labels.
@@ -257,21 +249,27 @@ func (d *Driver) List(ctx context.Context, labels map[string]string) ([]driver.S
 // describeListed describes what a list has; it is nothing when it went away
 // meanwhile, and corrupt when the engine knows no more of it.
 func (d *Driver) describeListed(ctx context.Context, item container.Summary) (driver.Sandbox, error) {
-	c, err := d.inspect(ctx, item.ID)
+	sb, err := d.describe(ctx, item)
 	switch driver.ReasonOf(err) {
-	case "":
-		return describe(c), nil
 	case driver.NotFound:
 		return driver.Sandbox{}, nil
 	case driver.Internal:
-		sb := driver.Sandbox{Instance: item.ID, State: driver.SandboxCorrupt, Labels: labelsOf(item.Labels), Image: item.Image}
-		if len(item.Names) > 0 {
-			sb.ID = strings.TrimPrefix(item.Names[0], "/")
-		}
+		sb = describeSummary(item)
+		sb.State = driver.SandboxCorrupt
 		return sb, nil
 	default:
-		return driver.Sandbox{}, err
+		return sb, err
 	}
+}
+
+// describe asks for the rest of what a list tells of a container. Not of a paused
+// one: an engine that was about to start a command in it at that moment would
+// never answer, and never let it go on.
+func (d *Driver) describe(ctx context.Context, item container.Summary) (driver.Sandbox, error) {
+	if item.State == container.StatePaused {
+		return describeSummary(item), nil
+	}
+	return d.inspect(ctx, item.ID)
 }
 
 // maxFilter is the longest label that an engine is asked for: filters go into the
@@ -295,24 +293,50 @@ func carries(have, want map[string]string) bool {
 	return true
 }
 
-// inspect asks for a container by its name or the engine's id.
-func (d *Driver) inspect(ctx context.Context, id string) (container.InspectResponse, error) {
+// inspect describes a container by the engine's id.
+func (d *Driver) inspect(ctx context.Context, id string) (driver.Sandbox, error) {
 	result, err := call(ctx, d, readLimit, func(ctx context.Context, c *connection) (client.ContainerInspectResult, error) {
 		return c.ContainerInspect(ctx, id, client.ContainerInspectOptions{})
 	})
-	if driver.ReasonOf(err) == driver.NotFound {
-		return container.InspectResponse{}, driver.Errorf(driver.NotFound, "there is no sandbox %s", id).About(id)
+	if err != nil {
+		return driver.Sandbox{}, err
 	}
-	return result.Container, err
+	return describe(result.Container), nil
+}
+
+// find looks for a container by its name.
+func (d *Driver) find(ctx context.Context, id string) (container.Summary, error) {
+	filter := client.Filters{}.Add("name", "^/?"+id+"$")
+	found, err := call(ctx, d, readLimit, func(ctx context.Context, c *connection) (client.ContainerListResult, error) {
+		return c.ContainerList(ctx, client.ContainerListOptions{All: true, Filters: filter})
+	})
+	if err != nil {
+		return container.Summary{}, err
+	}
+	for _, item := range found.Items {
+		if nameOf(item) == id {
+			return item, nil
+		}
+	}
+	return container.Summary{}, driver.Errorf(driver.NotFound, "there is no sandbox %s", id).About(id)
+}
+
+func nameOf(item container.Summary) string {
+	for _, name := range item.Names {
+		if name = strings.TrimPrefix(name, "/"); !strings.Contains(name, "/") { // else it is a link's
+			return name
+		}
+	}
+	return ""
 }
 
 // owned is the container of a sandbox, which must be sero's. What follows is to
 // name it by the engine's id: its name may be another's by then.
-func (d *Driver) owned(ctx context.Context, id string) (container.InspectResponse, error) {
+func (d *Driver) owned(ctx context.Context, id string) (container.Summary, error) {
 	if err := checkID(id); err != nil {
-		return container.InspectResponse{}, err
+		return container.Summary{}, err
 	}
-	c, err := d.inspect(ctx, id)
+	c, err := d.find(ctx, id)
 	if err == nil {
 		err = checkOwned(c, id)
 	}
@@ -320,7 +344,7 @@ func (d *Driver) owned(ctx context.Context, id string) (container.InspectRespons
 }
 
 // change is owned, with the sandbox's turn.
-func (d *Driver) change(ctx context.Context, id string) (done func(), c container.InspectResponse, err error) {
+func (d *Driver) change(ctx context.Context, id string) (done func(), c container.Summary, err error) {
 	if done, err = d.turns.take(ctx, id); err != nil {
 		return nil, c, err
 	}
@@ -331,9 +355,8 @@ func (d *Driver) change(ctx context.Context, id string) (done func(), c containe
 	return done, c, nil
 }
 
-func checkOwned(c container.InspectResponse, id string) error {
-	if c.Config != nil && strings.TrimPrefix(c.Name, "/") == id &&
-		c.Config.Labels[driver.LabelManaged] == "true" && c.Config.Labels[driver.LabelDriver] == name {
+func checkOwned(c container.Summary, id string) error {
+	if c.Labels[driver.LabelManaged] == "true" && c.Labels[driver.LabelDriver] == name {
 		return nil
 	}
 	return driver.Errorf(driver.ForeignResource, "the container %s is not sero's; it is left alone", id).About(id).

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -53,15 +52,15 @@ func (d *Driver) keepSecrets(ctx context.Context, container string, env []driver
 }
 
 // secretsOf gives a container's secret variables as NAME=value.
-func (d *Driver) secretsOf(ctx context.Context, c container.InspectResponse) ([]string, error) {
+func (d *Driver) secretsOf(ctx context.Context, container string) ([]string, error) {
 	d.secrets.mu.Lock()
-	values, known := d.secrets.of[c.ID]
+	values, known := d.secrets.of[container]
 	d.secrets.mu.Unlock()
 	if known {
 		return values, nil
 	}
 	text, err := call(ctx, d, readLimit, func(ctx context.Context, api *connection) ([]byte, error) {
-		file, err := api.CopyFromContainer(ctx, c.ID, client.CopyFromContainerOptions{SourcePath: secretsFile})
+		file, err := api.CopyFromContainer(ctx, container, client.CopyFromContainerOptions{SourcePath: secretsFile})
 		if err != nil {
 			return nil, err
 		}
@@ -83,7 +82,7 @@ func (d *Driver) secretsOf(ctx context.Context, c container.InspectResponse) ([]
 	}
 	d.secrets.mu.Lock()
 	defer d.secrets.mu.Unlock()
-	d.secrets.of[c.ID] = slices.Clip(values)
+	d.secrets.of[container] = slices.Clip(values)
 	return values, nil
 }
 

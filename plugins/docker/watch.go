@@ -98,18 +98,28 @@ func (d *Driver) Logs(ctx context.Context, id string, follow bool, tailLines int
 		case err != nil || !follow:
 			return err
 		}
-		was := c.State.StartedAt
-		for c.State.StartedAt == was {
-			if err := sleep(ctx, lookAgain); err != nil {
-				return err
-			}
-			if c, err = d.inspect(ctx, c.ID); driver.ReasonOf(err) == driver.NotFound {
-				return nil
-			} else if err != nil {
-				return err
-			}
+		started, err := d.startedAgain(ctx, c.ID)
+		if err != nil || started.IsZero() {
+			return err
 		}
-		options.Tail, options.Since = "", c.State.StartedAt
+		options.Tail, options.Since = "", started.Format(time.RFC3339Nano)
+	}
+}
+
+// startedAgain waits until a container that has stopped runs again, and gives when
+// it was started; zero when it was removed.
+func (d *Driver) startedAgain(ctx context.Context, container string) (time.Time, error) {
+	for {
+		if err := sleep(ctx, lookAgain); err != nil {
+			return time.Time{}, err
+		}
+		sb, err := d.inspect(ctx, container)
+		if driver.ReasonOf(err) == driver.NotFound {
+			return time.Time{}, nil
+		}
+		if err != nil || sb.State == driver.SandboxRunning {
+			return sb.Started, err
+		}
 	}
 }
 

@@ -127,6 +127,9 @@ func (d *Daemon) Kill() {
 	if err := d.end(syscall.SIGKILL, patience); err != nil {
 		d.t.Fatal(err)
 	}
+	// Its containerd has died with it. Where nobody reaps what lost its parent,
+	// the next engine would take it for alive.
+	_ = os.Remove(filepath.Join(d.dir, "exec", "containerd", "containerd.pid"))
 }
 
 // Restart stops and starts the engine.
