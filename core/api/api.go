@@ -10,6 +10,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/api/apipb/apipbconnect"
 	"github.com/sero-labs/sero-runtime/core/devserver"
+	"github.com/sero-labs/sero-runtime/core/egress"
 	"github.com/sero-labs/sero-runtime/core/event"
 	"github.com/sero-labs/sero-runtime/core/image"
 	"github.com/sero-labs/sero-runtime/core/preview"
@@ -27,6 +28,7 @@ type Parts struct {
 	Previews   *preview.Gateway // nil: there are none
 	Drivers    *registry.Registry
 	Images     *image.Images
+	Egress     *egress.Service
 	Events     *event.Bus
 	Daemon     Daemon
 	Log        *slog.Logger
@@ -52,6 +54,7 @@ func Handler(p Parts) http.Handler {
 	mux.Handle(apipbconnect.NewTrustServiceHandler(trustHandler{p.Workspaces}, options...))
 	mux.Handle(apipbconnect.NewMountServiceHandler(mountHandler{p.Workspaces}, options...))
 	mux.Handle(apipbconnect.NewImageServiceHandler(imageHandler{p.Images}, options...))
+	mux.Handle(apipbconnect.NewEgressServiceHandler(egressHandler{p.Egress, p.Workspaces}, options...))
 	mux.Handle(apipbconnect.NewDaemonServiceHandler(daemonHandler{p}, options...))
 	return mux
 }

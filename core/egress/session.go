@@ -34,6 +34,7 @@ type session struct {
 	life     Life
 	proxy    *Proxy
 	listener listening
+	isolated bool // the sandbox has no other way out
 	end      context.CancelCauseFunc
 	done     chan struct{}
 	over     atomic.Bool // it does not serve any more
@@ -72,7 +73,7 @@ func (s *Service) open(ctx context.Context, w *workspace, sandbox driver.Sandbox
 	}
 	life.Port, life.Secret = listener.address.Port(), credential.secret
 	running, end := context.WithCancelCause(context.Background())
-	opened := &session{life: life, listener: listener, end: end, done: make(chan struct{})}
+	opened := &session{life: life, listener: listener, isolated: sandbox.Network == driver.NetworkIsolated, end: end, done: make(chan struct{})}
 	rules := policy.Policy{Machine: s.machine, Workspace: list, Own: ownAddress}
 	opened.proxy = NewProxy(ProxyOptions{
 		WorkspaceID: w.id, Credential: credential, Log: s.log, Resolver: s.options.Resolver, Dial: s.options.Dial,

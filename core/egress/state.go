@@ -80,15 +80,17 @@ func (s *Service) observed(w *workspace, t policy.Target) {
 
 // Status is what there is to say about one workspace's egress.
 type Status struct {
-	Mode     policy.Mode // the stricter one of the two files
-	Asked    bool        // there are rules; without, nothing runs
-	Machine  config.Egress
-	Rules    config.Egress // of sero.json, in force
-	Changed  bool          // sero.json says something else now: from the next start on
-	Running  bool          // the proxy serves
-	Granted  []string
-	Observed []string
-	Refusals []Entry
+	Mode    policy.Mode // the stricter one of the two files
+	Asked   bool        // there are rules; without, nothing runs
+	Machine config.Egress
+	Rules   config.Egress // of sero.json, in force
+	Changed bool          // sero.json says something else now: from the next start on
+	Running bool          // the proxy serves
+	// OnlyWayOut tells that the sandbox that is served has no network of its own.
+	OnlyWayOut bool
+	Granted    []string
+	Observed   []string
+	Refusals   []Entry
 }
 
 // Status describes a workspace's egress; file is what sero.json says now.
@@ -104,7 +106,7 @@ func (s *Service) Status(id string, file config.Egress) (Status, error) {
 		Refusals: w.journal.list(),
 	}
 	if w.session != nil && w.session.alive() {
-		st.Running, st.Rules = true, w.session.life.Rules
+		st.Running, st.Rules, st.OnlyWayOut = true, w.session.life.Rules, w.session.isolated
 		st.Changed = !same(st.Rules, file)
 	}
 	list := policy.List{Mode: st.Rules.Chosen()}

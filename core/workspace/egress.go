@@ -74,3 +74,29 @@ func (c *command) egress(ctx context.Context, file config.Workspace) ([]driver.E
 	}
 	return e.Environment(ctx, c.e.id, c.sandbox.state, file.Egress)
 }
+
+// ReopenEgress gives the programs of a sandbox that outlived an earlier core their
+// proxy back.
+func (m *Manager) ReopenEgress(ctx context.Context, id string) error {
+	e, s, err := m.ready(id)
+	if err != nil {
+		return err
+	}
+	file, _, err := config.LoadWorkspace(e.directory)
+	if err != nil {
+		return err
+	}
+	_, err = (&command{m: m, e: e, sandbox: s}).egress(ctx, file)
+	return err
+}
+
+// EgressRules are a known workspace's id and what its sero.json says of egress
+// now.
+func (m *Manager) EgressRules(ref Ref) (string, config.Egress, error) {
+	e, _, err := m.find(ref)
+	if err != nil {
+		return "", config.Egress{}, err
+	}
+	file, _, err := config.LoadWorkspace(e.directory)
+	return e.id, file.Egress, err
+}

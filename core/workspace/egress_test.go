@@ -152,3 +152,20 @@ func TestB19EgressDrift(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestB43Egress: a new core gives a sandbox that still runs its proxy back.
+func TestB43Egress(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	w.upDir(w.dir("shop", `{"egress": {"allow": []}}`))
+	again := w.manager()
+	proxies := &recordingEgress{}
+	again.SetEgress(proxies)
+	again.Rejoin(t.Context(), func(id string) {
+		if err := again.ReopenEgress(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	})
+	if want := []string{"environment shop isolated"}; !slices.Equal(proxies.calls, want) {
+		t.Errorf("%v, want %v", proxies.calls, want)
+	}
+}

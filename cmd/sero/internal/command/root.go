@@ -59,7 +59,7 @@ It runs in the best runtime that works on this machine; sero says which, and why
 	}
 	add(groupWorkspace, a.upCommand(), a.execCommand(), a.shellCommand(), a.listCommand(),
 		a.inspectCommand(), a.stopCommand(), a.recreateCommand(), a.removeCommand(),
-		a.pruneCommand(), a.diskCommand(), a.mountCommand(), a.trustCommand())
+		a.pruneCommand(), a.diskCommand(), a.mountCommand(), a.trustCommand(), a.egressCommand())
 	add(groupDevServer, a.runCommand(), a.devCommand(), a.portCommand())
 	add(groupDriver, a.driverCommand(), a.imageCommand())
 	add(groupDaemon, a.doctorCommand(), a.eventsCommand(), a.daemonCommand(), a.serveCommand(),

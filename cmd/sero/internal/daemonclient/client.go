@@ -51,6 +51,7 @@ type Client struct {
 	Drivers    apipbconnect.DriverServiceClient
 	Images     apipbconnect.ImageServiceClient
 	Trust      apipbconnect.TrustServiceClient
+	Egress     apipbconnect.EgressServiceClient
 	Mounts     apipbconnect.MountServiceClient
 	Daemon     apipbconnect.DaemonServiceClient
 
@@ -148,6 +149,7 @@ func newClient(socket string, conn net.Conn) *Client {
 		Drivers:    apipbconnect.NewDriverServiceClient(httpClient, url, options...),
 		Images:     apipbconnect.NewImageServiceClient(httpClient, url, options...),
 		Trust:      apipbconnect.NewTrustServiceClient(httpClient, url, options...),
+		Egress:     apipbconnect.NewEgressServiceClient(httpClient, url, options...),
 		Mounts:     apipbconnect.NewMountServiceClient(httpClient, url, options...),
 		Daemon:     apipbconnect.NewDaemonServiceClient(httpClient, url, options...),
 		transport:  transport,
