@@ -158,7 +158,7 @@ func TestB22B23OnDocker(t *testing.T) {
 		}
 		return stdout
 	}
-	for _, number := range strings.Fields(try(ro)) {
+	for _, number := range strings.FieldsSeq(try(ro)) {
 		i := 0
 		_, _ = fmt.Sscan(number, &i)
 		t.Errorf("this succeeds: %s", attempts[i])
