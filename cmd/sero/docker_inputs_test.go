@@ -126,8 +126,8 @@ func TestB42SecretsOnDocker(t *testing.T) {
 	}
 }
 
-// TestB22B23OnDocker tries as root in the sandbox to change what is read-only.
-func TestB22B23OnDocker(t *testing.T) {
+// TestB21B22B23B25OnDocker tries as root in the sandbox to change what is read-only.
+func TestB21B22B23B25OnDocker(t *testing.T) {
 	d := newDockerMachine(t)
 	ro, rw := d.beside("ro"), d.beside("rw")
 	d.file(map[string]any{
@@ -158,7 +158,7 @@ func TestB22B23OnDocker(t *testing.T) {
 		}
 		return stdout
 	}
-	for _, number := range strings.FieldsSeq(try(ro)) {
+	for number := range strings.FieldsSeq(try(ro)) {
 		i := 0
 		_, _ = fmt.Sscan(number, &i)
 		t.Errorf("this succeeds: %s", attempts[i])
@@ -173,8 +173,41 @@ func TestB22B23OnDocker(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(rw, "new")); err != nil {
 		t.Error("a write to a writable mount is not seen on the host:", err)
 	}
+	d.ok("exec", "--", "sh", "-c", "echo from inside > /workspace/written")
+	if text, err := os.ReadFile(filepath.Join(d.dir, "written")); err != nil || string(text) != "from inside\n" {
+		t.Errorf("B21: %q %v", text, err)
+	}
 	if _, err := os.Lstat(filepath.Join(ro, "gone")); err == nil {
 		t.Error("B25: a missing directory was made")
+	}
+}
+
+// TestB26OnDocker asks for the engine that the sandbox runs in, and more, by
+// some of its names; package mount has the whole table.
+func TestB26OnDocker(t *testing.T) {
+	d := newDockerMachine(t)
+	socket := strings.TrimPrefix(d.host, "unix://")
+	link, inside := filepath.Join(filepath.Dir(d.dir), "link"), filepath.Join(d.dir, "link")
+	for _, name := range []string{link, inside} {
+		if err := os.Symlink(filepath.Dir(socket), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	home := filepath.Dir(d.dir)
+	for _, dir := range []string{
+		socket, filepath.Dir(socket), link, inside, "/proc/self/root" + filepath.Dir(socket), "/", home, filepath.Join(home, ".sero"), d.dir,
+		filepath.Join(home, ".sero", "state"), "/proc", "/dev", "/etc", "/var/lib",
+	} {
+		_, stderr, code := d.sero("mount", "add", "--target", "/seen", "--json", dir)
+		if code != 1 || !strings.Contains(stderr, "MOUNT_DENIED") {
+			t.Errorf("%s: %d %s", dir, code, stderr)
+		}
+	}
+	if out := d.ok("mount", "add", "--target", "/seen", "--json", d.beside("fine")); !strings.Contains(out, `"target":"/seen"`) {
+		t.Error(out)
+	}
+	if got := d.ok("exec", "--", "cat", "/seen/kept"); got != "as it was\n" {
+		t.Error(got)
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sero-labs/sero-runtime/images"
@@ -92,6 +93,9 @@ func (s *Images) build(ctx context.Context, d driver.Driver, options BuildOption
 	if err != nil {
 		return driver.Image{}, err
 	}
+	if err := s.ensureParent(ctx, d, options, report); err != nil {
+		return driver.Image{}, err
+	}
 	leave, err := s.take(ctx, d.Info().Name, report)
 	if err != nil {
 		return driver.Image{}, err
@@ -119,6 +123,26 @@ func (s *Images) build(ctx context.Context, d driver.Driver, options BuildOption
 	}
 	report(driver.Progress{Phase: "build", Message: "building the image " + spec.Tag})
 	return builder.BuildImage(ctx, spec, report)
+}
+
+// ensureParent makes Default if a Dockerfile begins with it, for no registry has
+// it.
+func (s *Images) ensureParent(ctx context.Context, d driver.Driver, options BuildOptions, report func(driver.Progress)) error {
+	if options.ContextDir == "" || IsDefault(options.Reference) {
+		return nil
+	}
+	text, err := os.ReadFile(filepath.Join(options.ContextDir, cmp.Or(options.Dockerfile, "Dockerfile")))
+	if err != nil {
+		return driver.Errorf(driver.Internal, "the Dockerfile cannot be read: %w", err).About(options.ContextDir).Remedy("make it readable")
+	}
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		if len(words) > 1 && strings.EqualFold(words[0], "FROM") && IsDefault(words[1]) {
+			_, err := s.Ensure(ctx, d, Default, report)
+			return err
+		}
+	}
+	return nil
 }
 
 // take waits for the turn to build in a driver.

@@ -272,3 +272,18 @@ func TestBuildRefusals(t *testing.T) {
 		}
 	}
 }
+
+// TestB13Parent makes sero's own image for a Dockerfile that begins with it.
+func TestB13Parent(t *testing.T) {
+	s, b := newImages(t, fake.Script{Images: []string{image.LocalBase}}, image.Options{})
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("# ours\nfrom sero-node\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Build(t.Context(), "", image.BuildOptions{Reference: "shop:1", ContextDir: dir}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.builds) != 2 || b.builds[0].Tag != image.Default || b.builds[1].Tag != "shop:1" {
+		t.Errorf("%+v", b.builds)
+	}
+}

@@ -1,9 +1,12 @@
 package workspace
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/environ"
@@ -25,9 +28,13 @@ func (m *Manager) untrusted(e *entry, file config.Workspace) []string {
 	}
 	var lines []string
 	for _, item := range items {
-		lines = append(lines, fmt.Sprintf("%s of sero.json is left out until you trust it with: sero trust -w %s", item.Field, e.id))
+		lines = append(lines, untrustedLine(e, item))
 	}
 	return lines
+}
+
+func untrustedLine(e *entry, item trust.Item) string {
+	return fmt.Sprintf("%s of sero.json is left out until you trust it with: sero trust -w %s", item.Field, e.id)
 }
 
 // secrets are the variables of a trusted file whose values are elsewhere, with a
@@ -60,10 +67,27 @@ func (m *Manager) fileAsks(e *entry, file config.Workspace) []mount.Ask {
 }
 
 func (m *Manager) mountPolicy(e *entry) mount.Policy {
-	return mount.Policy{
-		Workspace: e.directory, Home: m.userHome, Private: m.options.Private,
-		Engines: mount.EnginePaths(m.userHome, os.Getenv("DOCKER_HOST")),
+	engines := mount.EnginePaths(m.userHome, os.Getenv("DOCKER_HOST"))
+	for _, d := range m.options.Machine.Drivers {
+		engines = append(engines, socketsIn(d.Settings)...)
 	}
+	return mount.Policy{Workspace: e.directory, Home: m.userHome, Private: m.options.Private, Engines: engines}
+}
+
+// socketsIn are the sockets that a driver's settings name.
+func socketsIn(settings []byte) []string {
+	var values map[string]any
+	if json.Unmarshal(settings, &values) != nil {
+		return nil // there are none, or not by name
+	}
+	var sockets []string
+	for _, value := range values {
+		text, _ := value.(string)
+		if socket, ok := strings.CutPrefix(text, "unix://"); ok {
+			sockets = append(sockets, socket)
+		}
+	}
+	return sockets
 }
 
 // Asked is what the file of a workspace asks of the host.
@@ -116,5 +140,20 @@ func (m *Manager) Trust(ref Ref, hash string, allow bool) (Asked, error) {
 		err = m.trust.Trust(e.directory, hash)
 	}
 	now.Trusted = allow && err == nil
+	if now.Trusted {
+		e.forget(now.Items)
+	}
 	return now, err
+}
+
+// forget drops the warnings about what has been trusted since.
+func (e *entry) forget(items []trust.Item) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	warnings := slices.Clone(e.warnings) // the old list is in others' hands
+	for _, item := range items {
+		line := untrustedLine(e, item)
+		warnings = slices.DeleteFunc(warnings, func(w string) bool { return w == line })
+	}
+	e.warnings = warnings
 }

@@ -49,6 +49,9 @@ func TestB22B23B25MountsOfAFile(t *testing.T) {
 		t.Errorf("before it is trusted: %v %q", mounts, got.Warnings)
 	}
 	w.trust(dir)
+	if seen := w.inspect("shop"); slices.ContainsFunc(seen.Warnings, func(s string) bool { return strings.Contains(s, "left out until") }) {
+		t.Errorf("what is trusted is said to be left out: %q", seen.Warnings)
+	}
 	got = w.upDir(dir)
 	if len(got.Drift) != 1 || got.Drift[0].Part != "mounts" {
 		t.Errorf("B24: a running sandbox does not say that it needs recreation: %+v", got.Drift)
