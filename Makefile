@@ -46,7 +46,7 @@ build: helper ## Build bin/sero
 	$(GO) build -o bin/sero ./cmd/sero
 
 .PHONY: demo
-demo: ## Show the main job on a small web server, with the host driver
+demo: ## Show the main job on a small web server, in the best driver of this machine (SERO_DEMO_DRIVER=host)
 	@bash scripts/demo.sh
 
 .PHONY: test

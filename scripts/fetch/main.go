@@ -8,8 +8,10 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -34,7 +36,7 @@ func fetch(out io.Writer, url string, timeout time.Duration) error {
 	if err != nil {
 		return err
 	}
-	answer, err := http.DefaultClient.Do(request)
+	answer, err := client().Do(request)
 	if err != nil {
 		return err
 	}
@@ -44,4 +46,15 @@ func fetch(out io.Writer, url string, timeout time.Duration) error {
 	}
 	_, err = io.Copy(out, answer.Body)
 	return err
+}
+
+// client knows, as browsers do, that names under localhost are this machine.
+func client() *http.Client {
+	transport := &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+		if host, port, err := net.SplitHostPort(address); err == nil && strings.HasSuffix(host, ".localhost") {
+			address = net.JoinHostPort("127.0.0.1", port)
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}}
+	return &http.Client{Transport: transport}
 }
