@@ -5,6 +5,7 @@ import (
 	"os"
 
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/command"
+	applecontainer "github.com/sero-labs/sero-runtime/plugins/apple-container"
 	"github.com/sero-labs/sero-runtime/plugins/docker"
 	"github.com/sero-labs/sero-runtime/plugins/fake"
 	"github.com/sero-labs/sero-runtime/plugins/host"
@@ -14,6 +15,9 @@ import (
 
 func main() {
 	conformance.HostMain()
-	drivers := map[string]func(){"docker": docker.Main, "fake": fake.Main, "host": func() { serve.Main(host.New()) }}
+	drivers := map[string]func(){
+		"apple-container": applecontainer.Main, "docker": docker.Main,
+		"fake": fake.Main, "host": func() { serve.Main(host.New()) },
+	}
 	os.Exit(command.Program{Drivers: drivers}.Main(os.Args[1:]))
 }

@@ -13,6 +13,7 @@ import (
 	"sync"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
+	"github.com/sero-labs/sero-runtime/sdk/serve"
 )
 
 // version of the driver.
@@ -41,6 +42,9 @@ func New() *Driver {
 	return d
 }
 
+// Main serves the driver, and never returns.
+func Main() { serve.Main(New()) }
+
 // Info says that this is the driver for Apple's CLI. It names no platform, so
 // that an explicit path to the CLI is taken anywhere; where there can be no such
 // CLI the driver's health says so.
@@ -53,7 +57,7 @@ func (d *Driver) Info() driver.Info {
 		Facts: []driver.Capability{
 			driver.CapExecTTY, driver.CapExecSignal, driver.CapExecUser,
 			driver.CapMountBind, driver.CapMountRO,
-			driver.CapNetAddress, driver.CapNetGateway, driver.CapNetPublish, driver.CapNetContainer,
+			driver.CapNetAddress, driver.CapNetGateway, driver.CapNetPublish, driver.CapNetContainer, driver.CapNetIsolated,
 			driver.CapLimitCPU, driver.CapLimitMemory, driver.CapSSHAgent,
 			driver.CapBrowser, driver.CapTooling, driver.CapLinuxParity, driver.CapPreview,
 		},

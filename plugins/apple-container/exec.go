@@ -316,7 +316,7 @@ func signalPattern(name string) bool {
 
 // inside runs a script about the command, as root. It has no caller to end it.
 func (x *execution) inside(limit time.Duration, script string, args ...string) error {
-	argv := []string{"exec", "--user", "0", "--env", "SERO_END=" + x.mark, x.spec.SandboxID, "/bin/sh", "-c", script}
+	argv := []string{"exec", "--user", "0", "--env", "SERO_END=" + x.mark, x.spec.SandboxID, "/bin/sh", "-c", comments.ReplaceAllString(script, "")}
 	r, err := x.d.cli.call(context.Background(), command{limit: limit, args: append(argv, args...), free: true, probe: true})
 	if err == nil && r.code != 0 {
 		err = failure(r, x.spec.SandboxID)
@@ -329,7 +329,7 @@ func (d *Driver) askToExit(ctx context.Context, id string, grace time.Duration) 
 	steps := int(grace / (50 * time.Millisecond))
 	r, err := d.cli.call(ctx, command{
 		limit: grace + signalLimit, free: true,
-		args: []string{"exec", "--user", "0", id, "/bin/sh", "-c", stopScript, "sero-stop", fmt.Sprint(max(1, steps))},
+		args: []string{"exec", "--user", "0", id, "/bin/sh", "-c", comments.ReplaceAllString(stopScript, ""), "sero-stop", fmt.Sprint(max(1, steps))},
 	})
 	if err == nil && r.code != 0 {
 		err = failure(r, id)

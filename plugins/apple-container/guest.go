@@ -3,6 +3,7 @@ package applecontainer
 import (
 	_ "embed"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -25,8 +26,11 @@ var (
 // markLine is where a command's mark goes into execScript.
 const markLine = "\n_s_k=MARK\n"
 
+// comments are for readers of this repository, not for process listings.
+var comments = regexp.MustCompile(`(?m)^#.*\n`)
+
 func markedScript(mark string) string {
-	return strings.Replace(execScript, markLine, "\n_s_k="+mark+"\n", 1)
+	return strings.Replace("\n"+comments.ReplaceAllString(execScript, ""), markLine, "\n_s_k="+mark+"\n", 1)
 }
 
 // header is the line that tells execScript what to run. It goes over standard

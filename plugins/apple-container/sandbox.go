@@ -255,7 +255,7 @@ func (d *Driver) Start(ctx context.Context, id string) (driver.Sandbox, error) {
 	}
 	defer release()
 	sb, err := d.mine(ctx, id)
-	if err != nil || sb.State == driver.SandboxRunning && len(sb.Addresses) > 0 {
+	if err != nil || connected(sb) {
 		return sb, err
 	}
 	if sb.State != driver.SandboxRunning {
@@ -273,7 +273,7 @@ func (d *Driver) Start(ctx context.Context, id string) (driver.Sandbox, error) {
 			return sb, err
 		case sb.State == driver.SandboxStopped: // its main process has ended
 			return sb, failureOf(classCorrupt, id)
-		case sb.State == driver.SandboxRunning && (len(sb.Addresses) > 0 || time.Now().After(deadline)):
+		case connected(sb), sb.State == driver.SandboxRunning && time.Now().After(deadline):
 			return sb, nil
 		case time.Now().After(deadline.Add(addressLimit)):
 			return sb, driver.Errorf(driver.Internal, "sandbox %s was started and does not run", id).About(id).
@@ -283,6 +283,12 @@ func (d *Driver) Start(ctx context.Context, id string) (driver.Sandbox, error) {
 			return sb, err
 		}
 	}
+}
+
+// connected tells whether a sandbox runs and has told its address, if it gets
+// one.
+func connected(sb driver.Sandbox) bool {
+	return sb.State == driver.SandboxRunning && (len(sb.Addresses) > 0 || sb.Network == driver.NetworkIsolated)
 }
 
 // Stop asks every process in the sandbox to exit, and stops it once they have or

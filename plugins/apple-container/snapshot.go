@@ -63,6 +63,7 @@ type configuration struct {
 		HostPort      uint16 `json:"hostPort"`
 		ContainerPort uint16 `json:"containerPort"`
 	} `json:"publishedPorts"`
+	Networks    *[]json.RawMessage `json:"networks"` // what was asked for
 	InitProcess struct {
 		WorkingDirectory string `json:"workingDirectory"`
 	} `json:"initProcess"`
@@ -132,6 +133,9 @@ func (s snapshot) sandbox() driver.Sandbox {
 			sb.Started = s.Status.StartedDate.Time
 		}
 		addNetworks(&sb, append(slices.Clone(s.Networks), s.Status.Networks...))
+	}
+	if c.Networks != nil && len(*c.Networks) == 0 {
+		sb.Network = driver.NetworkIsolated
 	}
 	for _, m := range c.Mounts {
 		if m.Source != "" {

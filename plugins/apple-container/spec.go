@@ -92,6 +92,10 @@ func newPlan(e engine, spec driver.SandboxSpec, dns []string) (plan, error) {
 	if spec.ForwardSSHAgent {
 		add("--ssh")
 	}
+	if spec.Network == driver.NetworkIsolated {
+		add("--network", "none")
+		dns = nil
+	}
 	for _, server := range dns {
 		add("--dns", server)
 	}
@@ -122,6 +126,9 @@ func checkSpec(e engine, spec driver.SandboxSpec) error {
 	case spec.Resources.MemoryBytes != 0 && spec.Resources.MemoryBytes < e.minMemory:
 		return argument("resources.memory_bytes", "%d MiB of memory are too little: a sandbox is a virtual machine and needs %d MiB", spec.Resources.MemoryBytes>>20, e.minMemory>>20).
 			Remedy("ask for more, or for nothing: 1 GiB is given then")
+	}
+	if spec.Network != driver.NetworkDefault && spec.Network != driver.NetworkIsolated {
+		return argument("network", "the network %s is not known", spec.Network).Remedy("upgrade the driver")
 	}
 	for name := range spec.Labels {
 		if name == "" || name == labelInstance {

@@ -49,7 +49,7 @@ _s_run() {
 	echo " $?"
 }
 _s_report() {
-	trap : $_s_stop
+	trap '' $_s_stop # a signal would end its read
 	_s_m=
 	while IFS= read -r _s_l; do _s_m=$_s_m$_s_l; done
 	case $_s_m in

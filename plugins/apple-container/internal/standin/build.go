@@ -114,9 +114,18 @@ func (s *session) buildBelow(ctx context.Context, directory string, dockerfile [
 	if err != nil {
 		return "", err
 	}
+	stamps := map[string]string{}
+	for _, label := range s.call.All("--label") { // as they are: they do not go through Parser.labels
+		name, value, _ := strings.Cut(label, "=")
+		stamps[name] = value
+	}
+	labels, err := json.Marshal(stamps)
+	if err != nil {
+		return "", err
+	}
 	target, _ := s.call.Last("--target")
 	query := url.Values{
-		"dockerfile": {dockerfileName}, "buildargs": {string(encoded)}, "rm": {"1"}, "forcerm": {"1"},
+		"dockerfile": {dockerfileName}, "buildargs": {string(encoded)}, "labels": {string(labels)}, "rm": {"1"}, "forcerm": {"1"},
 		"target": {target}, "t": {tag},
 	}
 	if s.call.Has("--no-cache") {

@@ -57,7 +57,8 @@ func misread(call *grammar.Call) []string {
 			wrong = append(wrong, fmt.Sprintf("an id begins with -: %q", call.Args(name)[i]))
 		}
 	}
-	if rest := call.Args("arguments"); len(rest) > 0 && strings.HasPrefix(rest[0], "-") {
+	// What follows the image belongs to the entry point, if one is named.
+	if rest := call.Args("arguments"); len(rest) > 0 && strings.HasPrefix(rest[0], "-") && !call.Has("--entrypoint") {
 		wrong = append(wrong, fmt.Sprintf("%q would be the executable in the guest", rest[0]))
 	}
 	for _, label := range call.All("--label") {

@@ -1,0 +1,6 @@
+// Sero-driver-apple-container is the driver for Apple's container CLI.
+package main
+
+import applecontainer "github.com/sero-labs/sero-runtime/plugins/apple-container"
+
+func main() { applecontainer.Main() }

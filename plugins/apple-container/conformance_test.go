@@ -1,0 +1,43 @@
+package applecontainer_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/sero-labs/sero-runtime/internal/testutil/dockertest"
+	"github.com/sero-labs/sero-runtime/plugins/apple-container/internal/standintest"
+	"github.com/sero-labs/sero-runtime/sdk/conformance"
+)
+
+func TestMain(m *testing.M) {
+	conformance.HostMain()
+	standintest.Main(m)
+}
+
+// TestB10Conformance holds the built binary to the contract, over the real wire,
+// with the CLI of each supported dialect.
+func TestB10Conformance(t *testing.T) {
+	binary := build(t)
+	for _, version := range standintest.Versions {
+		t.Run(version, func(t *testing.T) {
+			s := standintest.Start(t, version, standintest.Registry("sero-conformance-pull:latest="+dockertest.BaseImage(t)))
+			conformance.Run(t, conformance.Config{
+				Path: binary, Profile: conformance.Profile{PullImage: "sero-conformance-pull:latest"},
+				Env: append(os.Environ(), "SERO_APPLE_CONTAINER_PATH="+s.Path),
+			})
+		})
+	}
+}
+
+// build makes the driver's program.
+func build(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "sero-driver-apple-container")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-o", path, "../../cmd/sero-driver-apple-container")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building the driver: %v\n%s", err, out)
+	}
+	return path
+}
