@@ -11,11 +11,6 @@ import (
 	"github.com/sero-labs/sero-runtime/sdk/conformance"
 )
 
-func TestMain(m *testing.M) {
-	conformance.HostMain()
-	standintest.Main(m)
-}
-
 // TestB10Conformance holds the built binary to the contract, over the real wire,
 // with the CLI of each supported dialect.
 func TestB10Conformance(t *testing.T) {

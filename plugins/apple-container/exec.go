@@ -287,8 +287,11 @@ func (x *execution) endInside() {
 	if x.spec.Terminal != nil {
 		polite = "HUP"
 	}
-	steps := int(grace / (50 * time.Millisecond))
-	err := x.inside(grace+signalLimit, endScript, "sero-end", polite, fmt.Sprint(max(1, steps)))
+	command := ""
+	if x.pid > 0 {
+		command = fmt.Sprint(x.pid)
+	}
+	err := x.inside(grace+signalLimit, endScript, "sero-end", polite, steps(grace), command)
 	if err != nil && !errors.Is(err, &driver.Error{Reason: driver.NotRunning}) && !errors.Is(err, &driver.Error{Reason: driver.NotFound}) {
 		slog.Error("a command could not be ended", "exec", x.spec.ExecID, "error", err)
 	}
@@ -324,12 +327,14 @@ func (x *execution) inside(limit time.Duration, script string, args ...string) e
 	return err
 }
 
+// steps is a time in the scripts' unit, which is 50 milliseconds.
+func steps(d time.Duration) string { return fmt.Sprint(max(1, int(d/(50*time.Millisecond)))) }
+
 // askToExit asks every process of a sandbox to exit and waits up to grace.
 func (d *Driver) askToExit(ctx context.Context, id string, grace time.Duration) error {
-	steps := int(grace / (50 * time.Millisecond))
 	r, err := d.cli.call(ctx, command{
 		limit: grace + signalLimit, free: true,
-		args: []string{"exec", "--user", "0", id, "/bin/sh", "-c", comments.ReplaceAllString(stopScript, ""), "sero-stop", fmt.Sprint(max(1, steps))},
+		args: []string{"exec", "--user", "0", id, "/bin/sh", "-c", comments.ReplaceAllString(stopScript, ""), "sero-stop", steps(grace)},
 	})
 	if err == nil && r.code != 0 {
 		err = failure(r, id)

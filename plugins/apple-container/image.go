@@ -159,7 +159,7 @@ func (d *Driver) EnsureImage(ctx context.Context, reference string, policy drive
 	}
 	report(driver.Progress{Phase: "pull", Message: "pulling " + reference})
 	_, err = d.try(ctx, command{
-		limit: pullLimit, free: true, output: lines("pull", report),
+		limit: pullLimit, free: true, output: asProgress("pull", report),
 		args: []string{"image", "pull", "--progress", e.pullProgress, "--platform", "linux/" + runtime.GOARCH, reference},
 	}, reference)
 	if driver.ReasonOf(err) == driver.Internal {
@@ -173,8 +173,8 @@ func (d *Driver) EnsureImage(ctx context.Context, reference string, policy drive
 	return d.localImage(ctx, reference)
 }
 
-// lines passes what the CLI prints on as progress.
-func lines(phase string, report func(driver.Progress)) func(string) {
+// asProgress passes what the CLI prints on as progress.
+func asProgress(phase string, report func(driver.Progress)) func(string) {
 	return func(line string) { report(driver.Progress{Phase: phase, Message: oneLine(line, maxWords)}) }
 }
 
@@ -214,7 +214,7 @@ func (d *Driver) BuildImage(ctx context.Context, spec driver.BuildSpec, report f
 	case <-ctx.Done():
 		return driver.Image{}, ctxError(ctx)
 	}
-	_, err = d.try(ctx, command{limit: buildLimit, free: true, output: lines("build", report), args: append(args, dir)}, spec.Tag)
+	_, err = d.try(ctx, command{limit: buildLimit, free: true, output: asProgress("build", report), args: append(args, dir)}, spec.Tag)
 	switch driver.ReasonOf(err) {
 	case "":
 		return d.localImage(ctx, spec.Tag)

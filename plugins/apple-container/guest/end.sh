@@ -1,8 +1,8 @@
 # Ends a command and all that descends from it: $1 is the polite signal, $2 how
-# many steps of 50 ms to wait before SIGKILL. SERO_END is the command's mark: it
-# is on the command line of the shells around the command, and in the environment
-# of what it started.
-_me=$$ _seen=' '
+# many steps of 50 ms to wait before SIGKILL, $3 the command, if it is known which
+# it is. SERO_END is the command's mark: it is on the command line of the shells
+# around the command, and in the environment of what it started.
+_polite=$1 _steps=$2 _pid=$3 _seen=" $3 "
 scan() {
 	_shells=' ' _gone=' ' _all=$_seen
 	for _f in $(grep -lF -e "$SERO_END" /proc/[0-9]*/cmdline 2>/dev/null); do
@@ -11,6 +11,8 @@ scan() {
 	for _f in $(grep -lF -e "SERO_EXEC=$SERO_END" /proc/[0-9]*/environ 2>/dev/null); do
 		_f=${_f#/proc/} _all="$_all${_f%/*} "
 	done
+	_parents=
+	[ "$_pid" ] || _parents=$_shells
 	_more=1 _alive=' '
 	while [ "$_more" ]; do
 		_more=
@@ -22,8 +24,8 @@ scan() {
 			case $_all in
 			*" $_p "*) ;;
 			*)
-				case $_all$_shells in *" $2 "* | *" $4 "*) ;; *) continue ;; esac
 				case $_shells in *" $_p "*) continue ;; esac
+				case $_all$_parents in *" $2 "* | *" $4 "*) ;; *) continue ;; esac
 				_all="$_all$_p "
 				;;
 			esac
@@ -38,10 +40,10 @@ scan() {
 	[ "$_alive" != ' ' ]
 }
 scan || exit 0
-kill -s "$1" $_alive 2>/dev/null
+kill -s "$_polite" $_alive 2>/dev/null
 kill -s CONT $_alive 2>/dev/null
 _i=0
-while [ $_i -lt "$2" ]; do
+while [ $_i -lt "$_steps" ]; do
 	scan || exit 0
 	sleep 0.05
 	_i=$((_i + 1))
