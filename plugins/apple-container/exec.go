@@ -86,12 +86,12 @@ func checkExec(spec driver.ExecSpec) error {
 
 // execution is a command that runs.
 type execution struct {
-	d       *Driver
-	spec    driver.ExecSpec
-	mark    string
-	client  *client
-	pid     int
-	sent    string // the last signal that was sent to it
+	d      *Driver
+	spec   driver.ExecSpec
+	mark   string
+	client *client
+	pid    int
+	sent   string // the last signal that was sent to it
 }
 
 // begin has the CLI start a command. It returns once the command runs, or
