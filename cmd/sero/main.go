@@ -10,14 +10,10 @@ import (
 	"github.com/sero-labs/sero-runtime/plugins/fake"
 	"github.com/sero-labs/sero-runtime/plugins/host"
 	"github.com/sero-labs/sero-runtime/sdk/conformance"
-	"github.com/sero-labs/sero-runtime/sdk/serve"
 )
 
 func main() {
 	conformance.HostMain()
-	drivers := map[string]func(){
-		"apple-container": applecontainer.Main, "docker": docker.Main,
-		"fake": fake.Main, "host": func() { serve.Main(host.New()) },
-	}
+	drivers := map[string]func(){"apple-container": applecontainer.Main, "docker": docker.Main, "fake": fake.Main, "host": host.Main}
 	os.Exit(command.Program{Drivers: drivers}.Main(os.Args[1:]))
 }

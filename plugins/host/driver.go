@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
+	"github.com/sero-labs/sero-runtime/sdk/serve"
 )
 
 // version of the driver.
@@ -50,6 +51,9 @@ func makeDriver(inherited []string) *Driver {
 	d.watch = newWatch(d.processes)
 	return d
 }
+
+// Main serves the driver, and never returns.
+func Main() { serve.Main(New()) }
 
 // Info says that this is the host driver.
 func (d *Driver) Info() driver.Info {
