@@ -38,7 +38,7 @@ var knownFaults = map[string]string{
 	"storage-gone":      "ID cannot start: its disk image is gone",
 	"stale-name":        "ID is neither listed nor to be inspected, yet the name is taken",
 	"truncate":          "stdout ends after N bytes",
-	"half-json":         "stdout ends in the middle of the JSON",
+	"half-json":         "stdout ends in the middle of the JSON, always or the first N times",
 	"json-version":      "JSON is that of another version",
 	"delete-fails":      "the first N deletes fail with a stale exec process",
 	"start-fails":       "the first N starts fail",

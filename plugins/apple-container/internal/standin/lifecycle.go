@@ -315,7 +315,7 @@ func deleteContainers(ctx context.Context, s *session) error {
 func (s *session) missing() []string {
 	var missing []string
 	for _, id := range s.call.Args("container-ids") {
-		if !s.state.exists(id) {
+		if !s.state.exists(id) || s.state.brokenness(id) == "stale-name" { // not in the list
 			missing = append(missing, id)
 		}
 	}

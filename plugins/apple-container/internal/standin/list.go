@@ -189,7 +189,7 @@ func (s *session) emitJSON(document any, pretty bool) error {
 		return err
 	}
 	text := bytes.ReplaceAll(buffer.Bytes(), []byte("/"), []byte(`\/`))
-	if s.faulty("half-json") {
+	if f, ok := s.fault("half-json"); ok && (f.value == "" || s.strikes("half-json")) {
 		text = text[:len(text)/2]
 	}
 	_, err := s.stdout.Write(text)

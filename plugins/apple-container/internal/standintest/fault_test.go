@@ -64,11 +64,13 @@ func TestBroken(t *testing.T) {
 			}[how])
 			s.Run("create", "--name", id, "sero-base:bookworm").says(t, 1, "already exists: "+id)
 			r := s.Run("delete", "--force", id)
+			// Only a restart of the system helps there, which would stop others.
 			if strings.HasPrefix(how, "ghost") && !since(s.Version, "0.10.0") {
-				// Only a restart of the system helps there, which would stop others.
-				if r.Code != 1 || !strings.Contains(r.Stderr, "config.json") {
-					t.Errorf("%s: %+v", how, r)
-				}
+				r.says(t, 1, "config.json")
+				continue
+			}
+			if how == "stale-name" && !since(s.Version, "0.12.3") { // the CLI looks into its list first
+				r.says(t, 1, "failed to delete one or more containers")
 				continue
 			}
 			r.want(t, 0, id+"\n")
@@ -109,6 +111,11 @@ func TestBadOutput(t *testing.T) {
 	with(t, "1.2.2", func(s *Standin, id string) {
 		s.Fault("half-json:inspect")
 		if r := s.Run("inspect", id); r.Code != 0 || json.Valid([]byte(r.Stdout)) {
+			t.Errorf("%+v", r)
+		}
+		s.Fault("half-json:inspect=1")
+		s.Run("inspect", id)
+		if r := s.Run("inspect", id); !json.Valid([]byte(r.Stdout)) {
 			t.Errorf("%+v", r)
 		}
 		s.Fault("truncate:list=100")
