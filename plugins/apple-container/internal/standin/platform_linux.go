@@ -40,10 +40,12 @@ func insidePID(pid int) int {
 	return 0
 }
 
-// processOutput makes a raw terminal turn LF into CR LF all the same.
+// processOutput makes a raw terminal process output all the same. What it does to
+// a LF, which raw mode leaves alone, is as it was: apple/containerization,
+// Sources/ContainerizationOS/Terminal.swift.
 func processOutput(fd int) {
 	if settings, err := unix.IoctlGetTermios(fd, unix.TCGETS); err == nil {
-		settings.Oflag |= unix.OPOST | unix.ONLCR
+		settings.Oflag |= unix.OPOST
 		_ = unix.IoctlSetTermios(fd, unix.TCSETS, settings) // it was just read
 	}
 }
