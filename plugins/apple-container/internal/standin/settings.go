@@ -86,9 +86,9 @@ func journal(set settings, argv []string) error {
 		return nil
 	}
 	e := entry{Time: time.Now(), PID: os.Getpid(), Version: set.version, Argv: argv}
-	for _, variable := range os.Environ() {
-		if strings.HasPrefix(variable, "CONTAINER_") {
-			e.Env = append(e.Env, variable)
+	for _, name := range []string{"CONTAINER_DEBUG", "CONTAINER_DEFAULT_PLATFORM"} {
+		if value := os.Getenv(name); value != "" {
+			e.Env = append(e.Env, name+"="+value)
 		}
 	}
 	line, err := json.Marshal(e)

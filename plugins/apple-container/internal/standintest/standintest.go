@@ -228,7 +228,7 @@ type Call struct {
 	PID     int
 	Version string
 	Argv    []string
-	Env     []string // the CLI's own variables that were set, CONTAINER_…
+	Env     []string // the CLI's own variables that were set
 }
 
 // Journal gives all invocations since [Start], also those of [Standin.Run].
