@@ -123,7 +123,7 @@ func (s *Supervisor) detect(w *watch) {
 			w.stir()
 		case now.Sub(since) >= settleAfter && count < maxFound:
 			delete(w.pending, port)
-			s.find1(w, unclaimed[port])
+			s.addFound(w, unclaimed[port])
 			count++
 		case now.Sub(since) >= settleAfter: // there are enough; it stays in Ports
 			w.pending[port] = now.Add(time.Hour)
@@ -167,8 +167,8 @@ func (v *server) adopt(spec *Spec) {
 	v.env, v.driver, v.found.sure = slices.Clone(spec.Env), spec.Driver, true
 }
 
-// find1 makes a listener a server. mu must be held.
-func (s *Supervisor) find1(w *watch, l driver.Listener) {
+// addFound makes a listener a server. mu must be held.
+func (s *Supervisor) addFound(w *watch, l driver.Listener) {
 	spec, sure := s.recognise(w.place, l)
 	for _, other := range slices.Clone(s.servers) {
 		if other.workspaceID == w.place.ID && !other.live() && other.status != StatusStarting && (other.port == l.Port || other.name == spec.Name) && other.found != nil {

@@ -33,6 +33,8 @@ type machine struct {
 	t      *testing.T
 	driver string
 	dir    string
+	runDir string
+	saved  time.Time // when a module was last changed
 	env    []string
 }
 
@@ -66,6 +68,10 @@ var sero = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if name := os.Getenv(nameVariable); name != "" {
+		serveName(name)
+		return
+	}
 	var err error
 	if bin, err = os.MkdirTemp("", "sero-bin"); err != nil {
 		panic(err)
@@ -98,7 +104,7 @@ func newMachine(t *testing.T, driver string) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &machine{t: t, driver: driver, dir: filepath.Join(home, "ws"), env: append(os.Environ(),
+	m := &machine{t: t, driver: driver, dir: filepath.Join(home, "ws"), runDir: run, env: append(os.Environ(),
 		paths.HomeVariable+"="+filepath.Join(home, ".sero"), paths.RunVariable+"="+run, "PATH="+filepath.Dir(binary)+":"+os.Getenv("PATH"))}
 	if err := os.Mkdir(m.dir, 0o755); err != nil { //nolint:gosec // a directory of sources
 		t.Fatal(err)
@@ -274,6 +280,38 @@ func (m *machine) status(url string) int {
 func own(args string) bool {
 	return strings.HasPrefix(args, "ps ") || args == "sleep 1" || strings.Contains(args, "sero-exec") ||
 		strings.Contains(args, "ss -Htlnp") || strings.Contains(args, "/opt/sero/")
+}
+
+// driverPID is the process of the machine's driver, 0 when it does not run.
+func (m *machine) driverPID() int {
+	m.t.Helper()
+	var listed struct {
+		Drivers []struct {
+			Name string `json:"name"`
+			PID  int    `json:"pid"`
+		} `json:"drivers"`
+	}
+	m.json(&listed, "driver", "ls", "--json")
+	for _, d := range listed.Drivers {
+		if d.Name == m.driver {
+			return d.PID
+		}
+	}
+	return 0
+}
+
+// eventually asks for a page until it has the status.
+func (m *machine) eventually(url string, want int) string {
+	m.t.Helper()
+	for range 300 {
+		if status, text := m.get(url); status == want {
+			return text
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	status, text := m.get(url)
+	m.t.Fatalf("%s answers %d: %s", url, status, text)
+	return ""
 }
 
 // killDaemon ends the daemon without warning, and waits until it has gone.

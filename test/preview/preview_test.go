@@ -9,10 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/chromedp/chromedp"
+
+	"github.com/sero-labs/sero-runtime/internal/testutil"
 )
 
 // drivers are where the tests of real frameworks run. A person sees the same in
@@ -32,6 +35,7 @@ func TestB36B37ViteInABrowser(t *testing.T) {
 			browser.mark()
 
 			browser.shows("#app", "second", m.saves("second"))
+			t.Logf("the browser shows a change %s after it was saved", time.Since(m.saved).Round(time.Millisecond))
 			if !browser.marked() {
 				t.Error("the page was loaded anew; its change should have come by WebSocket")
 			}
@@ -50,6 +54,26 @@ func TestB36B37ViteInABrowser(t *testing.T) {
 			browser.shows("h1", "web is not running")
 			m.ok("dev", "restart", "web")
 			browser.shows("#app", "third")
+		})
+	}
+}
+
+func TestB37TheWaitingPageGivesWay(t *testing.T) {
+	for _, driver := range drivers {
+		t.Run(driver, func(t *testing.T) {
+			m := newMachine(t, driver)
+			browser := newBrowser(t)
+			m.write("index.html", "<h1>here it is</h1>")
+			var slow server
+			m.json(&slow, "run", "--json", "--wait", "1s", "--name", "slow", "--",
+				"sh", "-c", "while [ ! -e go ]; do sleep 0.1; done; exec python3 -m http.server --bind 127.0.0.1 8300")
+			if slow.Status != "starting" {
+				t.Fatalf("%+v", slow)
+			}
+			browser.open(slow.PreviewURL)
+			browser.shows("h1", "slow is starting")
+			m.write("go", "")
+			browser.shows("h1", "here it is")
 		})
 	}
 }
@@ -166,6 +190,79 @@ func TestB43ServersInAContainerOutliveTheDaemon(t *testing.T) {
 	}
 }
 
+func TestB36AServerOfOneFamilyOnly(t *testing.T) {
+	for _, driver := range drivers {
+		t.Run(driver, func(t *testing.T) {
+			m := newMachine(t, driver)
+			if _, _, err := m.sero("exec", "--", "sh", "-c", "test \"$(cat /proc/sys/net/ipv6/conf/lo/disable_ipv6)\" = 0"); err != nil {
+				testutil.Missing(t, "ipv6", "the sandbox has none")
+			}
+			m.write("index.html", "six")
+			six := m.run("--name", "six", "--port", "8606", "--", "python3", "-m", "http.server", "--bind", "::1", "8606")
+			if text := m.fetch(six.PreviewURL); text != "six" {
+				t.Errorf("%q", text)
+			}
+		})
+	}
+}
+
+func TestB33B34AServerThatMakesItselfADaemon(t *testing.T) {
+	for _, driver := range drivers {
+		t.Run(driver, func(t *testing.T) {
+			m := newMachine(t, driver)
+			m.write("index.html", "the daemon")
+			d := m.run("--name", "daemon", "--", "sh", "-c", detached, "8700")
+			m.becomes("daemon", "running")
+			if text := m.fetch(d.PreviewURL); text != "the daemon" {
+				t.Errorf("%q", text)
+			}
+			if before := m.processes(); !strings.Contains(strings.Join(before, "\n"), "http.server") {
+				t.Errorf("%q", before)
+			}
+			var again server
+			m.json(&again, "dev", "restart", "daemon", "--json")
+			if again.PreviewURL != d.PreviewURL || m.fetch(again.PreviewURL) != "the daemon" {
+				t.Errorf("%+v", again)
+			}
+			m.ok("dev", "stop", "daemon")
+			if after := m.processes(); strings.Contains(strings.Join(after, "\n"), "http.server") {
+				t.Errorf("%q", after)
+			}
+		})
+	}
+}
+
+func TestB8ServersInAContainerSurviveTheirDriver(t *testing.T) {
+	m := newMachine(t, "docker")
+	m.write("index.html", "the page")
+	web := m.run("--name", "web", "--", "python3", "-m", "http.server", "--bind", "127.0.0.1", "8000")
+	pid := m.driverPID()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	for range 300 {
+		if now := m.driverPID(); now > 0 && now != pid {
+			break
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	if text := m.eventually(web.PreviewURL, http.StatusOK); text != "the page" {
+		t.Errorf("%q", text)
+	}
+	if s := m.becomes("web", "running"); s.PID != web.PID {
+		t.Errorf("%+v, was %+v", s, web)
+	}
+	m.ok("dev", "stop", "web")
+	if after := m.processes(); strings.Contains(strings.Join(after, "\n"), "http.server") {
+		t.Errorf("%q", after)
+	}
+	var again server
+	m.json(&again, "dev", "restart", "web", "--json")
+	if again.PreviewURL != web.PreviewURL || m.fetch(again.PreviewURL) != "the page" {
+		t.Errorf("%+v", again)
+	}
+}
+
 func TestB37PortsOfThisMachineThatAreTaken(t *testing.T) {
 	m := newMachine(t, "docker")
 	m.write("index.html", "the page")
@@ -231,7 +328,7 @@ func (b *browser) shows(selector, text string, before ...func()) {
 	last := ""
 	for n := range 1200 {
 		for _, do := range before {
-			if n%100 == 0 {
+			if n%40 == 0 {
 				do()
 			}
 		}
@@ -265,7 +362,10 @@ func (b *browser) marked() bool {
 
 // saves changes a module of the project.
 func (m *machine) saves(text string) func() {
-	return func() { m.write("text.js", "export const text = '"+text+"'") }
+	return func() {
+		m.write("text.js", "export const text = '"+text+"'")
+		m.saved = time.Now()
+	}
 }
 
 // write writes a file of the project, as an editor does.

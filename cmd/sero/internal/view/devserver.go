@@ -16,9 +16,9 @@ func (v *View) DevServers(list []*apipb.DevServer) error {
 		v.Notice("no dev servers; start one with: sero run -- COMMAND")
 		return nil
 	}
-	rows := [][]string{{"ID", "NAME", "STATUS", "URL", "PREVIEW", "COMMAND"}}
+	rows := [][]string{{"ID", "NAME", "STATUS", "URL", "PREVIEW", "ORIGIN", "COMMAND"}}
 	for _, s := range list {
-		rows = append(rows, []string{s.GetId(), s.GetName(), statusWord(s.GetStatus()), s.GetUrl(), s.GetPreviewUrl(), Quote(s.GetCommand())})
+		rows = append(rows, []string{s.GetId(), s.GetName(), statusWord(s.GetStatus()), s.GetUrl(), s.GetPreviewUrl(), origin(s), Quote(s.GetCommand())})
 	}
 	return v.table(rows)
 }
@@ -78,6 +78,14 @@ func (v *View) devServerText(s *apipb.DevServer, note string) error {
 		return v.Text(outcome("last lines of its output:", s.GetLogTail())...)
 	}
 	return nil
+}
+
+// origin tells how a dev server came to be known.
+func origin(s *apipb.DevServer) string {
+	if s.GetDetected() {
+		return "detected"
+	}
+	return "started"
 }
 
 func serverLine(s *apipb.DevServer) string {
