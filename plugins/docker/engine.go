@@ -46,6 +46,9 @@ type connection struct {
 	*client.Client
 	at       endpoint
 	buildKit bool // the engine builds with it unless told otherwise
+
+	described sync.Mutex
+	health    driver.Health // what the engine is; ready once it was asked
 }
 
 func (e *engine) configure(s settings) {

@@ -46,36 +46,49 @@ func (d *Driver) Health(ctx context.Context, report func(driver.Health) error) e
 	}
 }
 
-// look asks the engine what it is.
+// look asks the engine for a sign of life, and once what it is.
 func (d *Driver) look(ctx context.Context) driver.Health {
-	h, err := call(ctx, d, pingLimit, func(ctx context.Context, c *connection) (driver.Health, error) {
-		said, err := c.ServerVersion(ctx, client.ServerVersionOptions{})
-		if err != nil {
-			return driver.Health{}, err
-		}
-		info, err := c.Info(ctx, client.InfoOptions{})
-		if err != nil {
-			return driver.Health{}, err
-		}
-		engine := product(said.Platform.Name, info.Info.OperatingSystem, info.Info.Name, said.Components)
-		return driver.Health{
-			State:   driver.HealthReady,
-			Message: engine + " " + said.Version,
-			Attributes: map[string]string{
-				"engine.name": engine, "engine.version": said.Version, "engine.api": c.ClientVersion(),
-				"engine.host": c.at.host, "engine.found": c.at.source, "engine.os": info.Info.OperatingSystem,
-				"engine.arch": info.Info.Architecture, "engine.cgroup": info.Info.CgroupVersion,
-			},
-		}, nil
+	c, err := call(ctx, d, pingLimit, func(ctx context.Context, c *connection) (*connection, error) {
+		_, err := c.Ping(ctx, client.PingOptions{})
+		return c, err
 	})
 	if err == nil {
-		return h
+		c.described.Lock()
+		defer c.described.Unlock()
+		if c.health.State == driver.HealthReady {
+			return c.health
+		}
+		c.health, err = call(ctx, d, readLimit, describeEngine)
+	}
+	if err == nil {
+		return c.health
 	}
 	e := driver.AsError(err)
-	if e.Reason == driver.Timeout { // an engine that is too busy to say its version is of no use
-		e.Reason = driver.EngineWedged
+	if e.Reason == driver.Timeout {
+		e = wedged(endpoint{host: e.Resource})
 	}
 	return driver.Health{State: healthOf(e.Reason), Reason: e.Reason, Message: e.Message, Remedies: e.Remedies}
+}
+
+func describeEngine(ctx context.Context, c *connection) (driver.Health, error) {
+	said, err := c.ServerVersion(ctx, client.ServerVersionOptions{})
+	if err != nil {
+		return driver.Health{}, err
+	}
+	info, err := c.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return driver.Health{}, err
+	}
+	engine := product(said.Platform.Name, info.Info.OperatingSystem, info.Info.Name, said.Components)
+	return driver.Health{
+		State:   driver.HealthReady,
+		Message: engine + " " + said.Version,
+		Attributes: map[string]string{
+			"engine.name": engine, "engine.version": said.Version, "engine.api": c.ClientVersion(),
+			"engine.host": c.at.host, "engine.found": c.at.source, "engine.os": info.Info.OperatingSystem,
+			"engine.arch": info.Info.Architecture, "engine.cgroup": info.Info.CgroupVersion,
+		},
+	}, nil
 }
 
 func healthOf(reason driver.Reason) driver.HealthState {
