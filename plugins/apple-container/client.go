@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/creack/pty"
-	"golang.org/x/sys/unix"
-	"golang.org/x/term"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -84,10 +82,10 @@ func (c *client) start(size *driver.TerminalSize) (stdout, stderr *os.File, err 
 	stderr, errs := pipe()
 	child, parent = append(child, errs), append(parent, stderr)
 	if size != nil && err == nil {
-		var slave *os.File
-		stdout, slave, err = openTerminal(*size)
-		child, parent = append(child, slave), append(parent, stdout)
-		c.cmd.Stdin, c.cmd.Stdout, c.stdin, c.terminal = slave, slave, stdout, stdout
+		var input, output *os.File
+		stdout, input, output, err = openTerminal(*size)
+		child, parent = append(child, input, output), append(parent, stdout)
+		c.cmd.Stdin, c.cmd.Stdout, c.stdin, c.terminal = input, output, stdout, stdout
 		c.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
 	} else {
 		in, stdin := pipe()
@@ -113,41 +111,6 @@ func closeAll(files []*os.File) {
 			_ = f.Close()
 		}
 	}
-}
-
-// openTerminal makes a terminal that changes no byte, from its first on: the CLI
-// makes it so as well, but later.
-func openTerminal(size driver.TerminalSize) (master, slave *os.File, err error) {
-	master, slave, err = pty.Open()
-	if err != nil {
-		return nil, nil, err
-	}
-	err = pty.Setsize(slave, &pty.Winsize{Rows: size.Rows, Cols: size.Cols})
-	if err == nil {
-		_, err = term.MakeRaw(int(slave.Fd())) //nolint:gosec // a descriptor
-	}
-	if err == nil {
-		master, err = pollable(master)
-	}
-	if err != nil {
-		closeAll([]*os.File{master, slave})
-		return nil, nil, err
-	}
-	return master, slave, nil
-}
-
-// pollable is the file as one whose reads end when it is closed.
-func pollable(f *os.File) (*os.File, error) {
-	defer f.Close()
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 3)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.SetNonblock(fd, true); err != nil {
-		_ = unix.Close(fd)
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), f.Name()), nil //nolint:gosec // a descriptor
 }
 
 // pumpStdout reads what the CLI puts out: its own words, then from S on the
