@@ -33,9 +33,11 @@ func (p *Proxy) refusal(kind string, r *policy.Refusal) *answer {
 	return &answer{status: http.StatusForbidden, kind: kind, why: r.Why, rule: r.Rule, allow: r.Allow}
 }
 
-// refuse answers, and tells of it unless it is a failure of the network.
+// refuse answers, and tells of it unless it is a failure of the network, or the
+// question for a credential that many programs wait for before they give theirs.
 func (p *Proxy) refuse(w http.ResponseWriter, r *http.Request, a answer) {
-	if a.status < http.StatusInternalServerError {
+	asks := a.status == http.StatusProxyAuthRequired && len(r.Header.Values("Proxy-Authorization")) == 0
+	if a.status < http.StatusInternalServerError && !asks {
 		p.options.Refused(Refusal{
 			Method: shown(r.Method), Target: shown(r.RequestURI), Status: a.status, Why: a.why, Rule: a.rule, Allow: a.allow,
 		})

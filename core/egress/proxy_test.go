@@ -172,6 +172,11 @@ func TestB30Credential(t *testing.T) {
 	if dialled := w.dials(); len(dialled) > 0 {
 		t.Errorf("%v dialled", dialled)
 	}
+	// Each wrong one is told of; none, or one in another header, is a program that
+	// waits to be asked.
+	if n := len(w.refused()); n != 2*7 {
+		t.Errorf("%d refusals are told of: %+v", n, w.refused())
+	}
 	if connect, get, _ := w.both(t, "1.2.3.4:80"); connect != 200 || get != 200 {
 		t.Errorf("the right one: %d, %d", connect, get)
 	}
