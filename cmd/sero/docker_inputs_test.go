@@ -31,9 +31,25 @@ func newDockerMachine(t *testing.T) *dockerMachine {
 	m.env = append(m.env, "DOCKER_HOST="+host)
 	d := &dockerMachine{machine: m, id: "in-" + strings.ToLower(rand.Text()[:10]), host: host}
 	t.Cleanup(func() { dockertest.Docker(t, host, "rm", "--force", "--volumes", "sero-"+d.id) }) // if sero did not
+	t.Cleanup(d.removeImages)
 	t.Cleanup(func() { d.ok("rm") })
 	d.file(map[string]any{"id": d.id, "image": image, "driver": "docker"})
 	return d
+}
+
+// removeImages removes whatever this machine's sero built, also what has no name
+// any more.
+func (d *dockerMachine) removeImages() {
+	d.t.Helper()
+	installation, err := os.ReadFile(filepath.Join(filepath.Dir(d.dir), ".sero", "state", "installation"))
+	if err != nil {
+		d.t.Error(err)
+		return
+	}
+	label := "label=dev.sero.installation=" + strings.TrimSpace(string(installation))
+	for id := range strings.FieldsSeq(dockertest.Docker(d.t, d.host, "images", "--quiet", "--no-trunc", "--filter", label)) {
+		dockertest.Docker(d.t, d.host, "rmi", "--force", id)
+	}
 }
 
 // file writes the workspace's sero.json.
@@ -251,7 +267,6 @@ func TestB27B29OnDocker(t *testing.T) {
 func TestB19DockerfileEditOnDocker(t *testing.T) {
 	d := newDockerMachine(t)
 	image := "sero-test-" + d.id + ":latest"
-	t.Cleanup(func() { d.ok("image", "rm", "--force", image) })
 	dockerfile := filepath.Join(d.dir, "Dockerfile")
 	build := func(version string) {
 		t.Helper()
@@ -286,6 +301,14 @@ func TestB19DockerfileEditOnDocker(t *testing.T) {
 	if treeHash(t, d.dir) != before {
 		t.Error("files in the workspace have changed")
 	}
+	d.ok("rm")
+	if out := d.ok("image", "ls"); !strings.Contains(out, image) {
+		t.Error(out)
+	}
+	d.ok("image", "rm", image)
+	if _, stderr, _ := d.sero("image", "rm", dockertest.BaseImage(t)); !strings.Contains(stderr, "was not built by this sero") {
+		t.Error(stderr)
+	}
 }
 
 // TestB13SeroNodeOnDocker builds sero's own image and looks at what is in it.
@@ -295,7 +318,6 @@ func TestB13SeroNodeOnDocker(t *testing.T) {
 	}
 	d := newDockerMachine(t)
 	image := "sero-test-" + d.id + ":latest"
-	t.Cleanup(func() { d.ok("image", "rm", "--force", image) })
 	stdout, stderr, code := d.outcome(d.command("sero", "image", "build", "--tag", image, "--progress", "plain"))
 	if code != 0 || !strings.Contains(stdout, "built by sero") || strings.Count(stderr, "\n") < 5 {
 		t.Fatalf("%d %s%s", code, stdout, stderr)

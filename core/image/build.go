@@ -122,7 +122,11 @@ func (s *Images) build(ctx context.Context, d driver.Driver, options BuildOption
 		}
 	}
 	report(driver.Progress{Phase: "build", Message: "building the image " + spec.Tag})
-	return builder.BuildImage(ctx, spec, report)
+	built, err := builder.BuildImage(ctx, spec, report)
+	if err == nil {
+		s.record.add(built)
+	}
+	return built, err
 }
 
 // ensureParent makes Default if a Dockerfile begins with it, for no registry has

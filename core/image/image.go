@@ -35,7 +35,8 @@ type Chooser interface {
 
 // Options are what an Images works with. Drivers and Chooser are required.
 type Options struct {
-	Installation string // whose images are ours: the label's value
+	StateDir     string // which images were built is kept in it
+	Installation string // whose they are: the label's value
 	Drivers      Drivers
 	Chooser      Chooser
 	Base         string   // what Default is built on; empty: PublicBase, else LocalBase
@@ -47,6 +48,7 @@ type Options struct {
 type Images struct {
 	options Options
 	log     *slog.Logger
+	record  *record
 
 	life context.Context // ends with Close
 	end  context.CancelCauseFunc
@@ -65,6 +67,7 @@ func New(options Options) *Images {
 		options: options, log: cmp.Or(options.Log, slog.Default()),
 		jobs: map[string]*job{}, door: map[string]chan struct{}{},
 	}
+	s.record = &record{dir: options.StateDir, log: func(problem string) { s.log.Warn("images", "problem", problem) }}
 	s.life, s.end = context.WithCancelCause(context.Background())
 	return s
 }
@@ -140,7 +143,7 @@ func (s *Images) Status(ctx context.Context, driverName, reference string) (Stat
 
 // statusOf is the status of an image that is present.
 func (s *Images) statusOf(d driver.Driver, reference string, i driver.Image) Status {
-	status := Status{Driver: d.Info().Name, Reference: reference, Present: true, Image: i, Ours: s.owns(i)}
+	status := Status{Driver: d.Info().Name, Reference: reference, Present: true, Image: i, Ours: s.Built(i)}
 	source := i.Labels[LabelSource]
 	status.Outdated = IsDefault(reference) && status.Ours && source != "" && source != shippedSource()
 	return status
@@ -156,13 +159,15 @@ func (s *Images) List(ctx context.Context, driverName string) ([]Status, error) 
 	if err != nil {
 		return nil, err
 	}
-	list, err := lister.ListImages(ctx, map[string]string{driver.LabelManaged: "true"})
+	list, err := lister.ListImages(ctx, map[string]string{driver.LabelManaged: "true", driver.LabelInstallation: s.options.Installation})
 	if err != nil {
 		return nil, err
 	}
 	statuses := make([]Status, 0, len(list))
 	for _, i := range list {
-		statuses = append(statuses, s.statusOf(d, i.Reference, i))
+		if s.Built(i) {
+			statuses = append(statuses, s.statusOf(d, i.Reference, i))
+		}
 	}
 	return statuses, nil
 }
@@ -209,15 +214,11 @@ func (s *Images) Remove(ctx context.Context, driverName, reference string, force
 		return nil
 	case err != nil:
 		return err
-	case !s.owns(found):
+	case !s.Built(found):
 		return driver.Errorf(driver.ForeignResource, "the image %s was not built by this sero; it is left alone", reference).About(reference).
 			Remedy("remove it with the tool that made it")
 	}
 	return remover.RemoveImage(ctx, reference, force)
-}
-
-func (s *Images) owns(i driver.Image) bool {
-	return i.Labels[driver.LabelManaged] == "true" && i.Labels[driver.LabelInstallation] == s.options.Installation
 }
 
 // driver is the named one, or the best that isolates and has the capability. Its

@@ -81,6 +81,7 @@ func newImages(t *testing.T, script fake.Script, options image.Options) (*image.
 	t.Helper()
 	script.Name = "box"
 	b := &box{Driver: fake.New(script)}
+	options.StateDir = t.TempDir()
 	options.Installation, options.Drivers, options.Chooser = "me", drivers{b}, drivers{b}
 	s := image.New(options)
 	t.Cleanup(func() { s.Close(); b.Close() })
@@ -199,13 +200,25 @@ func TestAbandoned(t *testing.T) {
 	}
 }
 
-func TestOthersImagesAreLeftAlone(t *testing.T) {
-	s, _ := newImages(t, fake.Script{Images: []string{"theirs:1", image.LocalBase}}, image.Options{})
+func TestB20OthersImagesAreLeftAlone(t *testing.T) {
+	s, b := newImages(t, fake.Script{Images: []string{"theirs:1", image.LocalBase}}, image.Options{})
 	if err := s.Remove(t.Context(), "", "theirs:1", true); driver.ReasonOf(err) != driver.ForeignResource {
 		t.Error(err)
 	}
 	if _, err := s.Build(t.Context(), "", image.BuildOptions{}, nil); err != nil {
 		t.Fatal(err)
+	}
+	// Whatever others build upon ours has its labels, and is theirs.
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte("# upon it"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	theirs := driver.BuildSpec{Tag: "theirs:2", ContextDir: dir, Labels: b.builds[0].Labels}
+	if _, err := b.Driver.BuildImage(t.Context(), theirs, func(driver.Progress) {}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Remove(t.Context(), "", "theirs:2", true); driver.ReasonOf(err) != driver.ForeignResource {
+		t.Error(err)
 	}
 	if list, err := s.List(t.Context(), ""); err != nil || len(list) != 1 || !list[0].Ours || list[0].Outdated {
 		t.Error(list, err)

@@ -19,6 +19,7 @@ type job struct {
 	mu        sync.Mutex // guards what follows
 	waiting   map[chan driver.Progress]struct{}
 	abandoned bool
+	latest    *driver.Progress // for those who come later; nil: nothing yet
 }
 
 var errAbandoned = driver.Errorf(driver.Canceled, "nobody waits for the image any more")
@@ -85,6 +86,9 @@ func (j *job) join() (chan driver.Progress, bool) {
 		return nil, false
 	}
 	steps := make(chan driver.Progress, 64)
+	if j.latest != nil {
+		steps <- *j.latest
+	}
 	j.waiting[steps] = struct{}{}
 	return steps, true
 }
@@ -103,6 +107,7 @@ func (j *job) leave(steps chan driver.Progress) {
 func (j *job) report(p driver.Progress) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	j.latest = &p
 	for steps := range j.waiting {
 		select {
 		case steps <- p:

@@ -31,6 +31,8 @@ type Drivers interface {
 type Images interface {
 	// Ensure gives the local image of a reference, built or pulled if it is missing.
 	Ensure(ctx context.Context, d driver.Driver, reference string, report func(driver.Progress)) (driver.Image, error)
+	// Built tells whether this installation built an image.
+	Built(i driver.Image) bool
 }
 
 // requestFor makes the request for a choice. What a person says now (wish) wins

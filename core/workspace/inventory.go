@@ -84,8 +84,13 @@ func (s stock) users(image driver.Image) []string {
 	return ids
 }
 
-// built tells whether this installation built an image.
+// built tells whether this installation built an image. Labels alone are no
+// proof where somebody remembers: what others build upon an image of ours has them
+// too.
 func (m *Manager) built(image driver.Image) bool {
+	if m.options.Images != nil {
+		return m.options.Images.Built(image)
+	}
 	return image.Labels[driver.LabelManaged] == "true" && image.Labels[driver.LabelInstallation] == m.options.Installation
 }
 
