@@ -61,6 +61,8 @@ var patterns = []pattern{
 	{classTransient, []string{"builder is stopping"}},
 	{classTransient, []string{"timeout waiting for connection to builder"}},
 	{classTransient, []string{"nioconnectionerror"}},
+	{classTransient, []string{"failed with response: 429"}}, // a registry that is busy
+	{classTransient, []string{"failed with response: 5"}},
 	{classMachine, []string{"vmnet_return_t"}},
 	{classCorrupt, []string{"config.json", "couldn’t be opened"}},
 	{classCorrupt, []string{"config.json", "couldn't be opened"}},

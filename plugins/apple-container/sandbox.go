@@ -168,8 +168,8 @@ func (d *Driver) Create(ctx context.Context, spec driver.SandboxSpec) (driver.Sa
 	}
 	if err := d.create(ctx, p, spec); driver.ReasonOf(err) == driver.AlreadyExists {
 		there, getErr := d.Get(ctx, spec.ID)
-		if driver.ReasonOf(getErr) == driver.NotFound { // taken, and not there: a ghost
-			return driver.Sandbox{}, failureOf(classCorrupt, spec.ID)
+		if driver.ReasonOf(getErr) == driver.NotFound {
+			return driver.Sandbox{}, errNameTaken(spec.ID)
 		}
 		return same(there, spec, getErr)
 	} else if err != nil {
@@ -201,6 +201,14 @@ func same(there driver.Sandbox, spec driver.SandboxSpec, err error) (driver.Sand
 func errForeign(id string) *driver.Error {
 	return driver.Errorf(driver.ForeignResource, "a container %s exists and is not sero's; it is left alone", id).About(id).
 		Remedy("rename or remove it yourself", "container", "delete", id)
+}
+
+// errNameTaken is for a name that the system will not give and has nothing under.
+// Whose it is cannot be told, so it is not taken away (B18).
+func errNameTaken(id string) *driver.Error {
+	e := driver.Errorf(driver.Corrupt, "Apple's container says that %s exists, and shows nothing of that name", id).About(id).
+		Remedy("remove what it keeps of it", "container", "delete", "--force", id)
+	return remedyRestart(e)
 }
 
 func failureOf(c class, id string) *driver.Error {
@@ -380,6 +388,11 @@ func (d *Driver) Remove(ctx context.Context, id string, force bool) error {
 	}
 	if _, gone := d.Get(ctx, id); driver.ReasonOf(gone) == driver.NotFound { // it said no, and did it
 		return nil
+	}
+	if force && driver.ReasonOf(err) == driver.Corrupt { // up to 0.9 not even force helps
+		e := driver.AsError(err)
+		e.Remedies = nil
+		return remedyRestart(e)
 	}
 	return err
 }

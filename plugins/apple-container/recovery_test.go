@@ -1,0 +1,65 @@
+package applecontainer
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/sero-labs/sero-runtime/plugins/apple-container/internal/standintest"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+func remedies(err error) (commands []string) {
+	for _, r := range driver.AsError(err).Remedies {
+		if len(r.Command) > 1 {
+			commands = append(commands, r.Command[0]+" "+r.Command[1])
+		}
+	}
+	return commands
+}
+
+// TestB17NameTaken: a name that is taken by nothing that is shown is one clear
+// error, with what a person can do about it.
+func TestB17NameTaken(t *testing.T) {
+	for _, version := range standintest.Versions {
+		t.Run(version, func(t *testing.T) {
+			b := newBox(t, version)
+			b.Fault("stale-name=sero-taken")
+			for range 2 { // removing what is not there changes nothing
+				_, err := b.Create(t.Context(), b.spec("sero-taken"))
+				wantReason(t, err, driver.Corrupt)
+				if got := remedies(err); !slices.Contains(got, "container delete") {
+					t.Errorf("remedies %q", got)
+				}
+				if err := b.Remove(t.Context(), "sero-taken", true); err != nil {
+					t.Error(err)
+				}
+			}
+			if version == "1.2.2" {
+				b.Standin.Run("delete", "--force", "sero-taken") // what the remedy says
+				b.Fault("")
+				b.running("sero-taken")
+			}
+		})
+	}
+}
+
+// TestB17GhostThatForceDoesNotRemove is up to 0.9, where only a restart helps.
+func TestB17GhostThatForceDoesNotRemove(t *testing.T) {
+	b := newBox(t, "0.9.0")
+	b.running("sero-ghost")
+	b.Fault("ghost=sero-ghost")
+	err := b.Remove(t.Context(), "sero-ghost", true)
+	wantReason(t, err, driver.Corrupt)
+	if got := remedies(err); !slices.Contains(got, "container system") {
+		t.Errorf("remedies %q", got)
+	}
+}
+
+// TestB13BusyRegistry: a pull is tried again when the registry is busy.
+func TestB13BusyRegistry(t *testing.T) {
+	b := newBox(t, current)
+	b.Fault("pull-fails=2")
+	if _, err := b.EnsureImage(t.Context(), "sero-base:bookworm", driver.PullAlways, func(driver.Progress) {}); err != nil {
+		t.Error(err)
+	}
+}
