@@ -22,40 +22,45 @@ import (
 // all of them.
 var drivers = []string{"host", "docker"}
 
-func TestB36B37ViteInABrowser(t *testing.T) {
-	for _, driver := range drivers {
-		t.Run(driver, func(t *testing.T) {
-			m := newMachine(t, driver)
-			m.project("vite")
-			browser := newBrowser(t)
-
-			web := m.run("--name", "web", "--", "npm", "run", "dev")
-			browser.open(web.PreviewURL)
-			browser.shows("#app", "first")
-			browser.mark()
-
-			browser.shows("#app", "second", m.saves("second"))
-			t.Logf("the browser shows a change %s after it was saved", time.Since(m.saved).Round(time.Millisecond))
-			if !browser.marked() {
-				t.Error("the page was loaded anew; its change should have come by WebSocket")
-			}
-
-			// The same address after a restart; Vite's client finds its server again.
-			var again server
-			m.json(&again, "dev", "restart", "web", "--json")
-			if again.PreviewURL != web.PreviewURL || again.Status != "running" {
-				t.Errorf("%+v", again)
-			}
-			browser.shows("#app", "third", m.saves("third"))
-
-			// A page of sero's own while it is down, which gives way by itself.
-			m.ok("dev", "stop", "web")
-			browser.open(web.PreviewURL)
-			browser.shows("h1", "web is not running")
-			m.ok("dev", "restart", "web")
-			browser.shows("#app", "third")
-		})
+func TestB36B37FrameworksInABrowser(t *testing.T) {
+	for _, framework := range []string{"vite", "webpack"} {
+		for _, driver := range drivers {
+			t.Run(framework+"/"+driver, func(t *testing.T) { develop(t, framework, driver) })
+		}
 	}
+}
+
+// develop edits a project of a framework and looks at it in a browser.
+func develop(t *testing.T, framework, driver string) {
+	m := newMachine(t, driver)
+	m.project(framework)
+	browser := newBrowser(t)
+
+	web := m.run("--name", "web", "--", "npm", "run", "dev")
+	browser.open(web.PreviewURL)
+	browser.shows("#app", "first")
+	browser.mark()
+
+	browser.shows("#app", "second", m.saves("second"))
+	t.Logf("the browser shows a change %s after it was saved", time.Since(m.saved).Round(time.Millisecond))
+	if !browser.marked() {
+		t.Error("the page was loaded anew; its change should have come by WebSocket")
+	}
+
+	// The same address after a restart; the framework's client finds its server.
+	var again server
+	m.json(&again, "dev", "restart", "web", "--json")
+	if again.PreviewURL != web.PreviewURL || again.Status != "running" {
+		t.Errorf("%+v", again)
+	}
+	browser.shows("#app", "third", m.saves("third"))
+
+	// A page of sero's own while it is down, which gives way by itself.
+	m.ok("dev", "stop", "web")
+	browser.open(web.PreviewURL)
+	browser.shows("h1", "web is not running")
+	m.ok("dev", "restart", "web")
+	browser.shows("#app", "third")
 }
 
 func TestB37TheWaitingPageGivesWay(t *testing.T) {
