@@ -26,13 +26,13 @@ const patience = time.Minute
 // box is a driver on an engine, and a sandbox that is not made yet.
 type box struct {
 	*docker.Driver
-	t    *testing.T
+	t    testing.TB
 	host string
 	spec driver.SandboxSpec
 }
 
 // on makes a driver for an engine.
-func on(t *testing.T, host string) *docker.Driver {
+func on(t testing.TB, host string) *docker.Driver {
 	t.Helper()
 	d := docker.New()
 	settings, err := json.Marshal(map[string]string{"host": host})
@@ -52,7 +52,7 @@ func on(t *testing.T, host string) *docker.Driver {
 	return d
 }
 
-func newBox(t *testing.T, host string) *box {
+func newBox(t testing.TB, host string) *box {
 	t.Helper()
 	id := "sero-test-" + strconv.FormatInt(time.Now().UnixNano(), 36)
 	b := &box{Driver: on(t, host), t: t, host: host}
