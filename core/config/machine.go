@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"time"
 
@@ -58,7 +57,7 @@ func (m Machine) IdleExitAfter(fallback time.Duration) time.Duration {
 
 const never = "never"
 
-var pinPattern = regexp.MustCompile(`^[0-9a-f]{64}$`)
+var pinPattern = newPattern(`^[0-9a-f]{64}$`)
 
 // LoadMachine reads the machine's configuration. A file that does not exist is
 // the zero Machine; one that is wrong is ConfigInvalid.

@@ -15,7 +15,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -183,13 +182,13 @@ func (r Resources) MemoryBytes() int64 {
 }
 
 var (
-	idPattern     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,56}[a-z0-9])?$`)
-	driverPattern = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
-	envPattern    = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
-	secretPattern = regexp.MustCompile(`^(env:[A-Za-z_][A-Za-z0-9_]*|file:(/|~/)[^\x00-\x1f\x7f]{1,1000})$`)
-	serverPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
-	memoryPattern = regexp.MustCompile(`^([0-9]{1,12})([KMGTkmgt]?)(?:[iI]?[bB])?$`)
-	imagePattern  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}$`)
+	idPattern     = newPattern(`^[a-z0-9]([a-z0-9-]{0,56}[a-z0-9])?$`)
+	driverPattern = newPattern(`^[a-z][a-z0-9-]{0,31}$`)
+	envPattern    = newPattern(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	secretPattern = newPattern(`^(env:[A-Za-z_][A-Za-z0-9_]*|file:(/|~/)[^\x00-\x1f\x7f]{1,1000})$`)
+	serverPattern = newPattern(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
+	memoryPattern = newPattern(`^([0-9]{1,12})([KMGTkmgt]?)(?:[iI]?[bB])?$`)
+	imagePattern  = newPattern(`^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}$`)
 	modes         = []string{ModeAuto, ModeRequire, ModeHost}
 	fallbacks     = []string{FallbackHost}
 )
@@ -220,8 +219,8 @@ func (w Workspace) check(d *document) error {
 	return asError(err)
 }
 
-func matches(d *document, path, value string, pattern *regexp.Regexp, rule string) *driver.Error {
-	if value == "" && d.positions[path] == 0 || pattern.MatchString(value) {
+func matches(d *document, path, value string, allowed pattern, rule string) *driver.Error {
+	if value == "" && d.positions[path] == 0 || allowed.MatchString(value) {
 		return nil
 	}
 	return d.errorAt(path, "%s is not allowed: %s", shown(value), rule).Remedy("use " + rule)
