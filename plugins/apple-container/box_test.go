@@ -18,7 +18,7 @@ import (
 // patience bounds every wait of a test; it is far more than anything takes.
 const patience = 60 * time.Second
 
-// newest is the release that tests use unless they are about another.
+// current is the release that tests use unless they are about another.
 const current = "1.2.2"
 
 // box is a driver with the stand-in of one release.
@@ -89,20 +89,20 @@ func (b *box) run(spec driver.ExecSpec, stdin io.Reader) outcome {
 	return outcome{status, out.String(), errs.String(), err}
 }
 
-// lines is output that a test waits for.
-type lines struct {
+// output is what a test waits for.
+type output struct {
 	mu   sync.Mutex
 	text strings.Builder
 }
 
 // Write keeps p.
-func (l *lines) Write(p []byte) (int, error) {
+func (l *output) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.Write(p)
 }
 
-func (l *lines) want(t *testing.T, text string) string {
+func (l *output) want(t *testing.T, text string) string {
 	t.Helper()
 	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
 		l.mu.Lock()

@@ -282,15 +282,14 @@ func remedyRestart(e *driver.Error) *driver.Error {
 		Remedy("stop it, then start it again with: container system start", "container", "system", "stop")
 }
 
-// dropped are variables that change what the CLI does behind the driver's back:
-// the default platform, the builder (which is made anew, its cache lost, when
-// these change), and debug output among the errors.
-var dropped = []string{"CONTAINER_DEFAULT_PLATFORM", "NO_COLOR", "BUILDKIT_COLORS", "CONTAINER_DEBUG"}
-
+// environ is the driver's environment without what changes what the CLI does
+// behind the driver's back: its own variables (the default platform, debug output
+// among the errors and others), and those with which it makes the builder anew
+// when they change, its cache lost.
 func environ() []string {
 	return slices.DeleteFunc(os.Environ(), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
-		return slices.Contains(dropped, name)
+		return strings.HasPrefix(name, "CONTAINER_") || name == "NO_COLOR" || name == "BUILDKIT_COLORS"
 	})
 }
 
