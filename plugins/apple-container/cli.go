@@ -50,7 +50,7 @@ type cli struct {
 	engines  map[binary]engine
 
 	alive    context.Context // ends at Shutdown
-	shutdown context.CancelFunc
+	shutdown context.CancelCauseFunc
 	suspect  func()       // called when a call had no answer
 	wedged   func() error // why a call should not even be made
 }
@@ -64,7 +64,7 @@ type binary struct {
 
 func newCLI(path string) *cli {
 	c := &cli{explicit: path, slots: make(chan struct{}, defaultCalls), engines: map[binary]engine{}}
-	c.alive, c.shutdown = context.WithCancel(context.Background())
+	c.alive, c.shutdown = context.WithCancelCause(context.Background())
 	return c
 }
 

@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/sero-labs/sero-runtime/internal/testutil/dockertest"
 	"github.com/sero-labs/sero-runtime/plugins/apple-container/internal/standintest"
@@ -20,7 +21,8 @@ func TestB10Conformance(t *testing.T) {
 			s := standintest.Start(t, version, standintest.Registry("sero-conformance-pull:latest="+dockertest.BaseImage(t)))
 			conformance.Run(t, conformance.Config{
 				Path: binary, Profile: conformance.Profile{PullImage: "sero-conformance-pull:latest"},
-				Env: append(os.Environ(), "SERO_APPLE_CONTAINER_PATH="+s.Path),
+				Slack: 5 * time.Second, // each call is a process or two, on a machine that may be busy
+				Env:   append(os.Environ(), "SERO_APPLE_CONTAINER_PATH="+s.Path),
 			})
 		})
 	}

@@ -67,7 +67,7 @@ func (d *Driver) Info() driver.Info {
 // Shutdown ends every CLI process that the driver started. The containers stay.
 func (d *Driver) Shutdown(ctx context.Context) error {
 	d.close.Do(func() { close(d.closed) })
-	d.cli.shutdown()
+	d.cli.shutdown(errClosed())
 	idle := make(chan struct{})
 	go func() { // ends with the work, whose processes are killed
 		d.work.Wait()

@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -107,14 +111,49 @@ func (b *box) signalled(id, name string, terminal *driver.TerminalSize) {
 }
 
 // TestB39CutOutput: a CLI that ends in the middle of the output is an error, and
-// never a command that has ended well.
+// never a command that has ended well; and the command does not go on.
 func TestB39CutOutput(t *testing.T) {
 	b := newBox(t, current)
 	id := b.running("sero-cut").ID
-	b.Fault("truncate:exec=300")
-	o := b.run(script(id, "head -c 1000 /dev/zero"), nil)
-	if o.err == nil || len(o.out) > 300 {
-		t.Errorf("%d bytes, %+v, %v", len(o.out), o.ExitStatus, o.err)
+	out := &output{}
+	done := make(chan error, 1)
+	go func() {
+		_, err := b.Exec(t.Context(), script(id, "echo up .; sleep 615"), driver.ExecIO{Stdout: out})
+		done <- err
+	}()
+	out.want(t, "up .")
+	killClients(t)
+	wantReason(t, <-done, driver.Internal)
+	if left := b.run(script(id, "ps -eo args | grep '^sleep 615'"), nil).out; left != "" {
+		t.Errorf("left: %s", left)
+	}
+}
+
+// killClients kills the CLI processes that this one has started.
+func killClients(t *testing.T) {
+	t.Helper()
+	stats, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		t.Fatal(err)
+	}
+	killed := 0
+	for _, name := range stats {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			continue // it has ended
+		}
+		var pid, parent int
+		var state string
+		_, after, _ := strings.Cut(string(text), ") ")
+		_, _ = fmt.Sscan(string(text), &pid)
+		_, _ = fmt.Sscan(after, &state, &parent)
+		if parent == os.Getpid() && strings.Contains(string(text), "(container)") {
+			_ = syscall.Kill(-pid, syscall.SIGKILL)
+			killed++
+		}
+	}
+	if killed == 0 {
+		t.Fatal("there is no process of the CLI")
 	}
 }
 

@@ -227,7 +227,7 @@ func (d *Driver) create(ctx context.Context, p plan, spec driver.SandboxSpec) er
 		if err != nil {
 			return driver.Errorf(driver.Internal, "secrets cannot be handed over: %w", err)
 		}
-		defer os.Remove(f.Name())
+		defer func() { _ = os.Remove(f.Name()) }() // it is ours, and there
 		envFile = f.Name()
 		_, err = f.WriteString(strings.Join(p.secrets, "\n") + "\n")
 		if err = errors.Join(err, f.Close()); err != nil {
