@@ -16,12 +16,13 @@ import (
 const labelInstance = "dev.sero.instance"
 
 // escape makes a label's part fit for the CLI, which splits at every "=", loses
-// one at the end and takes no empty text (apple/container#1977). It is percent
+// one at the end, takes no empty text (apple/container#1977), and takes what
+// begins with "-" for an option. It is percent
 // encoding of little more than that, so that people can still read it.
 func escape(s string) string {
 	var b strings.Builder
 	for i := range len(s) {
-		if c := s[i]; c == '%' || c == '=' || c < ' ' || c == 0x7f {
+		if c := s[i]; c == '%' || c == '=' || c < ' ' || c == 0x7f || c == '-' && i == 0 {
 			fmt.Fprintf(&b, "%%%02X", c)
 		} else {
 			b.WriteByte(c)

@@ -1,6 +1,7 @@
 package applecontainer
 
 import (
+	"maps"
 	"slices"
 	"testing"
 
@@ -61,5 +62,21 @@ func TestB13BusyRegistry(t *testing.T) {
 	b.Fault("pull-fails=2")
 	if _, err := b.EnsureImage(t.Context(), "sero-base:bookworm", driver.PullAlways, func(driver.Progress) {}); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestB18Labels: labels come back as they were given, whatever is in them.
+func TestB18Labels(t *testing.T) {
+	b := newBox(t, current)
+	spec := b.spec("sero-labels")
+	for name, value := range map[string]string{"-x": "-y", "a=b": "c=d=", "percent": "%3D", "empty": "", "path": "/a b,c:ü\n"} {
+		spec.Labels[name] = value
+	}
+	sb, err := b.Create(t.Context(), spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !maps.Equal(sb.Labels, spec.Labels) {
+		t.Errorf("%q, want %q", sb.Labels, spec.Labels)
 	}
 }

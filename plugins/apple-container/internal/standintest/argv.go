@@ -14,7 +14,7 @@ import (
 func CheckArgv(calls []Call) []string {
 	var wrong []string
 	say := func(call Call, format string, args ...any) {
-		wrong = append(wrong, fmt.Sprintf("%s: container %s: ", call.Version, strings.Join(call.Argv, " "))+fmt.Sprintf(format, args...))
+		wrong = append(wrong, fmt.Sprintf("%s: container %.300s: ", call.Version, strings.Join(call.Argv, " "))+fmt.Sprintf(format, args...))
 	}
 	for _, call := range calls {
 		version, err := grammar.ParseVersion(call.Version)
