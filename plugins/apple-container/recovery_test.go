@@ -36,7 +36,7 @@ func TestB17NameTaken(t *testing.T) {
 				}
 			}
 			if version == "1.2.2" {
-				b.Standin.Run("delete", "--force", "sero-taken") // what the remedy says
+				b.Run("delete", "--force", "sero-taken") // what the remedy says
 				b.Fault("")
 				b.running("sero-taken")
 			}
@@ -69,9 +69,7 @@ func TestB13BusyRegistry(t *testing.T) {
 func TestB18Labels(t *testing.T) {
 	b := newBox(t, current)
 	spec := b.spec("sero-labels")
-	for name, value := range map[string]string{"-x": "-y", "a=b": "c=d=", "percent": "%3D", "empty": "", "path": "/a b,c:ü\n"} {
-		spec.Labels[name] = value
-	}
+	maps.Copy(spec.Labels, map[string]string{"-x": "-y", "a=b": "c=d=", "percent": "%3D", "empty": "", "path": "/a b,c:ü\n"})
 	sb, err := b.Create(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
