@@ -16,10 +16,12 @@ func ref(p *apipb.WorkspaceRef) workspace.Ref {
 	return workspace.Ref{ID: p.GetId(), Dir: p.GetDirectory()}
 }
 
+// envVars are the variables of one call. They count as secrets, for nobody has
+// said that they are none.
 func envVars(ps []*apipb.EnvVar) []driver.EnvVar {
 	var out []driver.EnvVar
 	for _, p := range ps {
-		out = append(out, driver.EnvVar{Name: p.GetName(), Value: p.GetValue()})
+		out = append(out, driver.EnvVar{Name: p.GetName(), Value: p.GetValue(), Secret: true})
 	}
 	return out
 }
