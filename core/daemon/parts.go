@@ -52,7 +52,7 @@ func build(c Config) (*parts, error) {
 	p := &parts{config: c, log: c.Log, events: event.NewBus()}
 	p.drivers = registry.New(p.registryConfig(machine))
 	p.images = image.New(image.Options{
-		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Base: machine.ImageBase, Certificates: image.MachineCertificates, Log: c.Log,
+		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Base: machine.ImageBase, Certificates: image.MachineCertificates(), Log: c.Log,
 	})
 	p.workspaces, err = workspace.NewManager(workspace.Options{
 		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Images: p.images, Private: []string{c.Home, c.RunDir}, GuestDir: filepath.Join(c.Home, "guest"),

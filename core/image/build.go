@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -106,6 +108,7 @@ func (s *Images) build(ctx context.Context, d driver.Driver, options BuildOption
 		NoCache: options.NoCache, Args: map[string]string{},
 		Labels: map[string]string{driver.LabelManaged: "true", driver.LabelInstallation: s.options.Installation},
 	}
+	maps.Copy(spec.Args, proxyArgs())
 	maps.Copy(spec.Args, options.Args)
 	if options.ContextDir == "" {
 		dir, err := s.writeContext()
@@ -127,6 +130,27 @@ func (s *Images) build(ctx context.Context, d driver.Driver, options BuildOption
 		s.record.add(built)
 	}
 	return built, err
+}
+
+// proxyArgs are the proxies of this process's environment, which a build needs to
+// fetch anything where there is one. Engines know these arguments, and keep them
+// out of the image. One on the loopback is not to be reached from a build.
+func proxyArgs() map[string]string {
+	args := map[string]string{}
+	for _, name := range []string{"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"} {
+		for _, name := range []string{name, strings.ToLower(name)} {
+			if value := os.Getenv(name); value != "" {
+				args[name] = value
+			}
+		}
+	}
+	for name, value := range args {
+		proxy, err := url.Parse(value)
+		if err != nil || proxy.Hostname() == "localhost" || net.ParseIP(proxy.Hostname()).IsLoopback() {
+			delete(args, name)
+		}
+	}
+	return args
 }
 
 // ensureParent makes Default if a Dockerfile begins with it, for no registry has

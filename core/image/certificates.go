@@ -9,39 +9,57 @@ import (
 	"strings"
 )
 
-// MachineCertificates are the directories where systems keep the authorities that their owner
-// added to the public ones. Behind a company's proxy nothing can be fetched in a
-// sandbox that does not trust them too.
-var MachineCertificates = []string{
-	"/usr/local/share/ca-certificates",          // Debian and its kin
-	"/etc/pki/ca-trust/source/anchors",          // Red Hat and its kin
-	"/etc/ca-certificates/trust-source/anchors", // Arch
-	"/usr/share/pki/trust/anchors",              // SUSE
+// MachineCertificates are where systems keep the authorities that their owner
+// added to the public ones, directories and then files. Behind a company's proxy
+// nothing can be fetched in a sandbox that does not trust them too. The files are
+// those that programs are told to trust; they hold the public ones as well, and
+// so count only where the directories have nothing.
+func MachineCertificates() []string {
+	places := []string{
+		"/usr/local/share/ca-certificates",          // Debian and its kin
+		"/etc/pki/ca-trust/source/anchors",          // Red Hat and its kin
+		"/etc/ca-certificates/trust-source/anchors", // Arch
+		"/usr/share/pki/trust/anchors",              // SUSE
+	}
+	for _, name := range []string{"NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE"} {
+		if file := os.Getenv(name); file != "" {
+			places = append(places, file)
+		}
+	}
+	return places
 }
 
 // mostCertificates bounds what is copied.
 const mostCertificates = 100
 
-// copyCertificates copies the certificates of some directories, and nothing but
-// certificates: a file with a key in it is left out.
+// copyCertificates copies the certificates of some directories or, if they have
+// none, those of the first file that has. Nothing but certificates is copied: a
+// key beside one stays.
 func copyCertificates(to string, from []string) error {
 	n := 0
-	for _, dir := range from {
-		for _, pattern := range []string{"*.crt", "*.pem", "*/*.crt"} {
-			files, err := filepath.Glob(filepath.Join(dir, pattern))
-			if err != nil {
-				return err
-			}
-			for _, file := range files {
-				text := certificatesIn(file)
-				if len(text) == 0 || n == mostCertificates {
-					continue
-				}
-				n++
-				name := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
-				if err := os.WriteFile(filepath.Join(to, fmt.Sprintf("%02d-%s.crt", n, name)), text, 0o644); err != nil { //nolint:gosec // certificates are public
+	for _, place := range from {
+		files := []string{place}
+		if info, err := os.Stat(place); err == nil && info.IsDir() {
+			files = nil
+			for _, pattern := range []string{"*.crt", "*.pem", "*/*.crt"} {
+				found, err := filepath.Glob(filepath.Join(place, pattern))
+				if err != nil {
 					return err
 				}
+				files = append(files, found...)
+			}
+		} else if n > 0 {
+			continue
+		}
+		for _, file := range files {
+			text := certificatesIn(file)
+			if len(text) == 0 || n == mostCertificates {
+				continue
+			}
+			n++
+			name := strings.TrimSuffix(filepath.Base(file), filepath.Ext(file))
+			if err := os.WriteFile(filepath.Join(to, fmt.Sprintf("%02d-%s.crt", n, name)), text, 0o644); err != nil { //nolint:gosec // certificates are public
+				return err
 			}
 		}
 	}

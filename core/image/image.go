@@ -40,7 +40,7 @@ type Options struct {
 	Drivers      Drivers
 	Chooser      Chooser
 	Base         string   // what Default is built on; empty: PublicBase, else LocalBase
-	Certificates []string // directories of certificates that Default is to trust, as MachineCertificates
+	Certificates []string // where certificates are that Default is to trust; see MachineCertificates
 	Log          *slog.Logger
 }
 

@@ -233,6 +233,21 @@ func TestB20OthersImagesAreLeftAlone(t *testing.T) {
 	}
 }
 
+// TestProxies gives builds the proxies that they can reach.
+func TestProxies(t *testing.T) {
+	t.Setenv("HTTPS_PROXY", "http://proxy.example.org:3128")
+	t.Setenv("http_proxy", "http://127.0.0.1:3128")
+	t.Setenv("NO_PROXY", "example.org,.local")
+	s, b := newImages(t, fake.Script{Images: []string{image.LocalBase}}, image.Options{})
+	if _, err := s.Build(t.Context(), "", image.BuildOptions{Args: map[string]string{"NO_PROXY": "mine"}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	args := b.builds[0].Args
+	if _, loopback := args["http_proxy"]; loopback || args["HTTPS_PROXY"] != "http://proxy.example.org:3128" || args["NO_PROXY"] != "mine" {
+		t.Errorf("%v", args)
+	}
+}
+
 // TestOnlyCertificates keeps keys that lie beside certificates out of the build.
 func TestOnlyCertificates(t *testing.T) {
 	dir := t.TempDir()
@@ -243,7 +258,7 @@ func TestOnlyCertificates(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s, b := newImages(t, fake.Script{Images: []string{image.LocalBase}}, image.Options{Certificates: []string{dir, "/nowhere"}})
+	s, b := newImages(t, fake.Script{Images: []string{image.LocalBase}}, image.Options{Certificates: []string{dir, "/nowhere", filepath.Join(dir, "c.txt")}})
 	b.begun = make(chan struct{}) // holds the build until the files are looked at
 	done := make(chan error, 1)
 	go func() {

@@ -62,6 +62,9 @@ func denied(a Ask, format string, args ...any) *driver.Error {
 // missing is left out and never created. The first that is refused fails all of
 // them, with MountDenied and its field.
 func (p Policy) Plan(asks []Ask) ([]driver.Mount, []Skip, error) {
+	if len(asks) == 0 {
+		return nil, nil, nil
+	}
 	var planned []plan
 	var skipped []Skip
 	places := p.places()
