@@ -32,7 +32,7 @@ func (d *Driver) BuildImage(ctx context.Context, spec driver.BuildSpec, report f
 	if err != nil {
 		return driver.Image{}, err
 	}
-	progress := &buildProgress{report: report}
+	progress := &buildProgress{report: report, trace: trace{begun: map[string]bool{}, ended: map[string]bool{}}}
 	err = do(ctx, d, imageLimit, func(ctx context.Context, c *connection) error {
 		r, w := io.Pipe()
 		go func() { w.CloseWithError(files.write(w)) }() // ends when r is closed
@@ -43,6 +43,14 @@ func (d *Driver) BuildImage(ctx context.Context, spec driver.BuildSpec, report f
 		}
 		for name, value := range spec.Args {
 			options.BuildArgs[name] = &value
+		}
+		if c.buildKit {
+			id, end, err := session(ctx, c)
+			if err != nil {
+				return err
+			}
+			defer end()
+			options.Version, options.SessionID = build.BuilderBuildKit, id
 		}
 		said, err := c.ImageBuild(ctx, r, options)
 		if err != nil {
@@ -61,10 +69,19 @@ func (d *Driver) BuildImage(ctx context.Context, spec driver.BuildSpec, report f
 type buildProgress struct {
 	report      func(driver.Progress)
 	step, steps int64
+	trace       trace
 	last        []string
 }
 
 func (p *buildProgress) add(m message) {
+	if m.ID == traceID {
+		lines := p.trace.lines(m.Aux)
+		p.step, p.steps = int64(len(p.trace.ended)), int64(len(p.trace.begun))
+		for _, line := range lines {
+			p.tell(line)
+		}
+		return
+	}
 	text := m.Stream
 	if m.Status != "" {
 		text = m.Status
@@ -73,16 +90,20 @@ func (p *buildProgress) add(m message) {
 		}
 	}
 	for line := range strings.Lines(text) {
-		if line = strings.TrimRight(line, "\r\n"); line == "" {
-			continue
-		}
 		_, _ = fmt.Sscanf(line, "Step %d/%d :", &p.step, &p.steps) // other lines leave them
-		p.last = append(p.last, line)
-		if len(p.last) > lastLines {
-			p.last = p.last[1:]
-		}
-		p.report(driver.Progress{Phase: "build", Message: line, Current: p.step, Total: p.steps, Unit: "steps"})
+		p.tell(line)
 	}
+}
+
+func (p *buildProgress) tell(line string) {
+	if line = strings.TrimRight(line, "\r\n"); line == "" {
+		return
+	}
+	p.last = append(p.last, line)
+	if len(p.last) > lastLines {
+		p.last = p.last[1:]
+	}
+	p.report(driver.Progress{Phase: "build", Message: line, Current: p.step, Total: p.steps, Unit: "steps"})
 }
 
 // failed is the error of a build that did not come to its end.
