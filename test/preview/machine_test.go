@@ -127,23 +127,31 @@ func newMachine(t *testing.T, driver string) *machine {
 // this one is down.
 func (m *machine) ownPort(home string) {
 	m.t.Helper()
-	listeners, err := loopback.Listen(0)
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	_, port, err := net.SplitHostPort(listeners[0].Addr().String())
-	for _, l := range listeners {
-		_ = l.Close()
-	}
-	if err == nil {
-		err = os.MkdirAll(home, 0o700)
-	}
+	port := freePort(m.t)
+	err := os.MkdirAll(home, 0o700)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(home, "config.json"), []byte(`{"preview": {"port": `+port+`}}`), 0o600)
 	}
 	if err != nil {
 		m.t.Fatal(err)
 	}
+}
+
+// freePort is one that nobody of this machine has now.
+func freePort(t *testing.T) string {
+	t.Helper()
+	listeners, err := loopback.Listen(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range listeners {
+		defer l.Close()
+	}
+	_, port, err := net.SplitHostPort(listeners[0].Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 // needs ends the test where the driver cannot be used.

@@ -73,7 +73,7 @@ func cpu(t *testing.T, pid int) time.Duration {
 	t.Helper()
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		testutil.Missing(t, "proc", err.Error())
+		testutil.Missing(t, "procfs", err.Error())
 	}
 	_, after, _ := strings.Cut(string(text), ") ")
 	fields := strings.Fields(after)

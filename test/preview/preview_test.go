@@ -71,7 +71,7 @@ func TestB37TheWaitingPageGivesWay(t *testing.T) {
 			m.write("index.html", "<h1>here it is</h1>")
 			var slow server
 			m.json(&slow, "run", "--json", "--wait", "1s", "--name", "slow", "--",
-				"sh", "-c", "while [ ! -e go ]; do sleep 0.1; done; exec python3 -m http.server --bind 127.0.0.1 8300")
+				"sh", "-c", "while [ ! -e go ]; do sleep 0.1; done; exec python3 -m http.server --bind 127.0.0.1 $0", freePort(t))
 			if slow.Status != "starting" {
 				t.Fatalf("%+v", slow)
 			}
@@ -88,7 +88,8 @@ func TestB33B34B35B36AServerOnLoopbackOnly(t *testing.T) {
 		t.Run(driver, func(t *testing.T) {
 			m := newMachine(t, driver)
 			m.write("index.html", "the page")
-			web := m.run("--name", "web", "--port", "8000", "--", "python3", "-m", "http.server", "--bind", "127.0.0.1", "8000")
+			port := freePort(t)
+			web := m.run("--name", "web", "--port", port, "--", "python3", "-m", "http.server", "--bind", "127.0.0.1", port)
 			if text := m.fetch(web.PreviewURL); text != "the page" {
 				t.Errorf("%q", text)
 			}
@@ -114,7 +115,7 @@ func TestB34StopEndsATree(t *testing.T) {
 		t.Run(driver, func(t *testing.T) {
 			m := newMachine(t, driver)
 			m.project("vite")
-			other := m.run("--name", "other", "--", "python3", "-m", "http.server", "--bind", "127.0.0.1", "8123")
+			other := m.run("--name", "other", "--", "python3", "-m", "http.server", "--bind", "127.0.0.1", freePort(t))
 			before := m.processes()
 			tree := m.run("--name", "tree", "--", "npm", "run", "tree")
 			during := m.processes()
@@ -203,7 +204,8 @@ func TestB36AServerOfOneFamilyOnly(t *testing.T) {
 				testutil.Missing(t, "ipv6", "the sandbox has none")
 			}
 			m.write("index.html", "six")
-			six := m.run("--name", "six", "--port", "8606", "--", "python3", "-m", "http.server", "--bind", "::1", "8606")
+			port := freePort(t)
+			six := m.run("--name", "six", "--port", port, "--", "python3", "-m", "http.server", "--bind", "::1", port)
 			if text := m.fetch(six.PreviewURL); text != "six" {
 				t.Errorf("%q", text)
 			}
@@ -216,7 +218,7 @@ func TestB33B34AServerThatMakesItselfADaemon(t *testing.T) {
 		t.Run(driver, func(t *testing.T) {
 			m := newMachine(t, driver)
 			m.write("index.html", "the daemon")
-			d := m.run("--name", "daemon", "--", "sh", "-c", detached, "8700")
+			d := m.run("--name", "daemon", "--", "sh", "-c", detached, freePort(t))
 			m.becomes("daemon", "running")
 			if text := m.fetch(d.PreviewURL); text != "the daemon" {
 				t.Errorf("%q", text)
