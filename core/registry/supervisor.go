@@ -365,6 +365,7 @@ func (s *supervisor) offer(ctx context.Context) negotiate.Offer {
 		case <-ctx.Done():
 			err = driver.Errorf(unreported.Reason, "%s", unreported.Message).Remedy("try again in a moment")
 		}
+		s.lookAgain(ctx)
 	}
 	s.mu.Lock()
 	defer s.unlock()

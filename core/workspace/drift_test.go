@@ -226,6 +226,17 @@ func TestB17RacesWhileMaking(t *testing.T) {
 			rules: []fake.Rule{{Call: "CreateSandbox", Times: 1, Error: &fake.Failure{Reason: driver.ImageNotFound}}},
 			calls: map[string]int{"EnsureImage": 2, "CreateSandbox": 2},
 		},
+		"the engine ends meanwhile": {
+			rules: []fake.Rule{
+				{Call: "CreateSandbox", Times: 1, Error: &fake.Failure{Reason: driver.Internal}},
+				{Call: "CreateSandbox", Nth: 2, Error: &fake.Failure{Reason: driver.EngineWedged, Retryable: true}},
+			},
+			want: driver.EngineWedged, calls: map[string]int{"CreateSandbox": 2},
+		},
+		"it fails for no known reason": {
+			rules: []fake.Rule{{Call: "CreateSandbox", Error: &fake.Failure{Reason: driver.Internal}}},
+			want:  driver.Internal, calls: map[string]int{"CreateSandbox": 2, "RemoveSandbox": 0},
+		},
 		"the image goes again and again": {
 			rules: []fake.Rule{{Call: "CreateSandbox", Error: &fake.Failure{Reason: driver.ImageNotFound}}},
 			want:  driver.ImageNotFound, calls: map[string]int{"CreateSandbox": 2},

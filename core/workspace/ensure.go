@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/event"
@@ -29,6 +30,7 @@ type attempt struct {
 	announced bool // the workspace.starting event is out
 	recreated bool // once is enough
 	refetched bool // once is enough for the image, too
+	repeated  bool // and for a Create that failed for no known reason
 }
 
 // run gives the sandbox, running. before is what was ready when last looked at:
@@ -216,6 +218,12 @@ func (a *attempt) create(ctx context.Context) (driver.Sandbox, error) {
 		}
 		a.refetched = true // it was removed since we looked
 		return a.create(ctx)
+	case driver.Internal:
+		if a.repeated || !a.settle(ctx) {
+			return state, err
+		}
+		a.repeated = true
+		return a.create(ctx)
 	default:
 		return state, err
 	}
@@ -226,6 +234,22 @@ func (a *attempt) create(ctx context.Context) (driver.Sandbox, error) {
 		return state, errForeign(a.e)
 	}
 	return a.start(ctx)
+}
+
+// settleTime is how long an engine gets to be what it is about to be.
+const settleTime = 300 * time.Millisecond
+
+// settle waits a moment: an engine that is ending fails in ways that mean
+// nothing, and says what is wrong when it is asked again.
+func (a *attempt) settle(ctx context.Context) bool {
+	timer := time.NewTimer(settleTime)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // replaceLeftover makes way for a sandbox whose name is taken, if it is by one of

@@ -29,7 +29,9 @@ func (e *engine) explain(caller, bounded context.Context, c *connection, err err
 		e.drop(c)
 		return wedged(c.at)
 	case bounded.Err() != nil:
-		return &driver.Error{Reason: driver.Timeout, Message: "the engine takes too long", Resource: c.at.host, Retryable: true, Err: err}
+		slow := driver.Errorf(driver.Timeout, "the engine at %s takes too long to answer", c.at.host).About(c.at.host)
+		slow.Retryable, slow.Err = true, err
+		return slow.Remedy("see whether the engine works", "sero", "doctor")
 	case isGone(err):
 		e.drop(c)
 		gone := notRunning("the engine at " + c.at.host + " has gone away")
