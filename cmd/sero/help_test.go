@@ -53,6 +53,18 @@ func TestExamples(t *testing.T) {
 				// As in the examples' project: a workspace with a server named web.
 				m.ok("up", "--driver", "host")
 				m.ok("run", "--name", "web", "--", "npm", "run", "dev")
+				if strings.HasPrefix(example, "sero attach") || strings.HasPrefix(example, "sero terminal") {
+					example = strings.ReplaceAll(example, "k3f9qa", m.openTerminal(t))
+				}
+				if strings.HasPrefix(example, "sero attach") {
+					v := m.view(t, strings.Fields(example)[1:]...)
+					v.await("its 42")
+					v.write("exit\n")
+					if code := v.end(); code != 0 {
+						t.Errorf("exit code %d: %s", code, v.text())
+					}
+					return
+				}
 				out, stderr, code := m.outcome(m.command("sh", "-c", "set -e; mkdir -p ../shop images/shop; echo '{}' > package.json; echo FROM sero-node:latest > images/shop/Dockerfile; "+example))
 				if code != 0 {
 					t.Errorf("exit code %d: %s%s", code, out, stderr)

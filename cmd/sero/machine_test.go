@@ -21,6 +21,8 @@ type machine struct {
 	t   *testing.T
 	dir string // the workspace's directory
 	env []string
+
+	program string // sero
 }
 
 func newMachine(t *testing.T) *machine {
@@ -30,7 +32,7 @@ func newMachine(t *testing.T) *machine {
 		t.Fatal(err)
 	}
 	home := t.TempDir()
-	m := &machine{t: t, dir: filepath.Join(home, "ws"), env: append(os.Environ(),
+	m := &machine{t: t, program: "sero", dir: filepath.Join(home, "ws"), env: append(os.Environ(),
 		"HOME="+home, paths.HomeVariable+"="+filepath.Join(home, ".sero"), paths.RunVariable+"="+run, noEngine(home))}
 	if err := os.Mkdir(m.dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -61,7 +63,7 @@ func (m *machine) command(name string, args ...string) *exec.Cmd {
 // sero runs sero and returns its output and exit code.
 func (m *machine) sero(args ...string) (stdout, stderr string, code int) {
 	m.t.Helper()
-	return m.outcome(m.command("sero", args...))
+	return m.outcome(m.command(m.program, args...))
 }
 
 func (m *machine) outcome(cmd *exec.Cmd) (stdout, stderr string, code int) {

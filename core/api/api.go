@@ -15,6 +15,7 @@ import (
 	"github.com/sero-labs/sero-runtime/core/image"
 	"github.com/sero-labs/sero-runtime/core/preview"
 	"github.com/sero-labs/sero-runtime/core/registry"
+	"github.com/sero-labs/sero-runtime/core/terminal"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 )
 
@@ -24,6 +25,7 @@ const maxRequest = 4 << 20
 // Parts are what the API is an interface to.
 type Parts struct {
 	Workspaces *workspace.Manager
+	Terminals  *terminal.Service
 	DevServers *devserver.Supervisor
 	Previews   *preview.Gateway // nil: there are none
 	Drivers    *registry.Registry
@@ -48,9 +50,10 @@ func Handler(p Parts) http.Handler {
 	workspaces := workspaceHandler{p.Workspaces, p.DevServers, p.Previews}
 	mux.Handle(apipbconnect.NewWorkspaceServiceHandler(workspaces, options...))
 	mux.Handle(apipbconnect.NewLifecycleServiceHandler(lifecycleHandler{workspaces}, options...))
-	mux.Handle(apipbconnect.NewExecServiceHandler(execHandler{p.Workspaces}, options...))
+	mux.Handle(apipbconnect.NewExecServiceHandler(execHandler{p.Workspaces, p.Terminals}, options...))
 	mux.Handle(apipbconnect.NewDevServerServiceHandler(devServerHandler{p.DevServers, p.Workspaces, p.Previews}, options...))
 	mux.Handle(apipbconnect.NewDriverServiceHandler(driverHandler{p.Drivers}, options...))
+	mux.Handle(apipbconnect.NewTerminalServiceHandler(terminalHandler{p.Terminals, p.Workspaces}, options...))
 	mux.Handle(apipbconnect.NewTrustServiceHandler(trustHandler{p.Workspaces}, options...))
 	mux.Handle(apipbconnect.NewMountServiceHandler(mountHandler{p.Workspaces}, options...))
 	mux.Handle(apipbconnect.NewImageServiceHandler(imageHandler{p.Images}, options...))

@@ -9,6 +9,7 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
+	"github.com/sero-labs/sero-runtime/core/terminal"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/internal/window"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -17,7 +18,10 @@ import (
 type execStream = connect.BidiStream[apipb.ExecRequest, apipb.ExecResponse]
 
 // execHandler serves ExecService.
-type execHandler struct{ workspaces *workspace.Manager }
+type execHandler struct {
+	workspaces *workspace.Manager
+	terminals  *terminal.Service
+}
 
 // Exec runs one command: frames in, the workspace's Exec, frames out. The
 // command ends with the stream.
@@ -38,17 +42,24 @@ func (h execHandler) Exec(ctx context.Context, stream *execStream) error {
 	defer cancel(nil)
 	out := &execSender{stream: stream}
 	defer out.end()
-	in := &execReceiver{Feed: window.NewFeed(out.consumed), cancel: cancel}
+	in := &execReceiver{Feed: window.NewFeed(out.consumed), cancel: cancel, detach: make(chan struct{})}
 	defer in.Close()
 	go in.run(stream) // ends with the stream, which ends when Exec returns
 
+	if start.GetSession() != nil {
+		return h.view(ctx, start, options, in, out)
+	}
 	stdio := in.IO()
 	stdio.Stdout, stdio.Stderr = outWriter(out.stdout), outWriter(out.stderr)
-	result, err := h.workspaces.Exec(ctx, options, stdio, out.started, out.progress)
+	return out.exit(h.workspaces.Exec(ctx, options, stdio, out.started, out.progress))
+}
+
+// exit sends how the command ended, unless it failed.
+func (o *execSender) exit(result workspace.ExecResult, err error) error {
 	if err != nil {
 		return err
 	}
-	return out.send(&apipb.ExecResponse{Frame: &apipb.ExecResponse_Exit{Exit: &apipb.ExecExit{
+	return o.send(&apipb.ExecResponse{Frame: &apipb.ExecResponse_Exit{Exit: &apipb.ExecExit{
 		Code: int32(result.Code), Signal: result.Signal, TimedOut: result.TimedOut, OutOfMemory: result.OutOfMemory,
 	}}})
 }
@@ -79,6 +90,7 @@ func terminalSize(p *apipb.TerminalSize) driver.TerminalSize {
 type execReceiver struct {
 	*window.Feed
 	cancel context.CancelCauseFunc
+	detach chan struct{} // closed when the caller leaves a session
 }
 
 func (r *execReceiver) run(stream *execStream) {
@@ -111,6 +123,12 @@ func (r *execReceiver) take(req *apipb.ExecRequest) error {
 		r.Resize(terminalSize(frame.Resize))
 	case *apipb.ExecRequest_Signal:
 		r.Signal(frame.Signal)
+	case *apipb.ExecRequest_Detach:
+		select {
+		case <-r.detach:
+		default:
+			close(r.detach)
+		}
 	}
 	return nil
 }

@@ -95,7 +95,7 @@ func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc) error {
 		BaseContext:       func(net.Listener) context.Context { return calls },
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 		Handler: api.Handler(api.Parts{
-			Workspaces: p.workspaces, DevServers: p.servers, Previews: p.previews, Drivers: p.drivers, Images: p.images, Egress: p.egress, Events: p.events,
+			Workspaces: p.workspaces, Terminals: p.terminals, DevServers: p.servers, Previews: p.previews, Drivers: p.drivers, Images: p.images, Egress: p.egress, Events: p.events,
 			Log: p.log, Active: activity.add,
 			Daemon: api.Daemon{
 				PID: os.Getpid(), Version: p.config.Version, Started: time.Now(), Socket: paths.Socket(p.config.RunDir),
@@ -114,6 +114,7 @@ func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc) error {
 	})
 	group.Go(func() error { activity.watch(ctx, end); return nil })
 	group.Go(func() error {
+		defer close(p.rejoined)
 		p.workspaces.Rejoin(ctx, func(id string) {
 			if err := p.workspaces.ReopenEgress(ctx, id); err != nil {
 				p.log.Warn("a running sandbox has no way out", "workspace", id, "error", err)

@@ -15,6 +15,7 @@ import (
 	"github.com/sero-labs/sero-runtime/core/image"
 	"github.com/sero-labs/sero-runtime/core/preview"
 	"github.com/sero-labs/sero-runtime/core/registry"
+	"github.com/sero-labs/sero-runtime/core/terminal"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/internal/paths"
 )
@@ -27,6 +28,8 @@ type parts struct {
 	drivers    *registry.Registry
 	images     *image.Images
 	workspaces *workspace.Manager
+	terminals  *terminal.Service
+	rejoined   chan struct{} // closed when what an earlier core left is known
 	servers    *devserver.Supervisor
 	egress     *egress.Service
 	previews   *preview.Gateway // nil: no port could be had
@@ -49,7 +52,7 @@ func build(c Config) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &parts{config: c, log: c.Log, events: event.NewBus()}
+	p := &parts{config: c, log: c.Log, events: event.NewBus(), rejoined: make(chan struct{})}
 	p.drivers = registry.New(p.registryConfig(machine))
 	p.images = image.New(image.Options{
 		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Base: machine.ImageBase, Certificates: image.MachineCertificates(), Log: c.Log,
@@ -65,6 +68,7 @@ func build(c Config) (*parts, error) {
 	if err != nil {
 		return nil, errors.Join(err, p.closeDrivers())
 	}
+	p.terminals = terminal.New(p.workspaces, p.rejoined, c.Log)
 	p.workspaces.SetEgress(p.egress)
 	p.servers = devserver.New(devserver.Options{Runner: p.workspaces, Events: p.events, Log: c.Log, Forward: forward.Open})
 	p.workspaces.SetDevServers(p.servers)
@@ -111,6 +115,7 @@ func (p *parts) endWork() error {
 		p.servers.Close()
 		p.previews.Close()
 		p.egress.Close()
+		p.terminals.Close()
 		p.workspaces.Close()
 		p.images.Close()
 	}()

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/environ"
+	"github.com/sero-labs/sero-runtime/core/guest"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -28,6 +29,7 @@ type ExecOptions struct {
 	User       string          // exec.user@1
 	Terminal   *driver.TerminalSize
 	Timeout    time.Duration // of the command, not of making the workspace ready; 0: none
+	Keep       guest.Keep    // with Bytes, in a container: as Detach, and Attach can go on with it
 	LoginShell bool          // the user's shell instead of Argv, which must be empty
 	Detach     bool          // in a container the command outlives ctx and this process, its further output dropped
 	Driver     string        // as in UpOptions, for this once
@@ -141,7 +143,7 @@ func (c *command) run(ctx context.Context, stdio driver.ExecIO) (ExecResult, err
 	}
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	defer c.track(spec.ExecID, end)()
+	defer c.e.track(spec.ExecID, end)()
 	if c.options.Timeout > 0 {
 		var stop context.CancelFunc
 		ctx, stop = context.WithTimeoutCause(ctx, c.options.Timeout, errTimedOut)
@@ -184,19 +186,23 @@ func (c *command) exec(ctx context.Context, d driver.Driver, spec driver.ExecSpe
 	if c.sandbox.choice.HostMode {
 		return d.Exec(ctx, spec, stdio)
 	}
-	return c.m.guest(c.e, c.sandbox).Exec(ctx, spec, stdio)
+	inside := c.m.guest(c.e, c.sandbox)
+	if c.options.Keep.Bytes > 0 {
+		return inside.ExecKept(ctx, spec, c.options.Keep, stdio)
+	}
+	return inside.Exec(ctx, spec, stdio)
 }
 
 // track makes the command one of the workspace's until the returned function is
 // called.
-func (c *command) track(id string, end context.CancelCauseFunc) func() {
-	c.e.mu.Lock()
-	defer c.e.mu.Unlock()
-	c.e.commands[id] = end
+func (e *entry) track(id string, end context.CancelCauseFunc) func() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.commands[id] = end
 	return func() {
-		c.e.mu.Lock()
-		defer c.e.mu.Unlock()
-		delete(c.e.commands, id)
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		delete(e.commands, id)
 	}
 }
 

@@ -1585,7 +1585,10 @@ type ExecStart struct {
 	// login_shell runs the user's shell as a login shell; argv must be empty.
 	LoginShell bool `protobuf:"varint,8,opt,name=login_shell,json=loginShell,proto3" json:"login_shell,omitempty"`
 	// driver as in UpRequest.
-	Driver        string `protobuf:"bytes,9,opt,name=driver,proto3" json:"driver,omitempty"`
+	Driver string `protobuf:"bytes,9,opt,name=driver,proto3" json:"driver,omitempty"`
+	// session makes the command a terminal that outlives this stream, or looks at
+	// one. It needs terminal; see TerminalService.
+	Session       *ExecSession `protobuf:"bytes,10,opt,name=session,proto3" json:"session,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1683,6 +1686,90 @@ func (x *ExecStart) GetDriver() string {
 	return ""
 }
 
+func (x *ExecStart) GetSession() *ExecSession {
+	if x != nil {
+		return x.Session
+	}
+	return nil
+}
+
+// ExecSession is about a terminal that outlives its viewers. What its viewers
+// get is stdout, first what was there before.
+type ExecSession struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// attach to an open one instead of starting one: then only workspace and
+	// terminal of the start frame count, and no started comes.
+	Attach bool `protobuf:"varint,1,opt,name=attach,proto3" json:"attach,omitempty"`
+	// id of the one to attach to, or its beginning; empty: the only one of the
+	// workspace.
+	Id string `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	// take_over makes this the viewer that writes, whoever does now. Else it
+	// writes if nobody does.
+	TakeOver bool `protobuf:"varint,3,opt,name=take_over,json=takeOver,proto3" json:"take_over,omitempty"`
+	// read_only never writes.
+	ReadOnly      bool `protobuf:"varint,4,opt,name=read_only,json=readOnly,proto3" json:"read_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecSession) Reset() {
+	*x = ExecSession{}
+	mi := &file_sero_api_v1_api_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecSession) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecSession) ProtoMessage() {}
+
+func (x *ExecSession) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_api_v1_api_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecSession.ProtoReflect.Descriptor instead.
+func (*ExecSession) Descriptor() ([]byte, []int) {
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ExecSession) GetAttach() bool {
+	if x != nil {
+		return x.Attach
+	}
+	return false
+}
+
+func (x *ExecSession) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ExecSession) GetTakeOver() bool {
+	if x != nil {
+		return x.TakeOver
+	}
+	return false
+}
+
+func (x *ExecSession) GetReadOnly() bool {
+	if x != nil {
+		return x.ReadOnly
+	}
+	return false
+}
+
 // ExecRequest is one frame to the core. start comes first and once.
 type ExecRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1695,6 +1782,7 @@ type ExecRequest struct {
 	//	*ExecRequest_StdinClose
 	//	*ExecRequest_Resize
 	//	*ExecRequest_Signal
+	//	*ExecRequest_Detach
 	Frame         isExecRequest_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1702,7 +1790,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[21]
+	mi := &file_sero_api_v1_api_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1714,7 +1802,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[21]
+	mi := &file_sero_api_v1_api_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1727,7 +1815,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{21}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ExecRequest) GetFrame() isExecRequest_Frame {
@@ -1782,6 +1870,15 @@ func (x *ExecRequest) GetSignal() string {
 	return ""
 }
 
+func (x *ExecRequest) GetDetach() *ExecDetach {
+	if x != nil {
+		if x, ok := x.Frame.(*ExecRequest_Detach); ok {
+			return x.Detach
+		}
+	}
+	return nil
+}
+
 type isExecRequest_Frame interface {
 	isExecRequest_Frame()
 }
@@ -1812,6 +1909,12 @@ type ExecRequest_Signal struct {
 	Signal string `protobuf:"bytes,5,opt,name=signal,proto3,oneof"`
 }
 
+type ExecRequest_Detach struct {
+	// detach leaves a session, which goes on. The end of the stream does, too;
+	// this one is answered with detached.
+	Detach *ExecDetach `protobuf:"bytes,6,opt,name=detach,proto3,oneof"`
+}
+
 func (*ExecRequest_Start) isExecRequest_Frame() {}
 
 func (*ExecRequest_Stdin) isExecRequest_Frame() {}
@@ -1822,6 +1925,109 @@ func (*ExecRequest_Resize) isExecRequest_Frame() {}
 
 func (*ExecRequest_Signal) isExecRequest_Frame() {}
 
+func (*ExecRequest_Detach) isExecRequest_Frame() {}
+
+// ExecDetach is empty.
+type ExecDetach struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecDetach) Reset() {
+	*x = ExecDetach{}
+	mi := &file_sero_api_v1_api_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecDetach) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecDetach) ProtoMessage() {}
+
+func (x *ExecDetach) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_api_v1_api_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecDetach.ProtoReflect.Descriptor instead.
+func (*ExecDetach) Descriptor() ([]byte, []int) {
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{23}
+}
+
+// ExecAttached tells a viewer of a session where it is.
+type ExecAttached struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// id of the session.
+	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// writes tells that this viewer is the one whose input and size count.
+	Writes bool `protobuf:"varint,2,opt,name=writes,proto3" json:"writes,omitempty"`
+	// detached tells that it has left. It is the last frame then.
+	Detached      bool `protobuf:"varint,3,opt,name=detached,proto3" json:"detached,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExecAttached) Reset() {
+	*x = ExecAttached{}
+	mi := &file_sero_api_v1_api_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExecAttached) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExecAttached) ProtoMessage() {}
+
+func (x *ExecAttached) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_api_v1_api_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExecAttached.ProtoReflect.Descriptor instead.
+func (*ExecAttached) Descriptor() ([]byte, []int) {
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ExecAttached) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ExecAttached) GetWrites() bool {
+	if x != nil {
+		return x.Writes
+	}
+	return false
+}
+
+func (x *ExecAttached) GetDetached() bool {
+	if x != nil {
+		return x.Detached
+	}
+	return false
+}
+
 // ExecStdinClose is empty.
 type ExecStdinClose struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1831,7 +2037,7 @@ type ExecStdinClose struct {
 
 func (x *ExecStdinClose) Reset() {
 	*x = ExecStdinClose{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[22]
+	mi := &file_sero_api_v1_api_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1843,7 +2049,7 @@ func (x *ExecStdinClose) String() string {
 func (*ExecStdinClose) ProtoMessage() {}
 
 func (x *ExecStdinClose) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[22]
+	mi := &file_sero_api_v1_api_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1856,7 +2062,7 @@ func (x *ExecStdinClose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecStdinClose.ProtoReflect.Descriptor instead.
 func (*ExecStdinClose) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{22}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{25}
 }
 
 // ExecStarted is sent once, when the command runs.
@@ -1876,7 +2082,7 @@ type ExecStarted struct {
 
 func (x *ExecStarted) Reset() {
 	*x = ExecStarted{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[23]
+	mi := &file_sero_api_v1_api_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1888,7 +2094,7 @@ func (x *ExecStarted) String() string {
 func (*ExecStarted) ProtoMessage() {}
 
 func (x *ExecStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[23]
+	mi := &file_sero_api_v1_api_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1901,7 +2107,7 @@ func (x *ExecStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecStarted.ProtoReflect.Descriptor instead.
 func (*ExecStarted) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{23}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ExecStarted) GetWorkspaceId() string {
@@ -1949,7 +2155,7 @@ type ExecExit struct {
 
 func (x *ExecExit) Reset() {
 	*x = ExecExit{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[24]
+	mi := &file_sero_api_v1_api_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2167,7 @@ func (x *ExecExit) String() string {
 func (*ExecExit) ProtoMessage() {}
 
 func (x *ExecExit) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[24]
+	mi := &file_sero_api_v1_api_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2180,7 @@ func (x *ExecExit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecExit.ProtoReflect.Descriptor instead.
 func (*ExecExit) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{24}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ExecExit) GetCode() int32 {
@@ -2019,6 +2225,7 @@ type ExecResponse struct {
 	//	*ExecResponse_Stderr
 	//	*ExecResponse_Exit
 	//	*ExecResponse_StdinConsumed
+	//	*ExecResponse_Attached
 	Frame         isExecResponse_Frame `protobuf_oneof:"frame"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2026,7 +2233,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[25]
+	mi := &file_sero_api_v1_api_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2038,7 +2245,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[25]
+	mi := &file_sero_api_v1_api_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2051,7 +2258,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{25}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ExecResponse) GetFrame() isExecResponse_Frame {
@@ -2115,6 +2322,15 @@ func (x *ExecResponse) GetStdinConsumed() int64 {
 	return 0
 }
 
+func (x *ExecResponse) GetAttached() *ExecAttached {
+	if x != nil {
+		if x, ok := x.Frame.(*ExecResponse_Attached); ok {
+			return x.Attached
+		}
+	}
+	return nil
+}
+
 type isExecResponse_Frame interface {
 	isExecResponse_Frame()
 }
@@ -2149,6 +2365,12 @@ type ExecResponse_StdinConsumed struct {
 	StdinConsumed int64 `protobuf:"varint,6,opt,name=stdin_consumed,json=stdinConsumed,proto3,oneof"`
 }
 
+type ExecResponse_Attached struct {
+	// attached comes when a session is looked at, and when who writes to it has
+	// changed.
+	Attached *ExecAttached `protobuf:"bytes,7,opt,name=attached,proto3,oneof"`
+}
+
 func (*ExecResponse_Progress) isExecResponse_Frame() {}
 
 func (*ExecResponse_Started) isExecResponse_Frame() {}
@@ -2160,6 +2382,8 @@ func (*ExecResponse_Stderr) isExecResponse_Frame() {}
 func (*ExecResponse_Exit) isExecResponse_Frame() {}
 
 func (*ExecResponse_StdinConsumed) isExecResponse_Frame() {}
+
+func (*ExecResponse_Attached) isExecResponse_Frame() {}
 
 // DevServer is a server that was started in a workspace, or found there.
 type DevServer struct {
@@ -2203,7 +2427,7 @@ type DevServer struct {
 
 func (x *DevServer) Reset() {
 	*x = DevServer{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[26]
+	mi := &file_sero_api_v1_api_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2215,7 +2439,7 @@ func (x *DevServer) String() string {
 func (*DevServer) ProtoMessage() {}
 
 func (x *DevServer) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[26]
+	mi := &file_sero_api_v1_api_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2228,7 +2452,7 @@ func (x *DevServer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevServer.ProtoReflect.Descriptor instead.
 func (*DevServer) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{26}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DevServer) GetId() string {
@@ -2376,7 +2600,7 @@ type StartDevServerRequest struct {
 
 func (x *StartDevServerRequest) Reset() {
 	*x = StartDevServerRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[27]
+	mi := &file_sero_api_v1_api_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2388,7 +2612,7 @@ func (x *StartDevServerRequest) String() string {
 func (*StartDevServerRequest) ProtoMessage() {}
 
 func (x *StartDevServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[27]
+	mi := &file_sero_api_v1_api_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2401,7 +2625,7 @@ func (x *StartDevServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartDevServerRequest.ProtoReflect.Descriptor instead.
 func (*StartDevServerRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{27}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StartDevServerRequest) GetWorkspace() *WorkspaceRef {
@@ -2497,7 +2721,7 @@ type StartDevServerResponse struct {
 
 func (x *StartDevServerResponse) Reset() {
 	*x = StartDevServerResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[28]
+	mi := &file_sero_api_v1_api_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2509,7 +2733,7 @@ func (x *StartDevServerResponse) String() string {
 func (*StartDevServerResponse) ProtoMessage() {}
 
 func (x *StartDevServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[28]
+	mi := &file_sero_api_v1_api_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2522,7 +2746,7 @@ func (x *StartDevServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartDevServerResponse.ProtoReflect.Descriptor instead.
 func (*StartDevServerResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{28}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StartDevServerResponse) GetDevServer() *DevServer {
@@ -2559,7 +2783,7 @@ type DevServerRef struct {
 
 func (x *DevServerRef) Reset() {
 	*x = DevServerRef{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[29]
+	mi := &file_sero_api_v1_api_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2571,7 +2795,7 @@ func (x *DevServerRef) String() string {
 func (*DevServerRef) ProtoMessage() {}
 
 func (x *DevServerRef) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[29]
+	mi := &file_sero_api_v1_api_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2584,7 +2808,7 @@ func (x *DevServerRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevServerRef.ProtoReflect.Descriptor instead.
 func (*DevServerRef) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{29}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DevServerRef) GetId() string {
@@ -2612,7 +2836,7 @@ type StopDevServerRequest struct {
 
 func (x *StopDevServerRequest) Reset() {
 	*x = StopDevServerRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[30]
+	mi := &file_sero_api_v1_api_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2624,7 +2848,7 @@ func (x *StopDevServerRequest) String() string {
 func (*StopDevServerRequest) ProtoMessage() {}
 
 func (x *StopDevServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[30]
+	mi := &file_sero_api_v1_api_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2637,7 +2861,7 @@ func (x *StopDevServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopDevServerRequest.ProtoReflect.Descriptor instead.
 func (*StopDevServerRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{30}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *StopDevServerRequest) GetDevServer() *DevServerRef {
@@ -2658,7 +2882,7 @@ type StopDevServerResponse struct {
 
 func (x *StopDevServerResponse) Reset() {
 	*x = StopDevServerResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[31]
+	mi := &file_sero_api_v1_api_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2670,7 +2894,7 @@ func (x *StopDevServerResponse) String() string {
 func (*StopDevServerResponse) ProtoMessage() {}
 
 func (x *StopDevServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[31]
+	mi := &file_sero_api_v1_api_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2683,7 +2907,7 @@ func (x *StopDevServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopDevServerResponse.ProtoReflect.Descriptor instead.
 func (*StopDevServerResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{31}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *StopDevServerResponse) GetDevServer() *DevServer {
@@ -2706,7 +2930,7 @@ type RestartDevServerRequest struct {
 
 func (x *RestartDevServerRequest) Reset() {
 	*x = RestartDevServerRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[32]
+	mi := &file_sero_api_v1_api_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2718,7 +2942,7 @@ func (x *RestartDevServerRequest) String() string {
 func (*RestartDevServerRequest) ProtoMessage() {}
 
 func (x *RestartDevServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[32]
+	mi := &file_sero_api_v1_api_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2731,7 +2955,7 @@ func (x *RestartDevServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartDevServerRequest.ProtoReflect.Descriptor instead.
 func (*RestartDevServerRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{32}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RestartDevServerRequest) GetDevServer() *DevServerRef {
@@ -2759,7 +2983,7 @@ type RestartDevServerResponse struct {
 
 func (x *RestartDevServerResponse) Reset() {
 	*x = RestartDevServerResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[33]
+	mi := &file_sero_api_v1_api_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2771,7 +2995,7 @@ func (x *RestartDevServerResponse) String() string {
 func (*RestartDevServerResponse) ProtoMessage() {}
 
 func (x *RestartDevServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[33]
+	mi := &file_sero_api_v1_api_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2784,7 +3008,7 @@ func (x *RestartDevServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartDevServerResponse.ProtoReflect.Descriptor instead.
 func (*RestartDevServerResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{33}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RestartDevServerResponse) GetDevServer() *DevServer {
@@ -2805,7 +3029,7 @@ type ListDevServersRequest struct {
 
 func (x *ListDevServersRequest) Reset() {
 	*x = ListDevServersRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[34]
+	mi := &file_sero_api_v1_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2817,7 +3041,7 @@ func (x *ListDevServersRequest) String() string {
 func (*ListDevServersRequest) ProtoMessage() {}
 
 func (x *ListDevServersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[34]
+	mi := &file_sero_api_v1_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2830,7 +3054,7 @@ func (x *ListDevServersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDevServersRequest.ProtoReflect.Descriptor instead.
 func (*ListDevServersRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{34}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListDevServersRequest) GetWorkspace() *WorkspaceRef {
@@ -2851,7 +3075,7 @@ type ListDevServersResponse struct {
 
 func (x *ListDevServersResponse) Reset() {
 	*x = ListDevServersResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[35]
+	mi := &file_sero_api_v1_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2863,7 +3087,7 @@ func (x *ListDevServersResponse) String() string {
 func (*ListDevServersResponse) ProtoMessage() {}
 
 func (x *ListDevServersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[35]
+	mi := &file_sero_api_v1_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2876,7 +3100,7 @@ func (x *ListDevServersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDevServersResponse.ProtoReflect.Descriptor instead.
 func (*ListDevServersResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{35}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListDevServersResponse) GetDevServers() []*DevServer {
@@ -2908,7 +3132,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[36]
+	mi := &file_sero_api_v1_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2920,7 +3144,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[36]
+	mi := &file_sero_api_v1_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2933,7 +3157,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{36}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Port) GetPort() uint32 {
@@ -2989,7 +3213,7 @@ type ListPortsRequest struct {
 
 func (x *ListPortsRequest) Reset() {
 	*x = ListPortsRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[37]
+	mi := &file_sero_api_v1_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3001,7 +3225,7 @@ func (x *ListPortsRequest) String() string {
 func (*ListPortsRequest) ProtoMessage() {}
 
 func (x *ListPortsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[37]
+	mi := &file_sero_api_v1_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3014,7 +3238,7 @@ func (x *ListPortsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPortsRequest.ProtoReflect.Descriptor instead.
 func (*ListPortsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{37}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListPortsRequest) GetWorkspace() *WorkspaceRef {
@@ -3037,7 +3261,7 @@ type ListPortsResponse struct {
 
 func (x *ListPortsResponse) Reset() {
 	*x = ListPortsResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[38]
+	mi := &file_sero_api_v1_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3049,7 +3273,7 @@ func (x *ListPortsResponse) String() string {
 func (*ListPortsResponse) ProtoMessage() {}
 
 func (x *ListPortsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[38]
+	mi := &file_sero_api_v1_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3062,7 +3286,7 @@ func (x *ListPortsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPortsResponse.ProtoReflect.Descriptor instead.
 func (*ListPortsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{38}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListPortsResponse) GetPorts() []*Port {
@@ -3094,7 +3318,7 @@ type DevServerLogsRequest struct {
 
 func (x *DevServerLogsRequest) Reset() {
 	*x = DevServerLogsRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[39]
+	mi := &file_sero_api_v1_api_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3106,7 +3330,7 @@ func (x *DevServerLogsRequest) String() string {
 func (*DevServerLogsRequest) ProtoMessage() {}
 
 func (x *DevServerLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[39]
+	mi := &file_sero_api_v1_api_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3119,7 +3343,7 @@ func (x *DevServerLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevServerLogsRequest.ProtoReflect.Descriptor instead.
 func (*DevServerLogsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{39}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DevServerLogsRequest) GetDevServer() *DevServerRef {
@@ -3154,7 +3378,7 @@ type DevServerLogsResponse struct {
 
 func (x *DevServerLogsResponse) Reset() {
 	*x = DevServerLogsResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[40]
+	mi := &file_sero_api_v1_api_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3166,7 +3390,7 @@ func (x *DevServerLogsResponse) String() string {
 func (*DevServerLogsResponse) ProtoMessage() {}
 
 func (x *DevServerLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[40]
+	mi := &file_sero_api_v1_api_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3179,7 +3403,7 @@ func (x *DevServerLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevServerLogsResponse.ProtoReflect.Descriptor instead.
 func (*DevServerLogsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{40}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *DevServerLogsResponse) GetData() []byte {
@@ -3232,7 +3456,7 @@ type Driver struct {
 
 func (x *Driver) Reset() {
 	*x = Driver{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[41]
+	mi := &file_sero_api_v1_api_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3244,7 +3468,7 @@ func (x *Driver) String() string {
 func (*Driver) ProtoMessage() {}
 
 func (x *Driver) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[41]
+	mi := &file_sero_api_v1_api_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3257,7 +3481,7 @@ func (x *Driver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Driver.ProtoReflect.Descriptor instead.
 func (*Driver) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{41}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Driver) GetName() string {
@@ -3388,7 +3612,7 @@ type ListDriversRequest struct {
 
 func (x *ListDriversRequest) Reset() {
 	*x = ListDriversRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[42]
+	mi := &file_sero_api_v1_api_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3400,7 +3624,7 @@ func (x *ListDriversRequest) String() string {
 func (*ListDriversRequest) ProtoMessage() {}
 
 func (x *ListDriversRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[42]
+	mi := &file_sero_api_v1_api_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3413,7 +3637,7 @@ func (x *ListDriversRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDriversRequest.ProtoReflect.Descriptor instead.
 func (*ListDriversRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{42}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{45}
 }
 
 // ListDriversResponse has them.
@@ -3427,7 +3651,7 @@ type ListDriversResponse struct {
 
 func (x *ListDriversResponse) Reset() {
 	*x = ListDriversResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[43]
+	mi := &file_sero_api_v1_api_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3439,7 +3663,7 @@ func (x *ListDriversResponse) String() string {
 func (*ListDriversResponse) ProtoMessage() {}
 
 func (x *ListDriversResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[43]
+	mi := &file_sero_api_v1_api_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3452,7 +3676,7 @@ func (x *ListDriversResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDriversResponse.ProtoReflect.Descriptor instead.
 func (*ListDriversResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{43}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListDriversResponse) GetDrivers() []*Driver {
@@ -3473,7 +3697,7 @@ type GetDriverRequest struct {
 
 func (x *GetDriverRequest) Reset() {
 	*x = GetDriverRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[44]
+	mi := &file_sero_api_v1_api_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3485,7 +3709,7 @@ func (x *GetDriverRequest) String() string {
 func (*GetDriverRequest) ProtoMessage() {}
 
 func (x *GetDriverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[44]
+	mi := &file_sero_api_v1_api_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3498,7 +3722,7 @@ func (x *GetDriverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDriverRequest.ProtoReflect.Descriptor instead.
 func (*GetDriverRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{44}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *GetDriverRequest) GetName() string {
@@ -3519,7 +3743,7 @@ type GetDriverResponse struct {
 
 func (x *GetDriverResponse) Reset() {
 	*x = GetDriverResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[45]
+	mi := &file_sero_api_v1_api_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3531,7 +3755,7 @@ func (x *GetDriverResponse) String() string {
 func (*GetDriverResponse) ProtoMessage() {}
 
 func (x *GetDriverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[45]
+	mi := &file_sero_api_v1_api_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3544,7 +3768,7 @@ func (x *GetDriverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDriverResponse.ProtoReflect.Descriptor instead.
 func (*GetDriverResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{45}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *GetDriverResponse) GetDriver() *Driver {
@@ -3563,7 +3787,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[46]
+	mi := &file_sero_api_v1_api_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3575,7 +3799,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[46]
+	mi := &file_sero_api_v1_api_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3588,7 +3812,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{46}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{49}
 }
 
 // GetStatusResponse tells who is serving.
@@ -3623,7 +3847,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[47]
+	mi := &file_sero_api_v1_api_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3635,7 +3859,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[47]
+	mi := &file_sero_api_v1_api_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3648,7 +3872,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{47}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GetStatusResponse) GetPid() int64 {
@@ -3745,7 +3969,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[48]
+	mi := &file_sero_api_v1_api_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3757,7 +3981,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[48]
+	mi := &file_sero_api_v1_api_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3770,7 +3994,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{48}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *Check) GetName() string {
@@ -3810,7 +4034,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[49]
+	mi := &file_sero_api_v1_api_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3822,7 +4046,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[49]
+	mi := &file_sero_api_v1_api_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3835,7 +4059,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{49}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{52}
 }
 
 // DoctorResponse has the checks.
@@ -3849,7 +4073,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[50]
+	mi := &file_sero_api_v1_api_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3861,7 +4085,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[50]
+	mi := &file_sero_api_v1_api_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3874,7 +4098,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{50}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *DoctorResponse) GetChecks() []*Check {
@@ -3893,7 +4117,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[51]
+	mi := &file_sero_api_v1_api_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3905,7 +4129,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[51]
+	mi := &file_sero_api_v1_api_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3918,7 +4142,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{51}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{54}
 }
 
 // ShutdownResponse is sent before the daemon ends.
@@ -3932,7 +4156,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[52]
+	mi := &file_sero_api_v1_api_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3944,7 +4168,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[52]
+	mi := &file_sero_api_v1_api_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3957,7 +4181,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{52}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ShutdownResponse) GetPid() int64 {
@@ -3981,7 +4205,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[53]
+	mi := &file_sero_api_v1_api_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3993,7 +4217,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[53]
+	mi := &file_sero_api_v1_api_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4006,7 +4230,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{53}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *WatchEventsRequest) GetSince() uint64 {
@@ -4045,7 +4269,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[54]
+	mi := &file_sero_api_v1_api_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4057,7 +4281,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[54]
+	mi := &file_sero_api_v1_api_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4070,7 +4294,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{54}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *WatchEventsResponse) GetSequence() uint64 {
@@ -4209,7 +4433,7 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x04cols\x18\x02 \x01(\rR\x04cols\"2\n" +
 	"\x06EnvVar\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xb4\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xe8\x02\n" +
 	"\tExecStart\x127\n" +
 	"\tworkspace\x18\x01 \x01(\v2\x19.sero.api.v1.WorkspaceRefR\tworkspace\x12\x12\n" +
 	"\x04argv\x18\x02 \x03(\tR\x04argv\x12%\n" +
@@ -4221,15 +4445,29 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"timeout_ms\x18\a \x01(\x03R\ttimeoutMs\x12\x1f\n" +
 	"\vlogin_shell\x18\b \x01(\bR\n" +
 	"loginShell\x12\x16\n" +
-	"\x06driver\x18\t \x01(\tR\x06driver\"\xed\x01\n" +
+	"\x06driver\x18\t \x01(\tR\x06driver\x122\n" +
+	"\asession\x18\n" +
+	" \x01(\v2\x18.sero.api.v1.ExecSessionR\asession\"o\n" +
+	"\vExecSession\x12\x16\n" +
+	"\x06attach\x18\x01 \x01(\bR\x06attach\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1b\n" +
+	"\ttake_over\x18\x03 \x01(\bR\btakeOver\x12\x1b\n" +
+	"\tread_only\x18\x04 \x01(\bR\breadOnly\"\xa0\x02\n" +
 	"\vExecRequest\x12.\n" +
 	"\x05start\x18\x01 \x01(\v2\x16.sero.api.v1.ExecStartH\x00R\x05start\x12\x16\n" +
 	"\x05stdin\x18\x02 \x01(\fH\x00R\x05stdin\x12>\n" +
 	"\vstdin_close\x18\x03 \x01(\v2\x1b.sero.api.v1.ExecStdinCloseH\x00R\n" +
 	"stdinClose\x123\n" +
 	"\x06resize\x18\x04 \x01(\v2\x19.sero.api.v1.TerminalSizeH\x00R\x06resize\x12\x18\n" +
-	"\x06signal\x18\x05 \x01(\tH\x00R\x06signalB\a\n" +
-	"\x05frame\"\x10\n" +
+	"\x06signal\x18\x05 \x01(\tH\x00R\x06signal\x121\n" +
+	"\x06detach\x18\x06 \x01(\v2\x17.sero.api.v1.ExecDetachH\x00R\x06detachB\a\n" +
+	"\x05frame\"\f\n" +
+	"\n" +
+	"ExecDetach\"R\n" +
+	"\fExecAttached\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06writes\x18\x02 \x01(\bR\x06writes\x12\x1a\n" +
+	"\bdetached\x18\x03 \x01(\bR\bdetached\"\x10\n" +
 	"\x0eExecStdinClose\"\x87\x01\n" +
 	"\vExecStarted\x12!\n" +
 	"\fworkspace_id\x18\x01 \x01(\tR\vworkspaceId\x121\n" +
@@ -4240,14 +4478,15 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x16\n" +
 	"\x06signal\x18\x02 \x01(\tR\x06signal\x12\x1b\n" +
 	"\ttimed_out\x18\x03 \x01(\bR\btimedOut\x12\"\n" +
-	"\rout_of_memory\x18\x04 \x01(\bR\voutOfMemory\"\x8c\x02\n" +
+	"\rout_of_memory\x18\x04 \x01(\bR\voutOfMemory\"\xc5\x02\n" +
 	"\fExecResponse\x123\n" +
 	"\bprogress\x18\x01 \x01(\v2\x15.sero.api.v1.ProgressH\x00R\bprogress\x124\n" +
 	"\astarted\x18\x02 \x01(\v2\x18.sero.api.v1.ExecStartedH\x00R\astarted\x12\x18\n" +
 	"\x06stdout\x18\x03 \x01(\fH\x00R\x06stdout\x12\x18\n" +
 	"\x06stderr\x18\x04 \x01(\fH\x00R\x06stderr\x12+\n" +
 	"\x04exit\x18\x05 \x01(\v2\x15.sero.api.v1.ExecExitH\x00R\x04exit\x12'\n" +
-	"\x0estdin_consumed\x18\x06 \x01(\x03H\x00R\rstdinConsumedB\a\n" +
+	"\x0estdin_consumed\x18\x06 \x01(\x03H\x00R\rstdinConsumed\x127\n" +
+	"\battached\x18\a \x01(\v2\x19.sero.api.v1.ExecAttachedH\x00R\battachedB\a\n" +
 	"\x05frame\"\xd0\x03\n" +
 	"\tDevServer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
@@ -4453,7 +4692,7 @@ func file_sero_api_v1_api_proto_rawDescGZIP() []byte {
 }
 
 var file_sero_api_v1_api_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sero_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
+var file_sero_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
 var file_sero_api_v1_api_proto_goTypes = []any{
 	(WorkspaceState)(0),              // 0: sero.api.v1.WorkspaceState
 	(DevServerStatus)(0),             // 1: sero.api.v1.DevServerStatus
@@ -4479,42 +4718,45 @@ var file_sero_api_v1_api_proto_goTypes = []any{
 	(*TerminalSize)(nil),             // 21: sero.api.v1.TerminalSize
 	(*EnvVar)(nil),                   // 22: sero.api.v1.EnvVar
 	(*ExecStart)(nil),                // 23: sero.api.v1.ExecStart
-	(*ExecRequest)(nil),              // 24: sero.api.v1.ExecRequest
-	(*ExecStdinClose)(nil),           // 25: sero.api.v1.ExecStdinClose
-	(*ExecStarted)(nil),              // 26: sero.api.v1.ExecStarted
-	(*ExecExit)(nil),                 // 27: sero.api.v1.ExecExit
-	(*ExecResponse)(nil),             // 28: sero.api.v1.ExecResponse
-	(*DevServer)(nil),                // 29: sero.api.v1.DevServer
-	(*StartDevServerRequest)(nil),    // 30: sero.api.v1.StartDevServerRequest
-	(*StartDevServerResponse)(nil),   // 31: sero.api.v1.StartDevServerResponse
-	(*DevServerRef)(nil),             // 32: sero.api.v1.DevServerRef
-	(*StopDevServerRequest)(nil),     // 33: sero.api.v1.StopDevServerRequest
-	(*StopDevServerResponse)(nil),    // 34: sero.api.v1.StopDevServerResponse
-	(*RestartDevServerRequest)(nil),  // 35: sero.api.v1.RestartDevServerRequest
-	(*RestartDevServerResponse)(nil), // 36: sero.api.v1.RestartDevServerResponse
-	(*ListDevServersRequest)(nil),    // 37: sero.api.v1.ListDevServersRequest
-	(*ListDevServersResponse)(nil),   // 38: sero.api.v1.ListDevServersResponse
-	(*Port)(nil),                     // 39: sero.api.v1.Port
-	(*ListPortsRequest)(nil),         // 40: sero.api.v1.ListPortsRequest
-	(*ListPortsResponse)(nil),        // 41: sero.api.v1.ListPortsResponse
-	(*DevServerLogsRequest)(nil),     // 42: sero.api.v1.DevServerLogsRequest
-	(*DevServerLogsResponse)(nil),    // 43: sero.api.v1.DevServerLogsResponse
-	(*Driver)(nil),                   // 44: sero.api.v1.Driver
-	(*ListDriversRequest)(nil),       // 45: sero.api.v1.ListDriversRequest
-	(*ListDriversResponse)(nil),      // 46: sero.api.v1.ListDriversResponse
-	(*GetDriverRequest)(nil),         // 47: sero.api.v1.GetDriverRequest
-	(*GetDriverResponse)(nil),        // 48: sero.api.v1.GetDriverResponse
-	(*GetStatusRequest)(nil),         // 49: sero.api.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),        // 50: sero.api.v1.GetStatusResponse
-	(*Check)(nil),                    // 51: sero.api.v1.Check
-	(*DoctorRequest)(nil),            // 52: sero.api.v1.DoctorRequest
-	(*DoctorResponse)(nil),           // 53: sero.api.v1.DoctorResponse
-	(*ShutdownRequest)(nil),          // 54: sero.api.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),         // 55: sero.api.v1.ShutdownResponse
-	(*WatchEventsRequest)(nil),       // 56: sero.api.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),      // 57: sero.api.v1.WatchEventsResponse
-	nil,                              // 58: sero.api.v1.Driver.AttributesEntry
-	(*timestamppb.Timestamp)(nil),    // 59: google.protobuf.Timestamp
+	(*ExecSession)(nil),              // 24: sero.api.v1.ExecSession
+	(*ExecRequest)(nil),              // 25: sero.api.v1.ExecRequest
+	(*ExecDetach)(nil),               // 26: sero.api.v1.ExecDetach
+	(*ExecAttached)(nil),             // 27: sero.api.v1.ExecAttached
+	(*ExecStdinClose)(nil),           // 28: sero.api.v1.ExecStdinClose
+	(*ExecStarted)(nil),              // 29: sero.api.v1.ExecStarted
+	(*ExecExit)(nil),                 // 30: sero.api.v1.ExecExit
+	(*ExecResponse)(nil),             // 31: sero.api.v1.ExecResponse
+	(*DevServer)(nil),                // 32: sero.api.v1.DevServer
+	(*StartDevServerRequest)(nil),    // 33: sero.api.v1.StartDevServerRequest
+	(*StartDevServerResponse)(nil),   // 34: sero.api.v1.StartDevServerResponse
+	(*DevServerRef)(nil),             // 35: sero.api.v1.DevServerRef
+	(*StopDevServerRequest)(nil),     // 36: sero.api.v1.StopDevServerRequest
+	(*StopDevServerResponse)(nil),    // 37: sero.api.v1.StopDevServerResponse
+	(*RestartDevServerRequest)(nil),  // 38: sero.api.v1.RestartDevServerRequest
+	(*RestartDevServerResponse)(nil), // 39: sero.api.v1.RestartDevServerResponse
+	(*ListDevServersRequest)(nil),    // 40: sero.api.v1.ListDevServersRequest
+	(*ListDevServersResponse)(nil),   // 41: sero.api.v1.ListDevServersResponse
+	(*Port)(nil),                     // 42: sero.api.v1.Port
+	(*ListPortsRequest)(nil),         // 43: sero.api.v1.ListPortsRequest
+	(*ListPortsResponse)(nil),        // 44: sero.api.v1.ListPortsResponse
+	(*DevServerLogsRequest)(nil),     // 45: sero.api.v1.DevServerLogsRequest
+	(*DevServerLogsResponse)(nil),    // 46: sero.api.v1.DevServerLogsResponse
+	(*Driver)(nil),                   // 47: sero.api.v1.Driver
+	(*ListDriversRequest)(nil),       // 48: sero.api.v1.ListDriversRequest
+	(*ListDriversResponse)(nil),      // 49: sero.api.v1.ListDriversResponse
+	(*GetDriverRequest)(nil),         // 50: sero.api.v1.GetDriverRequest
+	(*GetDriverResponse)(nil),        // 51: sero.api.v1.GetDriverResponse
+	(*GetStatusRequest)(nil),         // 52: sero.api.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),        // 53: sero.api.v1.GetStatusResponse
+	(*Check)(nil),                    // 54: sero.api.v1.Check
+	(*DoctorRequest)(nil),            // 55: sero.api.v1.DoctorRequest
+	(*DoctorResponse)(nil),           // 56: sero.api.v1.DoctorResponse
+	(*ShutdownRequest)(nil),          // 57: sero.api.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),         // 58: sero.api.v1.ShutdownResponse
+	(*WatchEventsRequest)(nil),       // 59: sero.api.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),      // 60: sero.api.v1.WatchEventsResponse
+	nil,                              // 61: sero.api.v1.Driver.AttributesEntry
+	(*timestamppb.Timestamp)(nil),    // 62: google.protobuf.Timestamp
 }
 var file_sero_api_v1_api_proto_depIdxs = []int32{
 	4,  // 0: sero.api.v1.ErrorDetail.remedies:type_name -> sero.api.v1.Remedy
@@ -4523,8 +4765,8 @@ var file_sero_api_v1_api_proto_depIdxs = []int32{
 	4,  // 3: sero.api.v1.DriverRejection.remedies:type_name -> sero.api.v1.Remedy
 	0,  // 4: sero.api.v1.Workspace.state:type_name -> sero.api.v1.WorkspaceState
 	6,  // 5: sero.api.v1.Workspace.driver:type_name -> sero.api.v1.DriverChoice
-	29, // 6: sero.api.v1.Workspace.dev_servers:type_name -> sero.api.v1.DevServer
-	59, // 7: sero.api.v1.Workspace.created:type_name -> google.protobuf.Timestamp
+	32, // 6: sero.api.v1.Workspace.dev_servers:type_name -> sero.api.v1.DevServer
+	62, // 7: sero.api.v1.Workspace.created:type_name -> google.protobuf.Timestamp
 	9,  // 8: sero.api.v1.Workspace.drift:type_name -> sero.api.v1.Drift
 	5,  // 9: sero.api.v1.UpRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
 	12, // 10: sero.api.v1.UpResponse.progress:type_name -> sero.api.v1.Progress
@@ -4538,80 +4780,83 @@ var file_sero_api_v1_api_proto_depIdxs = []int32{
 	5,  // 18: sero.api.v1.ExecStart.workspace:type_name -> sero.api.v1.WorkspaceRef
 	22, // 19: sero.api.v1.ExecStart.env:type_name -> sero.api.v1.EnvVar
 	21, // 20: sero.api.v1.ExecStart.terminal:type_name -> sero.api.v1.TerminalSize
-	23, // 21: sero.api.v1.ExecRequest.start:type_name -> sero.api.v1.ExecStart
-	25, // 22: sero.api.v1.ExecRequest.stdin_close:type_name -> sero.api.v1.ExecStdinClose
-	21, // 23: sero.api.v1.ExecRequest.resize:type_name -> sero.api.v1.TerminalSize
-	6,  // 24: sero.api.v1.ExecStarted.driver:type_name -> sero.api.v1.DriverChoice
-	12, // 25: sero.api.v1.ExecResponse.progress:type_name -> sero.api.v1.Progress
-	26, // 26: sero.api.v1.ExecResponse.started:type_name -> sero.api.v1.ExecStarted
-	27, // 27: sero.api.v1.ExecResponse.exit:type_name -> sero.api.v1.ExecExit
-	1,  // 28: sero.api.v1.DevServer.status:type_name -> sero.api.v1.DevServerStatus
-	59, // 29: sero.api.v1.DevServer.started:type_name -> google.protobuf.Timestamp
-	5,  // 30: sero.api.v1.StartDevServerRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
-	22, // 31: sero.api.v1.StartDevServerRequest.env:type_name -> sero.api.v1.EnvVar
-	29, // 32: sero.api.v1.StartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
-	6,  // 33: sero.api.v1.StartDevServerResponse.driver:type_name -> sero.api.v1.DriverChoice
-	5,  // 34: sero.api.v1.DevServerRef.workspace:type_name -> sero.api.v1.WorkspaceRef
-	32, // 35: sero.api.v1.StopDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
-	29, // 36: sero.api.v1.StopDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
-	32, // 37: sero.api.v1.RestartDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
-	29, // 38: sero.api.v1.RestartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
-	5,  // 39: sero.api.v1.ListDevServersRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
-	29, // 40: sero.api.v1.ListDevServersResponse.dev_servers:type_name -> sero.api.v1.DevServer
-	29, // 41: sero.api.v1.Port.dev_server:type_name -> sero.api.v1.DevServer
-	5,  // 42: sero.api.v1.ListPortsRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
-	39, // 43: sero.api.v1.ListPortsResponse.ports:type_name -> sero.api.v1.Port
-	32, // 44: sero.api.v1.DevServerLogsRequest.dev_server:type_name -> sero.api.v1.DevServerRef
-	4,  // 45: sero.api.v1.Driver.remedies:type_name -> sero.api.v1.Remedy
-	58, // 46: sero.api.v1.Driver.attributes:type_name -> sero.api.v1.Driver.AttributesEntry
-	44, // 47: sero.api.v1.ListDriversResponse.drivers:type_name -> sero.api.v1.Driver
-	44, // 48: sero.api.v1.GetDriverResponse.driver:type_name -> sero.api.v1.Driver
-	59, // 49: sero.api.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	2,  // 50: sero.api.v1.Check.verdict:type_name -> sero.api.v1.CheckVerdict
-	4,  // 51: sero.api.v1.Check.remedies:type_name -> sero.api.v1.Remedy
-	51, // 52: sero.api.v1.DoctorResponse.checks:type_name -> sero.api.v1.Check
-	59, // 53: sero.api.v1.WatchEventsResponse.time:type_name -> google.protobuf.Timestamp
-	10, // 54: sero.api.v1.WorkspaceService.Up:input_type -> sero.api.v1.UpRequest
-	13, // 55: sero.api.v1.WorkspaceService.ListWorkspaces:input_type -> sero.api.v1.ListWorkspacesRequest
-	15, // 56: sero.api.v1.WorkspaceService.GetWorkspace:input_type -> sero.api.v1.GetWorkspaceRequest
-	17, // 57: sero.api.v1.WorkspaceService.StopWorkspace:input_type -> sero.api.v1.StopWorkspaceRequest
-	19, // 58: sero.api.v1.WorkspaceService.RemoveWorkspace:input_type -> sero.api.v1.RemoveWorkspaceRequest
-	24, // 59: sero.api.v1.ExecService.Exec:input_type -> sero.api.v1.ExecRequest
-	30, // 60: sero.api.v1.DevServerService.StartDevServer:input_type -> sero.api.v1.StartDevServerRequest
-	33, // 61: sero.api.v1.DevServerService.StopDevServer:input_type -> sero.api.v1.StopDevServerRequest
-	35, // 62: sero.api.v1.DevServerService.RestartDevServer:input_type -> sero.api.v1.RestartDevServerRequest
-	37, // 63: sero.api.v1.DevServerService.ListDevServers:input_type -> sero.api.v1.ListDevServersRequest
-	40, // 64: sero.api.v1.DevServerService.ListPorts:input_type -> sero.api.v1.ListPortsRequest
-	42, // 65: sero.api.v1.DevServerService.DevServerLogs:input_type -> sero.api.v1.DevServerLogsRequest
-	45, // 66: sero.api.v1.DriverService.ListDrivers:input_type -> sero.api.v1.ListDriversRequest
-	47, // 67: sero.api.v1.DriverService.GetDriver:input_type -> sero.api.v1.GetDriverRequest
-	49, // 68: sero.api.v1.DaemonService.GetStatus:input_type -> sero.api.v1.GetStatusRequest
-	52, // 69: sero.api.v1.DaemonService.Doctor:input_type -> sero.api.v1.DoctorRequest
-	54, // 70: sero.api.v1.DaemonService.Shutdown:input_type -> sero.api.v1.ShutdownRequest
-	56, // 71: sero.api.v1.DaemonService.WatchEvents:input_type -> sero.api.v1.WatchEventsRequest
-	11, // 72: sero.api.v1.WorkspaceService.Up:output_type -> sero.api.v1.UpResponse
-	14, // 73: sero.api.v1.WorkspaceService.ListWorkspaces:output_type -> sero.api.v1.ListWorkspacesResponse
-	16, // 74: sero.api.v1.WorkspaceService.GetWorkspace:output_type -> sero.api.v1.GetWorkspaceResponse
-	18, // 75: sero.api.v1.WorkspaceService.StopWorkspace:output_type -> sero.api.v1.StopWorkspaceResponse
-	20, // 76: sero.api.v1.WorkspaceService.RemoveWorkspace:output_type -> sero.api.v1.RemoveWorkspaceResponse
-	28, // 77: sero.api.v1.ExecService.Exec:output_type -> sero.api.v1.ExecResponse
-	31, // 78: sero.api.v1.DevServerService.StartDevServer:output_type -> sero.api.v1.StartDevServerResponse
-	34, // 79: sero.api.v1.DevServerService.StopDevServer:output_type -> sero.api.v1.StopDevServerResponse
-	36, // 80: sero.api.v1.DevServerService.RestartDevServer:output_type -> sero.api.v1.RestartDevServerResponse
-	38, // 81: sero.api.v1.DevServerService.ListDevServers:output_type -> sero.api.v1.ListDevServersResponse
-	41, // 82: sero.api.v1.DevServerService.ListPorts:output_type -> sero.api.v1.ListPortsResponse
-	43, // 83: sero.api.v1.DevServerService.DevServerLogs:output_type -> sero.api.v1.DevServerLogsResponse
-	46, // 84: sero.api.v1.DriverService.ListDrivers:output_type -> sero.api.v1.ListDriversResponse
-	48, // 85: sero.api.v1.DriverService.GetDriver:output_type -> sero.api.v1.GetDriverResponse
-	50, // 86: sero.api.v1.DaemonService.GetStatus:output_type -> sero.api.v1.GetStatusResponse
-	53, // 87: sero.api.v1.DaemonService.Doctor:output_type -> sero.api.v1.DoctorResponse
-	55, // 88: sero.api.v1.DaemonService.Shutdown:output_type -> sero.api.v1.ShutdownResponse
-	57, // 89: sero.api.v1.DaemonService.WatchEvents:output_type -> sero.api.v1.WatchEventsResponse
-	72, // [72:90] is the sub-list for method output_type
-	54, // [54:72] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	24, // 21: sero.api.v1.ExecStart.session:type_name -> sero.api.v1.ExecSession
+	23, // 22: sero.api.v1.ExecRequest.start:type_name -> sero.api.v1.ExecStart
+	28, // 23: sero.api.v1.ExecRequest.stdin_close:type_name -> sero.api.v1.ExecStdinClose
+	21, // 24: sero.api.v1.ExecRequest.resize:type_name -> sero.api.v1.TerminalSize
+	26, // 25: sero.api.v1.ExecRequest.detach:type_name -> sero.api.v1.ExecDetach
+	6,  // 26: sero.api.v1.ExecStarted.driver:type_name -> sero.api.v1.DriverChoice
+	12, // 27: sero.api.v1.ExecResponse.progress:type_name -> sero.api.v1.Progress
+	29, // 28: sero.api.v1.ExecResponse.started:type_name -> sero.api.v1.ExecStarted
+	30, // 29: sero.api.v1.ExecResponse.exit:type_name -> sero.api.v1.ExecExit
+	27, // 30: sero.api.v1.ExecResponse.attached:type_name -> sero.api.v1.ExecAttached
+	1,  // 31: sero.api.v1.DevServer.status:type_name -> sero.api.v1.DevServerStatus
+	62, // 32: sero.api.v1.DevServer.started:type_name -> google.protobuf.Timestamp
+	5,  // 33: sero.api.v1.StartDevServerRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	22, // 34: sero.api.v1.StartDevServerRequest.env:type_name -> sero.api.v1.EnvVar
+	32, // 35: sero.api.v1.StartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
+	6,  // 36: sero.api.v1.StartDevServerResponse.driver:type_name -> sero.api.v1.DriverChoice
+	5,  // 37: sero.api.v1.DevServerRef.workspace:type_name -> sero.api.v1.WorkspaceRef
+	35, // 38: sero.api.v1.StopDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
+	32, // 39: sero.api.v1.StopDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
+	35, // 40: sero.api.v1.RestartDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
+	32, // 41: sero.api.v1.RestartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
+	5,  // 42: sero.api.v1.ListDevServersRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	32, // 43: sero.api.v1.ListDevServersResponse.dev_servers:type_name -> sero.api.v1.DevServer
+	32, // 44: sero.api.v1.Port.dev_server:type_name -> sero.api.v1.DevServer
+	5,  // 45: sero.api.v1.ListPortsRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	42, // 46: sero.api.v1.ListPortsResponse.ports:type_name -> sero.api.v1.Port
+	35, // 47: sero.api.v1.DevServerLogsRequest.dev_server:type_name -> sero.api.v1.DevServerRef
+	4,  // 48: sero.api.v1.Driver.remedies:type_name -> sero.api.v1.Remedy
+	61, // 49: sero.api.v1.Driver.attributes:type_name -> sero.api.v1.Driver.AttributesEntry
+	47, // 50: sero.api.v1.ListDriversResponse.drivers:type_name -> sero.api.v1.Driver
+	47, // 51: sero.api.v1.GetDriverResponse.driver:type_name -> sero.api.v1.Driver
+	62, // 52: sero.api.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	2,  // 53: sero.api.v1.Check.verdict:type_name -> sero.api.v1.CheckVerdict
+	4,  // 54: sero.api.v1.Check.remedies:type_name -> sero.api.v1.Remedy
+	54, // 55: sero.api.v1.DoctorResponse.checks:type_name -> sero.api.v1.Check
+	62, // 56: sero.api.v1.WatchEventsResponse.time:type_name -> google.protobuf.Timestamp
+	10, // 57: sero.api.v1.WorkspaceService.Up:input_type -> sero.api.v1.UpRequest
+	13, // 58: sero.api.v1.WorkspaceService.ListWorkspaces:input_type -> sero.api.v1.ListWorkspacesRequest
+	15, // 59: sero.api.v1.WorkspaceService.GetWorkspace:input_type -> sero.api.v1.GetWorkspaceRequest
+	17, // 60: sero.api.v1.WorkspaceService.StopWorkspace:input_type -> sero.api.v1.StopWorkspaceRequest
+	19, // 61: sero.api.v1.WorkspaceService.RemoveWorkspace:input_type -> sero.api.v1.RemoveWorkspaceRequest
+	25, // 62: sero.api.v1.ExecService.Exec:input_type -> sero.api.v1.ExecRequest
+	33, // 63: sero.api.v1.DevServerService.StartDevServer:input_type -> sero.api.v1.StartDevServerRequest
+	36, // 64: sero.api.v1.DevServerService.StopDevServer:input_type -> sero.api.v1.StopDevServerRequest
+	38, // 65: sero.api.v1.DevServerService.RestartDevServer:input_type -> sero.api.v1.RestartDevServerRequest
+	40, // 66: sero.api.v1.DevServerService.ListDevServers:input_type -> sero.api.v1.ListDevServersRequest
+	43, // 67: sero.api.v1.DevServerService.ListPorts:input_type -> sero.api.v1.ListPortsRequest
+	45, // 68: sero.api.v1.DevServerService.DevServerLogs:input_type -> sero.api.v1.DevServerLogsRequest
+	48, // 69: sero.api.v1.DriverService.ListDrivers:input_type -> sero.api.v1.ListDriversRequest
+	50, // 70: sero.api.v1.DriverService.GetDriver:input_type -> sero.api.v1.GetDriverRequest
+	52, // 71: sero.api.v1.DaemonService.GetStatus:input_type -> sero.api.v1.GetStatusRequest
+	55, // 72: sero.api.v1.DaemonService.Doctor:input_type -> sero.api.v1.DoctorRequest
+	57, // 73: sero.api.v1.DaemonService.Shutdown:input_type -> sero.api.v1.ShutdownRequest
+	59, // 74: sero.api.v1.DaemonService.WatchEvents:input_type -> sero.api.v1.WatchEventsRequest
+	11, // 75: sero.api.v1.WorkspaceService.Up:output_type -> sero.api.v1.UpResponse
+	14, // 76: sero.api.v1.WorkspaceService.ListWorkspaces:output_type -> sero.api.v1.ListWorkspacesResponse
+	16, // 77: sero.api.v1.WorkspaceService.GetWorkspace:output_type -> sero.api.v1.GetWorkspaceResponse
+	18, // 78: sero.api.v1.WorkspaceService.StopWorkspace:output_type -> sero.api.v1.StopWorkspaceResponse
+	20, // 79: sero.api.v1.WorkspaceService.RemoveWorkspace:output_type -> sero.api.v1.RemoveWorkspaceResponse
+	31, // 80: sero.api.v1.ExecService.Exec:output_type -> sero.api.v1.ExecResponse
+	34, // 81: sero.api.v1.DevServerService.StartDevServer:output_type -> sero.api.v1.StartDevServerResponse
+	37, // 82: sero.api.v1.DevServerService.StopDevServer:output_type -> sero.api.v1.StopDevServerResponse
+	39, // 83: sero.api.v1.DevServerService.RestartDevServer:output_type -> sero.api.v1.RestartDevServerResponse
+	41, // 84: sero.api.v1.DevServerService.ListDevServers:output_type -> sero.api.v1.ListDevServersResponse
+	44, // 85: sero.api.v1.DevServerService.ListPorts:output_type -> sero.api.v1.ListPortsResponse
+	46, // 86: sero.api.v1.DevServerService.DevServerLogs:output_type -> sero.api.v1.DevServerLogsResponse
+	49, // 87: sero.api.v1.DriverService.ListDrivers:output_type -> sero.api.v1.ListDriversResponse
+	51, // 88: sero.api.v1.DriverService.GetDriver:output_type -> sero.api.v1.GetDriverResponse
+	53, // 89: sero.api.v1.DaemonService.GetStatus:output_type -> sero.api.v1.GetStatusResponse
+	56, // 90: sero.api.v1.DaemonService.Doctor:output_type -> sero.api.v1.DoctorResponse
+	58, // 91: sero.api.v1.DaemonService.Shutdown:output_type -> sero.api.v1.ShutdownResponse
+	60, // 92: sero.api.v1.DaemonService.WatchEvents:output_type -> sero.api.v1.WatchEventsResponse
+	75, // [75:93] is the sub-list for method output_type
+	57, // [57:75] is the sub-list for method input_type
+	57, // [57:57] is the sub-list for extension type_name
+	57, // [57:57] is the sub-list for extension extendee
+	0,  // [0:57] is the sub-list for field type_name
 }
 
 func init() { file_sero_api_v1_api_proto_init() }
@@ -4623,20 +4868,22 @@ func file_sero_api_v1_api_proto_init() {
 		(*UpResponse_Progress)(nil),
 		(*UpResponse_Workspace)(nil),
 	}
-	file_sero_api_v1_api_proto_msgTypes[21].OneofWrappers = []any{
+	file_sero_api_v1_api_proto_msgTypes[22].OneofWrappers = []any{
 		(*ExecRequest_Start)(nil),
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_StdinClose)(nil),
 		(*ExecRequest_Resize)(nil),
 		(*ExecRequest_Signal)(nil),
+		(*ExecRequest_Detach)(nil),
 	}
-	file_sero_api_v1_api_proto_msgTypes[25].OneofWrappers = []any{
+	file_sero_api_v1_api_proto_msgTypes[28].OneofWrappers = []any{
 		(*ExecResponse_Progress)(nil),
 		(*ExecResponse_Started)(nil),
 		(*ExecResponse_Stdout)(nil),
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_Exit)(nil),
 		(*ExecResponse_StdinConsumed)(nil),
+		(*ExecResponse_Attached)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -4644,7 +4891,7 @@ func file_sero_api_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sero_api_v1_api_proto_rawDesc), len(file_sero_api_v1_api_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   56,
+			NumMessages:   59,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

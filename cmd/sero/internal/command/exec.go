@@ -107,6 +107,10 @@ func environment(list []string) ([]*apipb.EnvVar, error) {
 
 // runSession runs a command and gives its exit status as this command's.
 func (a *app) runSession(cmd *cobra.Command, start *apipb.ExecStart, terminal bool) error {
+	return a.runWith(cmd, start, session.Config{Terminal: terminal})
+}
+
+func (a *app) runWith(cmd *cobra.Command, start *apipb.ExecStart, config session.Config) error {
 	c, err := a.connectQuietly(cmd.Context())
 	if err != nil {
 		return err
@@ -115,15 +119,13 @@ func (a *app) runSession(cmd *cobra.Command, start *apipb.ExecStart, terminal bo
 	a.releaseSignals() // from here on they are the command's
 	progress := a.view.Quiet()
 	defer progress.Done()
-	exit, err := session.Run(cmd.Context(), c.Exec, session.Config{
-		Start: start, Terminal: terminal,
-		Stdin: a.stdin, Stdout: a.stdout, Stderr: a.stderr,
-		Progress: progress.Step,
-		Started: func(s *apipb.ExecStarted) {
-			progress.Done()
-			a.view.HostModeNotice(s.GetDriver())
-		},
-	})
+	config.Start, config.Stdin, config.Stdout, config.Stderr = start, a.stdin, a.stdout, a.stderr
+	config.Progress = progress.Step
+	config.Started = func(s *apipb.ExecStarted) {
+		progress.Done()
+		a.view.HostModeNotice(s.GetDriver())
+	}
+	exit, err := session.Run(cmd.Context(), c.Exec, config)
 	if err != nil {
 		return err
 	}

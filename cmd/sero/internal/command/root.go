@@ -57,7 +57,7 @@ It runs in the best runtime that works on this machine; sero says which, and why
 			root.AddCommand(c)
 		}
 	}
-	add(groupWorkspace, a.upCommand(), a.execCommand(), a.shellCommand(), a.listCommand(),
+	add(groupWorkspace, a.upCommand(), a.execCommand(), a.shellCommand(), a.attachCommand(), a.terminalCommand(), a.listCommand(),
 		a.inspectCommand(), a.stopCommand(), a.recreateCommand(), a.removeCommand(),
 		a.pruneCommand(), a.diskCommand(), a.mountCommand(), a.trustCommand(), a.egressCommand())
 	add(groupDevServer, a.runCommand(), a.devCommand(), a.portCommand())

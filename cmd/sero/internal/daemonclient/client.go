@@ -50,6 +50,7 @@ type Client struct {
 	DevServers apipbconnect.DevServerServiceClient
 	Drivers    apipbconnect.DriverServiceClient
 	Images     apipbconnect.ImageServiceClient
+	Terminals  apipbconnect.TerminalServiceClient
 	Trust      apipbconnect.TrustServiceClient
 	Egress     apipbconnect.EgressServiceClient
 	Mounts     apipbconnect.MountServiceClient
@@ -148,6 +149,7 @@ func newClient(socket string, conn net.Conn) *Client {
 		DevServers: apipbconnect.NewDevServerServiceClient(httpClient, url, options...),
 		Drivers:    apipbconnect.NewDriverServiceClient(httpClient, url, options...),
 		Images:     apipbconnect.NewImageServiceClient(httpClient, url, options...),
+		Terminals:  apipbconnect.NewTerminalServiceClient(httpClient, url, options...),
 		Trust:      apipbconnect.NewTrustServiceClient(httpClient, url, options...),
 		Egress:     apipbconnect.NewEgressServiceClient(httpClient, url, options...),
 		Mounts:     apipbconnect.NewMountServiceClient(httpClient, url, options...),

@@ -31,6 +31,11 @@ type Config struct {
 	// Terminal asks for a terminal in the workspace. If Stdin is one too, it is
 	// in raw mode while the command runs.
 	Terminal bool
+	// DetachKeys, typed in a session, leave it; Run then returns ErrDetached.
+	DetachKeys []byte
+	// Attached, if set, is called when a session is looked at, and when who
+	// writes to it has changed.
+	Attached func(*apipb.ExecAttached)
 	// Stdin, Stdout and Stderr are the command's.
 	Stdin          *os.File
 	Stdout, Stderr io.Writer
@@ -157,6 +162,11 @@ func (s *session) receive() result {
 			_, err = s.cfg.Stdout.Write(f.Stdout)
 		case *apipb.ExecResponse_Stderr:
 			_, err = s.cfg.Stderr.Write(f.Stderr)
+		case *apipb.ExecResponse_Attached:
+			var over bool
+			if over, err = s.attached(f.Attached); over {
+				return result{err: ErrDetached}
+			}
 		case *apipb.ExecResponse_StdinConsumed:
 			s.window.Release(int(min(f.StdinConsumed, driver.StdinWindow)))
 		case *apipb.ExecResponse_Exit:
@@ -170,7 +180,7 @@ func (s *session) receive() result {
 }
 
 func (s *session) start(started *apipb.ExecStarted) error {
-	if s.cfg.Started != nil {
+	if s.cfg.Started != nil && started != nil {
 		s.cfg.Started(started)
 	}
 	if s.cfg.Terminal {
@@ -183,6 +193,21 @@ func (s *session) start(started *apipb.ExecStarted) error {
 	s.mu.Unlock()
 	s.spawn(s.sendStdin)
 	return nil
+}
+
+// attached takes the news of a session. An open one that was attached to has
+// started long ago.
+func (s *session) attached(a *apipb.ExecAttached) (over bool, err error) {
+	if s.cfg.Attached != nil {
+		s.cfg.Attached(a)
+	}
+	if a.GetDetached() {
+		return true, nil
+	}
+	if s.cfg.Start.GetSession().GetAttach() && !s.isStarted() {
+		return false, s.start(nil)
+	}
+	return false, nil
 }
 
 func exitOf(e *apipb.ExecExit) Exit {
@@ -224,7 +249,11 @@ func (s *session) sendStdin() {
 		s.closeStdin()
 		return
 	}
-	err := s.window.Copy(s.ctx, foreground{s}, func(p []byte) error {
+	var from io.Reader = foreground{s}
+	if len(s.cfg.DetachKeys) > 0 {
+		from = &detachReader{from: from, keys: s.cfg.DetachKeys}
+	}
+	err := s.window.Copy(s.ctx, from, func(p []byte) error {
 		if err := s.send(&apipb.ExecRequest{Frame: &apipb.ExecRequest_Stdin{Stdin: p}}); err != nil {
 			return errStream
 		}
@@ -233,6 +262,8 @@ func (s *session) sendStdin() {
 	switch {
 	case err == nil:
 		s.closeStdin()
+	case errors.Is(err, ErrDetached): // answered with detached, which receive waits for
+		_ = s.send(&apipb.ExecRequest{Frame: &apipb.ExecRequest_Detach{Detach: &apipb.ExecDetach{}}})
 	case errors.Is(err, errStream) || s.ctx.Err() != nil: // receive sees it too
 	default:
 		s.cancel(driver.Errorf(driver.InvalidArgument, "standard input cannot be read: %w", err))

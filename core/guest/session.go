@@ -1,0 +1,84 @@
+package guest
+
+import (
+	"context"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/guest/frame"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// Session is a detached command in a sandbox whose last output is kept there. It
+// outlives the connection with the core, and the core.
+type Session struct {
+	ExecID  string
+	Label   string // as it was given; what comes from a sandbox is not trusted
+	PID     int64
+	Started time.Time
+	Ended   bool
+}
+
+// maxSessions bounds what a sandbox may answer.
+const maxSessions = 256
+
+// ExecKept runs a command as Exec does, but such that it goes on when ctx ends or
+// the connection breaks, with its last output kept: Attach goes on with it.
+// Without the helper it is an Exec like any other, which ends with ctx.
+func (g *Guest) ExecKept(ctx context.Context, spec driver.ExecSpec, keep Keep, stdio driver.ExecIO) (driver.ExitStatus, error) {
+	l, err := g.helper(ctx)
+	if err != nil {
+		return driver.ExitStatus{}, err
+	}
+	spec.Detach = l != nil
+	if l == nil || spec.User != "" && l.about.UID != 0 {
+		spec.Detach = false
+		return g.plain.exec(ctx, spec, stdio)
+	}
+	return l.exec(ctx, spec, keep, stdio)
+}
+
+// Attach goes on with a kept command: what was kept of its output comes first.
+// It takes the place of an earlier attachment. When ctx ends the command goes on.
+func (g *Guest) Attach(ctx context.Context, execID string, stdio driver.ExecIO) (driver.ExitStatus, error) {
+	l, err := g.need(ctx, "keeps commands")
+	if err != nil {
+		return driver.ExitStatus{}, err
+	}
+	s, err := l.conn.Open(ctx, &frame.Open{Attach: execID})
+	if err != nil {
+		return driver.ExitStatus{}, errGone(err)
+	}
+	c := &call{link: l, stream: s, stdio: stdio, detached: true, limit: openLimit}
+	return c.run(ctx)
+}
+
+// Sessions lists the kept commands, none without the helper.
+func (g *Guest) Sessions(ctx context.Context) ([]Session, error) {
+	l, err := g.helper(ctx)
+	if err != nil || l == nil {
+		return nil, err
+	}
+	var list []Session
+	err = l.ask(ctx, &frame.Open{Sessions: true}, func(f *frame.Frame) (bool, error) {
+		if f.Sessions == nil {
+			return true, nil
+		}
+		for _, s := range f.Sessions.Sessions[:min(len(f.Sessions.Sessions), maxSessions)] {
+			list = append(list, Session{
+				ExecID: line(s.ExecID, 128), Label: line(s.Label, 1024), PID: int64(min(s.PID, 1<<31)),
+				Started: time.Unix(0, s.Started), Ended: s.Exit != nil,
+			})
+		}
+		return true, nil
+	})
+	return list, err
+}
+
+// EndSession ends a kept command with all that descends from it.
+func (g *Guest) EndSession(ctx context.Context, execID string) error {
+	l, err := g.need(ctx, "keeps commands")
+	if err != nil {
+		return err
+	}
+	return l.ask(ctx, &frame.Open{Kill: &frame.Kill{ExecID: execID}}, func(*frame.Frame) (bool, error) { return true, nil })
+}

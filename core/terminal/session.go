@@ -1,0 +1,330 @@
+package terminal
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// Viewer is one who looks at a terminal.
+type Viewer struct {
+	Size     driver.TerminalSize
+	ReadOnly bool // never writes
+	TakeOver bool // writes, whoever did before
+
+	Stdin  io.Reader                  // taken also while another one writes, and dropped then
+	Stdout io.Writer                  // first what was there before
+	Resize <-chan driver.TerminalSize // heeded while it writes
+	Detach <-chan struct{}            // closed when it leaves
+
+	Attached func(id string, writes bool) // called first, and when who writes has changed
+	Opened   func(w workspace.Workspace, dir string, pid int64)
+	Started  func(pid int64)
+	Progress func(driver.Progress)
+}
+
+// session is one terminal.
+type session struct {
+	id     string
+	about  Terminal // guarded by the Service's mu
+	end    context.CancelCauseFunc
+	input  *io.PipeWriter
+	reader *io.PipeReader
+	resize chan driver.TerminalSize
+	done   chan struct{} // closed when result and err are set
+	result workspace.ExecResult
+	err    error
+
+	output sync.Mutex // orders what viewers get; held while one is waited for
+
+	mu      sync.Mutex
+	scroll  []byte
+	viewers []*view
+	writer  *view
+}
+
+// view is one viewer's queue.
+type view struct {
+	Viewer
+
+	mu      sync.Mutex
+	queue   []byte
+	ready   chan struct{} // has a token when there is output or news
+	room    chan struct{} // has a token when output was taken
+	news    bool          // who writes has changed
+	dropped bool          // it was too slow
+}
+
+const (
+	viewQueue    = 1 << 20         // bytes that wait for a viewer
+	viewPatience = 5 * time.Second // for a viewer that takes nothing, before it is dropped
+)
+
+func newSession(about Terminal, end context.CancelCauseFunc) *session {
+	t := &session{id: about.ID, about: about, end: end, resize: make(chan driver.TerminalSize, 1), done: make(chan struct{})}
+	t.reader, t.input = io.Pipe()
+	return t
+}
+
+// io connects the terminal's command.
+func (t *session) io(started func(int64)) driver.ExecIO {
+	return driver.ExecIO{Stdin: t.reader, Stdout: t, Resize: t.resize, Started: started}
+}
+
+func (t *session) finish(result workspace.ExecResult, err error) {
+	t.result, t.err = result, err
+	close(t.done)
+	_ = t.reader.CloseWithError(io.ErrClosedPipe) // ends a write that nobody takes
+}
+
+// describe is called with the Service's mu held.
+func (t *session) describe() Terminal {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	about := t.about
+	about.Viewers, about.Written = len(t.viewers), t.writer != nil
+	return about
+}
+
+// Write keeps output and gives it to all viewers. The slowest sets the pace,
+// until it is dropped.
+func (t *session) Write(b []byte) (int, error) {
+	t.output.Lock()
+	defer t.output.Unlock()
+	t.mu.Lock()
+	t.scroll = append(t.scroll, b...)
+	if len(t.scroll) > 2*MaxBytes {
+		t.scroll = slices.Clone(lastLines(t.scroll))
+	}
+	viewers := slices.Clone(t.viewers)
+	t.mu.Unlock()
+	for _, v := range viewers {
+		if !v.push(b) {
+			t.leave(v)
+		}
+	}
+	return len(b), nil
+}
+
+// lastLines is what of the scrollback is shown: whole lines, as far as there are
+// any.
+func lastLines(b []byte) []byte {
+	if len(b) > MaxBytes {
+		b = b[len(b)-MaxBytes:]
+		if i := bytes.IndexByte(b, '\n'); i >= 0 {
+			b = b[i+1:]
+		}
+	}
+	for at, lines := len(b), 0; at > 0; {
+		if at = bytes.LastIndexByte(b[:at], '\n'); at >= 0 {
+			if lines++; lines > MaxLines {
+				return b[at+1:]
+			}
+		}
+	}
+	return b
+}
+
+// push adds output to a viewer's queue, and waits a while for room in it.
+func (v *view) push(b []byte) bool {
+	var late <-chan time.Time
+	for {
+		v.mu.Lock()
+		if len(v.queue) == 0 || len(v.queue)+len(b) <= viewQueue {
+			v.queue = append(v.queue, b...)
+			v.mu.Unlock()
+			v.wake()
+			return true
+		}
+		v.mu.Unlock()
+		if late == nil {
+			timer := time.NewTimer(viewPatience)
+			defer timer.Stop()
+			late = timer.C
+		}
+		select {
+		case <-v.room:
+		case <-late:
+			v.mu.Lock()
+			v.dropped = true
+			v.mu.Unlock()
+			v.wake()
+			return false
+		}
+	}
+}
+
+func (v *view) wake() {
+	select {
+	case v.ready <- struct{}{}:
+	default:
+	}
+}
+
+// take gives what waits for the viewer.
+func (v *view) take() (b []byte, news, dropped bool) {
+	v.mu.Lock()
+	b, news, dropped = v.queue, v.news, v.dropped
+	v.queue, v.news = nil, false
+	v.mu.Unlock()
+	select {
+	case v.room <- struct{}{}:
+	default:
+	}
+	return b, news, dropped
+}
+
+// join makes a viewer one of the terminal's.
+func (t *session) join(viewer Viewer) (*view, error) {
+	v := &view{Viewer: viewer, ready: make(chan struct{}, 1), room: make(chan struct{}, 1), news: true}
+	t.output.Lock()
+	defer t.output.Unlock()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(t.viewers) >= maxViewers {
+		return nil, driver.Errorf(driver.InvalidArgument, "the terminal has %d viewers", maxViewers)
+	}
+	v.queue = slices.Clone(lastLines(t.scroll))
+	t.viewers = append(t.viewers, v)
+	if !v.ReadOnly && (t.writer == nil || v.TakeOver) {
+		t.write(v)
+	}
+	v.wake()
+	return v, nil
+}
+
+// write makes a viewer the one that writes. mu must be held.
+func (t *session) write(v *view) {
+	if old := t.writer; old != nil {
+		old.mu.Lock()
+		old.news = true
+		old.mu.Unlock()
+		old.wake()
+	}
+	t.writer = v
+	t.setSize(v.Size)
+}
+
+// setSize has the terminal's size changed. mu must be held.
+func (t *session) setSize(size driver.TerminalSize) {
+	if size.Rows == 0 || size.Cols == 0 {
+		return
+	}
+	select { // the last one wins
+	case <-t.resize:
+	default:
+	}
+	t.resize <- size
+}
+
+// leave takes a viewer away. Who writes next decides itself, by taking over.
+func (t *session) leave(v *view) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.viewers = slices.DeleteFunc(t.viewers, func(other *view) bool { return other == v })
+	if t.writer == v {
+		t.writer = nil
+	}
+}
+
+func (t *session) writes(v *view) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.writer == v
+}
+
+// errSlow is for a viewer that takes nothing.
+var errSlow = driver.Errorf(driver.Canceled, "the viewer takes no output; the terminal goes on without it")
+
+// look shows the terminal to a viewer until either ends.
+func (t *session) look(ctx context.Context, viewer Viewer) (workspace.ExecResult, error) {
+	v, err := t.join(viewer)
+	if err != nil {
+		return workspace.ExecResult{}, err
+	}
+	defer t.leave(v)
+	over := make(chan struct{})
+	defer close(over)
+	if v.Stdin != nil {
+		go t.keys(v) // ends when the viewer's reader returns
+	}
+	go t.follow(v, over) // ends with over
+	for {
+		b, news, dropped := v.take()
+		if news && v.Attached != nil {
+			v.Attached(t.id, t.writes(v))
+		}
+		if len(b) > 0 {
+			if _, err := v.Stdout.Write(b); err != nil {
+				return workspace.ExecResult{}, driver.AsError(err)
+			}
+			continue
+		}
+		if dropped {
+			return workspace.ExecResult{}, errSlow
+		}
+		select {
+		case <-v.ready:
+			continue
+		default:
+		}
+		select {
+		case <-v.ready:
+		case <-t.done:
+			if b, _, _ := v.take(); len(b) > 0 {
+				if _, err := v.Stdout.Write(b); err != nil {
+					return workspace.ExecResult{}, driver.AsError(err)
+				}
+			}
+			return t.result, t.err
+		case <-v.Detach:
+			return workspace.ExecResult{}, ErrDetached
+		case <-ctx.Done():
+			return workspace.ExecResult{}, driver.AsError(context.Cause(ctx))
+		}
+	}
+}
+
+// keys passes on what a viewer types, while it is the one that writes.
+func (t *session) keys(v *view) {
+	buf := make([]byte, 4096)
+	for {
+		n, err := v.Stdin.Read(buf)
+		if n > 0 && t.writes(v) {
+			if _, err := t.input.Write(buf[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// follow keeps the terminal at the size of the one that writes.
+func (t *session) follow(v *view, over <-chan struct{}) {
+	resize := v.Resize
+	for {
+		select {
+		case size, open := <-resize:
+			if !open {
+				resize = nil
+				continue
+			}
+			t.mu.Lock()
+			v.Size = size
+			if t.writer == v {
+				t.setSize(size)
+			}
+			t.mu.Unlock()
+		case <-over:
+			return
+		}
+	}
+}
