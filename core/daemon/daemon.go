@@ -114,13 +114,7 @@ func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc) error {
 	})
 	group.Go(func() error { activity.watch(ctx, end); return nil })
 	group.Go(func() error {
-		defer close(p.rejoined)
-		p.workspaces.Rejoin(ctx, func(id string) {
-			if err := p.workspaces.ReopenEgress(ctx, id); err != nil {
-				p.log.Warn("a running sandbox has no way out", "workspace", id, "error", err)
-			}
-			p.servers.Attend(ctx, id)
-		})
+		p.rejoin(ctx)
 		return nil
 	})
 	group.Go(func() error { watchSocket(ctx, listener, cmp.Or(p.config.CheckEvery, defaultCheck), end); return nil })
@@ -137,4 +131,15 @@ func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc) error {
 		_ = server.Close()
 	}
 	return errors.Join(err, group.Wait())
+}
+
+// rejoin takes up what an earlier core left running.
+func (p *parts) rejoin(ctx context.Context) {
+	defer close(p.rejoined)
+	p.workspaces.Rejoin(ctx, func(id string) {
+		if err := p.workspaces.ReopenEgress(ctx, id); err != nil {
+			p.log.Warn("a running sandbox has no way out", "workspace", id, "error", err)
+		}
+		p.servers.Attend(ctx, id)
+	})
 }
