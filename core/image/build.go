@@ -215,7 +215,7 @@ func (s *Images) base(ctx context.Context, d driver.Driver, report func(driver.P
 		return "", driver.AsError(context.Cause(ctx))
 	}
 	if s.options.Base == "" {
-		if _, localErr := ensurer.EnsureImage(ctx, LocalBase, driver.PullNever, ignore); localErr == nil {
+		if _, localErr := look(ctx, ensurer, LocalBase); localErr == nil {
 			s.log.Info("the public base image cannot be had; the local one is used", "base", LocalBase, "error", err)
 			report(driver.Progress{Phase: "build", Message: "no " + wanted + " can be had; building on " + LocalBase})
 			return LocalBase, nil

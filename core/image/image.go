@@ -91,7 +91,7 @@ func (s *Images) Ensure(ctx context.Context, d driver.Driver, reference string, 
 	if err != nil {
 		return driver.Image{}, err
 	}
-	local, err := ensurer.EnsureImage(ctx, reference, driver.PullNever, ignore)
+	local, err := look(ctx, ensurer, reference)
 	if driver.ReasonOf(err) != driver.ImageNotFound {
 		return local, err
 	}
@@ -131,7 +131,7 @@ func (s *Images) Status(ctx context.Context, driverName, reference string) (Stat
 		return Status{}, err
 	}
 	status := Status{Driver: d.Info().Name, Reference: cmp.Or(reference, Default)}
-	found, err := ensurer.EnsureImage(ctx, status.Reference, driver.PullNever, ignore)
+	found, err := look(ctx, ensurer, status.Reference)
 	if driver.ReasonOf(err) == driver.ImageNotFound {
 		return status, nil
 	}
@@ -208,7 +208,7 @@ func (s *Images) Remove(ctx context.Context, driverName, reference string, force
 	if err != nil {
 		return err
 	}
-	found, err := ensurer.EnsureImage(ctx, reference, driver.PullNever, ignore)
+	found, err := look(ctx, ensurer, reference)
 	switch {
 	case driver.ReasonOf(err) == driver.ImageNotFound:
 		return nil
@@ -246,6 +246,23 @@ func (s *Images) driver(ctx context.Context, name string, need driver.Capability
 		return nil, err
 	}
 	return d, starter.StartSystem(ctx, ignore)
+}
+
+// lookTimeout bounds the look for a local image.
+const lookTimeout = 30 * time.Second
+
+// look gives a local image, or ImageNotFound.
+func look(ctx context.Context, images driver.ImageEnsurer, reference string) (driver.Image, error) {
+	late := driver.Errorf(driver.Timeout, "whether there is an image %s was not answered in %s", reference, lookTimeout).About(reference).
+		Remedy("see whether the engine works", "sero", "doctor")
+	late.Retryable = true
+	bounded, cancel := context.WithTimeoutCause(ctx, lookTimeout, late)
+	defer cancel()
+	found, err := images.EnsureImage(bounded, reference, driver.PullNever, ignore)
+	if err != nil && bounded.Err() != nil {
+		err = driver.AsError(context.Cause(bounded))
+	}
+	return found, err
 }
 
 func ignore(driver.Progress) {}
