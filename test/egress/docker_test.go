@@ -229,3 +229,27 @@ func TestB28SurvivesRestart(t *testing.T) {
 	}
 	s.try(id, dir, both("after a restart", "good.example:443", true))
 }
+
+// TestB43EgressFromInside: programs that outlive the daemon find their proxy
+// where it was, once the next daemon has found their sandbox.
+func TestB43EgressFromInside(t *testing.T) {
+	s := newSite(t)
+	s.twin(netip.MustParseAddr("1.2.3.4"))
+	id, dir := s.open(config.Egress{Mode: "open", Enforce: true})
+	before := strings.TrimSpace(s.run(id, "sh", "-c", "echo $HTTP_PROXY"))
+	s.try(id, dir, both("at first", "1.2.3.4:80", true)) // which leaves its requests
+	s.end()
+	s.begin()
+	s.Rejoin(t.Context(), func(id string) {
+		if err := s.ReopenEgress(t.Context(), id); err != nil {
+			t.Error(err)
+		}
+	})
+	if s.egress.Running() != 1 {
+		t.Fatal("the next daemon opens no proxy")
+	}
+	out := s.run(id, "env", "-i", "PATH=/usr/bin:/bin", "HTTP_PROXY="+before, "python3", "probe.py", "requests")
+	if got := strings.Fields(out); !slices.Equal(got, []string{"200", "200"}) {
+		t.Errorf("with the variables of before: %s", out)
+	}
+}

@@ -47,6 +47,8 @@ type site struct {
 	image  string
 	origin string // a server that answers everything
 
+	state, helpers, userHome, installation string
+
 	mu      sync.Mutex
 	names   map[string][]netip.Addr
 	twins   map[netip.Addr]bool // addresses that lead to origin
@@ -55,13 +57,15 @@ type site struct {
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{t: t, image: dockertest.BaseImage(t), names: map[string][]netip.Addr{}, twins: map[netip.Addr]bool{}}
+	s := &site{
+		t: t, image: dockertest.BaseImage(t), names: map[string][]netip.Addr{}, twins: map[netip.Addr]bool{},
+		state: t.TempDir(), helpers: t.TempDir(), userHome: t.TempDir(), installation: rand.Text(),
+	}
 	t.Setenv("DOCKER_HOST", dockertest.Engine(t))
-	helpers, state := t.TempDir(), t.TempDir()
-	if err := os.Chmod(helpers, 0o755); err != nil { //nolint:gosec // containers read it
+	if err := os.Chmod(s.helpers, 0o755); err != nil { //nolint:gosec // containers read it
 		t.Fatal(err)
 	}
-	if _, err := guest.Mount(helpers); errors.Is(err, helper.ErrNotBuilt) {
+	if _, err := guest.Mount(s.helpers); errors.Is(err, helper.ErrNotBuilt) {
 		testutil.Missing(t, "helper", err.Error())
 	}
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, "hello") }))
@@ -74,21 +78,32 @@ func newSite(t *testing.T) *site {
 			t.Error(err)
 		}
 	})
+	s.begin()
+	t.Cleanup(s.end)
+	return s
+}
+
+// begin makes the core's parts; after end, those of a new daemon on the same
+// state.
+func (s *site) begin() {
+	s.t.Helper()
 	var err error
 	s.Manager, err = workspace.NewManager(workspace.Options{
-		StateDir: state, Installation: rand.Text(), Drivers: s, Chooser: s, GuestDir: helpers, UserHome: t.TempDir(),
+		StateDir: s.state, Installation: s.installation, Drivers: s, Chooser: s, GuestDir: s.helpers, UserHome: s.userHome,
 	})
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	t.Cleanup(s.Close)
-	s.egress, err = egress.New(egress.Options{StateDir: state, Listen: s.Listen, Resolver: s, Dial: s.dial})
+	s.egress, err = egress.New(egress.Options{StateDir: s.state, Listen: s.Listen, Resolver: s, Dial: s.dial})
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	t.Cleanup(s.egress.Close)
 	s.SetEgress(s.egress)
-	return s
+}
+
+func (s *site) end() {
+	s.egress.Close()
+	s.Close()
 }
 
 // Driver, Started and Choose make every workspace one of the docker driver's.
