@@ -103,7 +103,7 @@ func NewProxy(o ProxyOptions) *Proxy {
 // Serve answers on a listener until it fails or the proxy is closed, and closes
 // it. After Close it returns nil.
 func (p *Proxy) Serve(l net.Listener) error {
-	err := p.server.Serve(limited(l, maxConns))
+	err := p.server.Serve(limited(l, maxConns, p.options.IdleTimeout))
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

@@ -349,7 +349,7 @@ func TestManyConnections(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bounded := limited(l, 2)
+	bounded := limited(l, 2, time.Hour)
 	accepted := make(chan net.Conn, 3)
 	go func() {
 		defer close(accepted)
@@ -382,5 +382,39 @@ func TestManyConnections(t *testing.T) {
 	_ = bounded.Close()
 	if _, open := <-accepted; open {
 		t.Error("a fourth came in")
+	}
+}
+
+// TestStalledReader: who asks for much and takes nothing holds its place only so
+// long, by a tunnel and by a plain request.
+func TestStalledReader(t *testing.T) {
+	ended := make(chan struct{}, 2)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		block := make([]byte, 1<<20)
+		for {
+			if _, err := w.Write(block); err != nil {
+				ended <- struct{}{}
+				return
+			}
+		}
+	}))
+	defer s.Close()
+	w := newWorld(t, strings.TrimPrefix(s.URL, "http://"))
+	w.restart(t, 300*time.Millisecond)
+	for _, request := range []string{"GET http://1.2.3.4/ HTTP/1.1\r\n", "CONNECT 1.2.3.4:80 HTTP/1.1\r\n"} {
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", w.address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		_, _ = io.WriteString(conn, request+"Host: x\r\n"+w.header()+"\r\n\r\n")
+		if strings.HasPrefix(request, "CONNECT") {
+			_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+		}
+		select {
+		case <-ended:
+		case <-time.After(guard):
+			t.Fatalf("%s goes on", request)
+		}
 	}
 }

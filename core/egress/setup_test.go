@@ -41,6 +41,7 @@ func lines(t testing.TB, file string) []string {
 type world struct {
 	proxy      *Proxy
 	address    string // of the proxy
+	server     string // behind every address
 	credential Credential
 
 	mu       sync.Mutex
@@ -107,10 +108,17 @@ func (w *world) refused() []Refusal {
 // newWorld serves a proxy whose dials all end at server.
 func newWorld(t *testing.T, server string) *world {
 	t.Helper()
-	w := &world{credential: newCredential("demo")}
+	w := &world{credential: newCredential("demo"), server: server}
 	w.set(policy.Policy{})
+	w.restart(t, 5*time.Second)
+	return w
+}
+
+// restart serves a new proxy with another idle timeout.
+func (w *world) restart(t *testing.T, idle time.Duration) {
+	t.Helper()
 	w.proxy = NewProxy(ProxyOptions{
-		WorkspaceID: "demo", Credential: w.credential, Resolver: w, IdleTimeout: 5 * time.Second,
+		WorkspaceID: "demo", Credential: w.credential, Resolver: w, IdleTimeout: idle,
 		Policy: func() policy.Policy {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -125,7 +133,7 @@ func newWorld(t *testing.T, server string) *world {
 			w.mu.Lock()
 			w.dialled = append(w.dialled, to)
 			w.mu.Unlock()
-			return (&net.Dialer{}).DialContext(ctx, "tcp", server)
+			return (&net.Dialer{}).DialContext(ctx, "tcp", w.server)
 		},
 	})
 	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -134,14 +142,14 @@ func newWorld(t *testing.T, server string) *world {
 	}
 	w.address = l.Addr().String()
 	served := make(chan error, 1)
-	go func() { served <- w.proxy.Serve(l) }()
+	proxy := w.proxy
+	go func() { served <- proxy.Serve(l) }()
 	t.Cleanup(func() {
-		w.proxy.Close()
+		proxy.Close()
 		if err := <-served; err != nil {
 			t.Errorf("serve: %v", err)
 		}
 	})
-	return w
 }
 
 // origin is a server that tells what it was asked.

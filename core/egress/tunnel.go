@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/sero-labs/sero-runtime/core/egress/policy"
 )
@@ -67,16 +68,17 @@ func closeWrite(c net.Conn) error {
 }
 
 // limited gives at most n connections at once; the next waits for the end of
-// one of them.
-func limited(l net.Listener, n int) net.Listener {
-	return &limitedListener{Listener: l, slots: make(chan struct{}, n), over: make(chan struct{})}
+// one of them. A connection whose other side takes nothing for patience fails.
+func limited(l net.Listener, n int, patience time.Duration) net.Listener {
+	return &limitedListener{Listener: l, slots: make(chan struct{}, n), over: make(chan struct{}), patience: patience}
 }
 
 type limitedListener struct {
 	net.Listener
-	slots chan struct{}
-	over  chan struct{}
-	once  sync.Once
+	slots    chan struct{}
+	over     chan struct{}
+	once     sync.Once
+	patience time.Duration
 }
 
 // Accept waits for a free place, then for a connection.
@@ -91,7 +93,7 @@ func (l *limitedListener) Accept() (net.Conn, error) {
 		<-l.slots
 		return nil, err
 	}
-	return &limitedConn{Conn: conn, free: sync.OnceFunc(func() { <-l.slots })}, nil
+	return &limitedConn{Conn: conn, patience: l.patience, free: sync.OnceFunc(func() { <-l.slots })}, nil
 }
 
 // Close ends the listener and those who wait for a place.
@@ -102,7 +104,16 @@ func (l *limitedListener) Close() error {
 
 type limitedConn struct {
 	net.Conn
-	free func()
+	patience time.Duration
+	free     func()
+}
+
+// Write fails when the other side takes nothing. Reads are the server's to time.
+func (c *limitedConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(c.patience)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
 }
 
 // Close gives the place to another.
