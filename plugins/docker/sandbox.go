@@ -247,29 +247,30 @@ func (d *Driver) List(ctx context.Context, labels map[string]string) ([]driver.S
 }
 
 // describeListed describes what a list has; it is nothing when it went away
-// meanwhile, and corrupt when the engine knows no more of it.
+// meanwhile.
 func (d *Driver) describeListed(ctx context.Context, item container.Summary) (driver.Sandbox, error) {
 	sb, err := d.describe(ctx, item)
-	switch driver.ReasonOf(err) {
-	case driver.NotFound:
+	if driver.ReasonOf(err) == driver.NotFound {
 		return driver.Sandbox{}, nil
-	case driver.Internal:
-		sb = describeSummary(item)
-		sb.State = driver.SandboxCorrupt
-		return sb, nil
-	default:
-		return sb, err
 	}
+	return sb, err
 }
 
-// describe asks for the rest of what a list tells of a container. Not of a paused
-// one: an engine that was about to start a command in it at that moment would
-// never answer, and never let it go on.
+// describe asks for the rest of what a list tells of a container, which is
+// corrupt when the engine knows no more of it, as when its files are gone. It
+// does not ask about a paused one: an engine that was about to start a command
+// in it at that moment would never answer, and never let it go on.
 func (d *Driver) describe(ctx context.Context, item container.Summary) (driver.Sandbox, error) {
 	if item.State == container.StatePaused {
 		return describeSummary(item), nil
 	}
-	return d.inspect(ctx, item.ID)
+	sb, err := d.inspect(ctx, item.ID)
+	if driver.ReasonOf(err) == driver.Internal {
+		sb = describeSummary(item)
+		sb.State = driver.SandboxCorrupt
+		return sb, nil
+	}
+	return sb, err
 }
 
 // maxFilter is the longest label that an engine is asked for: filters go into the

@@ -42,9 +42,7 @@ func stopped(s *sero) {
 	instance := s.up("a")
 	s.ok("a", "exec", "--", "sh", "-c", "echo kept > /var/kept")
 	s.Stop("sero-a")
-	if got := s.listed("a"); got.State != "stopped" {
-		s.Errorf("it is %s", got.State)
-	}
+	s.becomes("a", "stopped")
 	s.runs("a")
 	if out := s.ok("a", "exec", "--", "cat", "/var/kept"); out != "kept\n" {
 		s.Errorf("its files are gone: %q", out)
@@ -62,13 +60,11 @@ func paused(s *sero) {
 	s.ok("a", "exec", "--", "sh", "-c", "echo kept > /var/kept")
 	for _, action := range [][]string{{"exec", "--", "cat", "/var/kept"}, {"up"}} {
 		pauser.Pause("sero-a")
-		if got := s.listed("a"); got.State != "paused" || !strings.Contains(got.StateMessage, "suspended") {
+		if got := s.becomes("a", "paused"); !strings.Contains(got.StateMessage, "suspended") {
 			s.Errorf("it is %s: %s", got.State, got.StateMessage)
 		}
 		s.ok("a", action...)
-		if got := s.listed("a"); got.State != "running" {
-			s.Errorf("after %s it is %s", action[0], got.State)
-		}
+		s.becomes("a", "running")
 		s.runs("a")
 	}
 	if s.Instances()["sero-a"] != instance {
@@ -76,8 +72,8 @@ func paused(s *sero) {
 	}
 	pauser.Pause("sero-a")
 	s.ok("a", "stop")
-	if got := s.listed("a"); got.State != "stopped" || s.Running("sero-a") {
-		s.Errorf("a stopped one is %s", got.State)
+	if s.becomes("a", "stopped"); s.Running("sero-a") {
+		s.Error("a stopped one runs")
 	}
 	s.runs("a")
 	pauser.Pause("sero-a")
@@ -91,9 +87,7 @@ func removed(s *sero) {
 	dir := s.workspace("a")
 	before := s.up("a")
 	s.Remove("sero-a")
-	if got := s.listed("a"); got.State != "stopped" {
-		s.Errorf("it is %s", got.State)
-	}
+	s.becomes("a", "stopped")
 	s.runs("a")
 	s.Remove("sero-a")
 	if after := s.up("a"); after == "" || after == before || !s.Running("sero-a") {
@@ -142,7 +136,7 @@ func imageRemoved(s *sero) {
 	if e := s.fails([]driver.Reason{driver.ImageNotFound}, "a", "up", "--json"); len(e.Remedies) == 0 {
 		s.Errorf("no remedy: %v", e)
 	}
-	if got := s.listed("a"); got.State != "stopped" || !strings.Contains(got.StateMessage, s.Image()) {
+	if got := s.becomes("a", "stopped"); !strings.Contains(got.StateMessage, s.Image()) {
 		s.Errorf("it is %s: %s", got.State, got.StateMessage)
 	}
 	s.RestoreImage()
@@ -218,9 +212,7 @@ func foreign(s *sero) {
 	if r := s.sero("a", "exec", "--", "touch", "/var/touched"); r.code != 125 {
 		s.Errorf("exit code %d: %s", r.code, r.stderr)
 	}
-	if got := s.listed("a"); got.State != "stopped" {
-		s.Errorf("it is %s", got.State)
-	}
+	s.becomes("a", "stopped")
 	s.sero("a", "stop")
 	s.ok("a", "rm")
 	s.ok("a", "prune", "--unused", "1ns", "--yes")
@@ -262,7 +254,7 @@ func lostRecords(s *sero) {
 		s.Fatal(err)
 	}
 	for id, dir := range map[string]string{"a": "a", "named": "b"} {
-		if got := s.listed(id); got.State != "running" || got.Directory != filepath.Join(s.root, dir) {
+		if got := s.becomes(id, "running"); got.Directory != filepath.Join(s.root, dir) {
 			s.Errorf("%+v", got)
 		}
 	}

@@ -167,7 +167,7 @@ func (s *sero) inspect(workspace string) state {
 	return decoded[state](s, s.ok(workspace, "inspect", "--json"))
 }
 
-// listed is a workspace in the list.
+// listed is a workspace in the list; one that is not in it has no state.
 func (s *sero) listed(id string) state {
 	s.Helper()
 	for _, w := range decoded[struct{ Workspaces []state }](s, s.ok("", "ls", "--json")).Workspaces {
@@ -175,8 +175,22 @@ func (s *sero) listed(id string) state {
 			return w
 		}
 	}
-	s.Fatalf("%s is not listed", id)
 	return state{}
+}
+
+// becomes is listed, once the workspace is in a state. On a machine that is busy
+// an engine may not answer within the second that a list waits for it.
+func (s *sero) becomes(id, want string) state {
+	s.Helper()
+	for begin := time.Now(); ; time.Sleep(100 * time.Millisecond) {
+		got := s.listed(id)
+		if got.State == want {
+			return got
+		}
+		if got.State != "unknown" && got.State != "" || time.Since(begin) > deadline {
+			s.Fatalf("%s is %q, not %s: %s", id, got.State, want, got.StateMessage)
+		}
+	}
 }
 
 func decoded[T any](s *sero, text string) (value T) {
