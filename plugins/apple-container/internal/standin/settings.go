@@ -21,7 +21,7 @@ type settings struct {
 	faults  string // SERO_STANDIN_FAULTS: the script itself, or its absolute path
 	images  string // SERO_STANDIN_IMAGES: what a fresh image store holds, see images.go
 	hub     string // SERO_STANDIN_REGISTRY: what can be pulled, in the same form
-	engine  string // DOCKER_HOST
+	engine  string // SERO_STANDIN_ENGINE, else DOCKER_HOST
 }
 
 const newest = "1.2.2"
@@ -47,7 +47,7 @@ func readSettings() (settings, error) {
 		faults:  get("SERO_STANDIN_FAULTS", ""),
 		images:  get("SERO_STANDIN_IMAGES", ""),
 		hub:     get("SERO_STANDIN_REGISTRY", ""),
-		engine:  get("DOCKER_HOST", ""),
+		engine:  get("SERO_STANDIN_ENGINE", os.Getenv("DOCKER_HOST")),
 	}, nil
 }
 

@@ -121,7 +121,7 @@ func Start(t testing.TB, version string, options ...Option) *Standin {
 		"SERO_STANDIN_JOURNAL=" + s.path("journal"),
 		"SERO_STANDIN_IMAGES=" + set.images,
 		"SERO_STANDIN_REGISTRY=" + set.registry,
-		"DOCKER_HOST=" + s.host,
+		"SERO_STANDIN_ENGINE=" + s.host,
 	}, "\n"))
 	if set.stopped {
 		return s
