@@ -321,6 +321,17 @@ func TestStoppedEngineIsStarted(t *testing.T) {
 			t.Error("the engine was not started")
 		}
 	})
+	t.Run("B16 found out by a command", func(t *testing.T) {
+		w := newWorld(t, fake.Script{})
+		ref := workspace.Ref{Dir: w.dir("shop", "")}
+		w.sh(workspace.ExecOptions{Ref: ref}, "true")
+		stopped := &fake.Failure{Reason: driver.EngineNotRunning}
+		w.script(fake.Script{Rules: []fake.Rule{{Call: "Exec", Times: 1, Error: stopped}, {Call: "GetSandbox", Times: 2, Error: stopped}}})
+		w.sh(workspace.ExecOptions{Ref: ref}, "true")
+		if n := w.box.Calls("StartSystem"); n != 1 {
+			t.Errorf("the engine was started %d times", n)
+		}
+	})
 }
 
 func TestManyWorkspaces(t *testing.T) {

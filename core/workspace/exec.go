@@ -77,12 +77,17 @@ func (m *Manager) Exec(ctx context.Context, options ExecOptions, stdio driver.Ex
 		}
 		c := &command{m: m, e: e, sandbox: ready, at: at, options: options, onStarted: onStarted}
 		result, err := c.run(ctx, stdio)
-		gone := driver.ReasonOf(err) == driver.NotFound || driver.ReasonOf(err) == driver.NotRunning
-		if again || !gone || c.started.Load() {
+		if again || !madeReady[driver.ReasonOf(err)] || c.started.Load() {
 			return result, err
 		}
-		again = true // the sandbox ended behind our back; nothing has run yet
+		again = true // the sandbox or its engine ended behind our back; nothing has run yet
 	}
+}
+
+// madeReady are the failures of a command that making its workspace ready again
+// may mend.
+var madeReady = map[driver.Reason]bool{
+	driver.NotFound: true, driver.NotRunning: true, driver.Corrupt: true, driver.EngineNotRunning: true,
 }
 
 // Check is nil for a command that may be run, else InvalidArgument. Exec makes

@@ -2,6 +2,8 @@ package applecontainer
 
 import (
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -76,5 +78,30 @@ func TestB18Labels(t *testing.T) {
 	}
 	if !maps.Equal(sb.Labels, spec.Labels) {
 		t.Errorf("%q, want %q", sb.Labels, spec.Labels)
+	}
+}
+
+// TestB21WorkspaceIsMounted: the workspace is there without being asked for, and
+// commands begin in it.
+func TestB21WorkspaceIsMounted(t *testing.T) {
+	for _, version := range standintest.Versions {
+		t.Run(version, func(t *testing.T) {
+			b := newBox(t, version)
+			spec := b.spec("sero-workspace")
+			spec.Mounts = nil
+			if _, err := b.Create(t.Context(), spec); err != nil {
+				t.Fatal(err)
+			}
+			sb, err := b.Start(t.Context(), spec.ID)
+			if err != nil || sb.WorkspaceDir != workspaceDir {
+				t.Fatalf("%q, %v", sb.WorkspaceDir, err)
+			}
+			if got := b.run(script(spec.ID, "pwd; echo text > made"), nil); got.out != "/workspace\n" || got.err != nil || got.Code != 0 {
+				t.Errorf("%+v", got)
+			}
+			if text, err := os.ReadFile(filepath.Join(b.dir, "made")); string(text) != "text\n" {
+				t.Errorf("%q, %v", text, err)
+			}
+		})
 	}
 }

@@ -170,7 +170,7 @@ func mountOptions(e engine, spec driver.SandboxSpec) (args []string, workspace s
 	}
 	sources := map[string]use{}
 	targets := map[string]bool{}
-	for i, m := range spec.Mounts {
+	for i, m := range withWorkspace(spec) {
 		source, option, err := mountOption(i, m)
 		if err != nil {
 			return nil, "", err
@@ -192,6 +192,21 @@ func mountOptions(e engine, spec driver.SandboxSpec) (args []string, workspace s
 		args = append(args, option...)
 	}
 	return args, workspace, nil
+}
+
+// workspaceDir is where the workspace is in the sandbox, unless a mount says
+// otherwise.
+const workspaceDir = "/workspace"
+
+// withWorkspace are the mounts of a sandbox, the workspace's own included.
+func withWorkspace(spec driver.SandboxSpec) []driver.Mount {
+	own := func(m driver.Mount) bool {
+		return path.Clean(m.Target) == workspaceDir || m.Source == spec.WorkspaceDir && !m.ReadOnly
+	}
+	if slices.ContainsFunc(spec.Mounts, own) {
+		return spec.Mounts
+	}
+	return append(slices.Clone(spec.Mounts), driver.Mount{Source: spec.WorkspaceDir, Target: workspaceDir})
 }
 
 // mountOption is the option for one mount: --volume, which cannot carry a colon,
