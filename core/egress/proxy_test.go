@@ -300,7 +300,7 @@ func TestEnds(t *testing.T) {
 	}
 	defer l.Close()
 	w := newWorld(t, l.Addr().String())
-	w.proxy.options.IdleTimeout = 200 * time.Millisecond
+	w.restart(t, 200*time.Millisecond)
 	open := func() net.Conn {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", w.address)
 		if err != nil {
@@ -315,7 +315,7 @@ func TestEnds(t *testing.T) {
 	if _, err := io.ReadAll(idle); err != nil {
 		t.Errorf("an idle tunnel: %v", err)
 	}
-	w.proxy.options.IdleTimeout = time.Hour
+	w.restart(t, time.Hour)
 	closed := open()
 	defer closed.Close()
 	if _, err := closed.Read(make([]byte, 12)); err != nil {
