@@ -28,7 +28,7 @@ const installed = "/usr/local/bin/container"
 // server that cannot be given up (apple/container#1681).
 const (
 	versionLimit = 5 * time.Second
-	statusLimit  = 15 * time.Second
+	statusLimit  = 6 * time.Second
 	quickLimit   = 20 * time.Second // list, inspect
 	createLimit  = time.Minute
 	startLimit   = 2 * time.Minute

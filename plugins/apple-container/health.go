@@ -21,7 +21,7 @@ const (
 	// instead of queueing up behind it.
 	tripAfter = 3 * time.Second
 
-	lookReady  = 10 * time.Second // between two looks
+	lookReady  = 5 * time.Second // between two looks
 	lookBroken = 2 * time.Second
 )
 

@@ -68,7 +68,7 @@ func newPlan(e engine, spec driver.SandboxSpec, dns []string) (plan, error) {
 	if spec.Resources.MemoryBytes > 0 {
 		add("--memory", strconv.FormatInt(spec.Resources.MemoryBytes, 10))
 	}
-	mounts, workspace, err := mountOptions(e, spec)
+	mounts, err := mountOptions(e, spec)
 	if err != nil {
 		return plan{}, err
 	}
@@ -99,7 +99,7 @@ func newPlan(e engine, spec driver.SandboxSpec, dns []string) (plan, error) {
 	for _, server := range dns {
 		add("--dns", server)
 	}
-	add("--workdir", workspace)
+	add("--workdir", workspaceDir)
 	return p, nil
 }
 
@@ -156,13 +156,15 @@ func argument(field, format string, args ...any) *driver.Error {
 	return e
 }
 
-// mountOptions are the options for a spec's mounts, and where in the sandbox the
-// workspace is.
-func mountOptions(e engine, spec driver.SandboxSpec) (args []string, workspace string, err error) {
-	workspace = "/"
-	home, err := filepath.EvalSymlinks(spec.WorkspaceDir)
-	if err != nil {
-		return nil, "", denied(-1, spec.WorkspaceDir, "the workspace's directory cannot be used: %w", err)
+// workspaceDir is where a sandbox has the workspace (B21).
+const workspaceDir = "/workspace"
+
+// mountOptions are the options for a spec's mounts and for the workspace, unless
+// it is among them.
+func mountOptions(e engine, spec driver.SandboxSpec) (args []string, err error) {
+	mounts := spec.Mounts
+	if spec.WorkspaceDir != "" && !slices.ContainsFunc(mounts, func(m driver.Mount) bool { return path.Clean(m.Target) == workspaceDir }) {
+		mounts = append(slices.Clip(mounts), driver.Mount{Source: spec.WorkspaceDir, Target: workspaceDir})
 	}
 	type use struct {
 		target   string
@@ -170,43 +172,25 @@ func mountOptions(e engine, spec driver.SandboxSpec) (args []string, workspace s
 	}
 	sources := map[string]use{}
 	targets := map[string]bool{}
-	for i, m := range withWorkspace(spec) {
+	for i, m := range mounts {
 		source, option, err := mountOption(i, m)
 		if err != nil {
-			return nil, "", err
+			return nil, err
 		}
 		if targets[path.Clean(m.Target)] {
-			return nil, "", denied(i, m.Source, "two mounts go to %s", m.Target)
+			return nil, denied(i, m.Source, "two mounts go to %s", m.Target)
 		}
 		targets[path.Clean(m.Target)] = true
 		// Two mounts of a directory share one device: before 0.10 the machine does
 		// not start (apple/container#380), and later either the first or the last
 		// decides whether both can be written to.
 		if other, twice := sources[source]; twice && (!e.sameSource || other.readOnly != m.ReadOnly) {
-			return nil, "", denied(i, m.Source, "Apple's container %s cannot mount %s at both %s and %s", e.version, source, other.target, m.Target)
+			return nil, denied(i, m.Source, "Apple's container %s cannot mount %s at both %s and %s", e.version, source, other.target, m.Target)
 		}
 		sources[source] = use{m.Target, m.ReadOnly}
-		if source == home && (workspace == "/" || !m.ReadOnly) {
-			workspace = path.Clean(m.Target)
-		}
 		args = append(args, option...)
 	}
-	return args, workspace, nil
-}
-
-// workspaceDir is where the workspace is in the sandbox, unless a mount says
-// otherwise.
-const workspaceDir = "/workspace"
-
-// withWorkspace are the mounts of a sandbox, the workspace's own included.
-func withWorkspace(spec driver.SandboxSpec) []driver.Mount {
-	own := func(m driver.Mount) bool {
-		return path.Clean(m.Target) == workspaceDir || m.Source == spec.WorkspaceDir && !m.ReadOnly
-	}
-	if slices.ContainsFunc(spec.Mounts, own) {
-		return spec.Mounts
-	}
-	return append(slices.Clone(spec.Mounts), driver.Mount{Source: spec.WorkspaceDir, Target: workspaceDir})
+	return args, nil
 }
 
 // mountOption is the option for one mount: --volume, which cannot carry a colon,
@@ -252,10 +236,7 @@ func mountOption(i int, m driver.Mount) (source string, option []string, err err
 func denied(i int, source, format string, args ...any) *driver.Error {
 	e := driver.Errorf(driver.MountDenied, format, args...).About(source).
 		Remedy("mend the path in sero.json, or rename the directory")
-	e.Field = "workspace_dir"
-	if i >= 0 {
-		e.Field = fmt.Sprintf("mounts[%d].source", i)
-	}
+	e.Field = fmt.Sprintf("mounts[%d].source", i)
 	return e
 }
 

@@ -74,7 +74,7 @@ func TestB26Mounts(t *testing.T) {
 		"a socket":                   {current, []driver.Mount{{Source: socket, Target: "/s"}}, ""},
 		"a line break in the target": {current, []driver.Mount{{Source: plain, Target: "/w\nx"}}, ""},
 	} {
-		args, _, err := mountOptions(engineFor(t, tt.version), driver.SandboxSpec{WorkspaceDir: base, Mounts: tt.mounts})
+		args, err := mountOptions(engineFor(t, tt.version), driver.SandboxSpec{Mounts: tt.mounts})
 		switch got := strings.Join(args, " "); {
 		case tt.want == "" && (driver.ReasonOf(err) != driver.MountDenied || driver.AsError(err).Field == ""):
 			t.Errorf("%s: %q, %v", name, got, err)
@@ -104,6 +104,20 @@ func TestB42SecretsAreOnNoCommandLine(t *testing.T) {
 	spec.Env[1].Value = "s3cret\nmore"
 	if _, err = newPlan(engineFor(t, current), spec, nil); driver.ReasonOf(err) != driver.InvalidArgument || strings.Contains(err.Error(), "s3cret") {
 		t.Errorf("%v", err)
+	}
+}
+
+// TestB21Workspace: the workspace's directory is mounted, asked for or not.
+func TestB21Workspace(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mounts := range [][]driver.Mount{nil, {{Source: dir, Target: "/workspace"}}} {
+		args, err := mountOptions(engineFor(t, current), driver.SandboxSpec{WorkspaceDir: dir, Mounts: mounts})
+		if want := []string{"--volume", dir + ":/workspace"}; !slices.Equal(args, want) || err != nil {
+			t.Errorf("%q, %v", args, err)
+		}
 	}
 }
 
