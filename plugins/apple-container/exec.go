@@ -53,7 +53,8 @@ func (d *Driver) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.Ex
 		if err == nil {
 			return x.follow(ctx, stdio)
 		}
-		if driver.ReasonOf(err) != driver.NotRunning || i == notYet || !d.runs(ctx, spec.SandboxID) {
+		passing := driver.ReasonOf(err) == driver.NotRunning && i < notYet && d.runs(ctx, spec.SandboxID)
+		if !passing && (i > 0 || !driver.AsError(err).Retryable || driver.ReasonOf(err) != driver.Internal) {
 			return driver.ExitStatus{}, err
 		}
 		if err := d.wait(ctx, nil, retryPauses[0]); err != nil {
@@ -181,10 +182,14 @@ func (x *execution) refused(e event, dir string) error {
 	}
 }
 
-// failed is why the CLI ended before the command had started.
+// failed is why the CLI ended before it had said that the command has started.
 func (x *execution) failed() error {
 	r := result{args: []string{"exec"}, stderr: x.client.said(), code: x.client.code()}
-	return failure(r, x.spec.SandboxID)
+	err := failure(r, x.spec.SandboxID)
+	if err.Retryable {
+		x.endInside() // it may have been, for the call was interrupted
+	}
+	return err
 }
 
 // follow carries a command to its end.
