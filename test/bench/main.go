@@ -1,7 +1,9 @@
 // Bench measures the built sero beside what it is compared with, in one run:
 // the cases take turns, and medians and ratios are printed. It judges nothing.
 //
-//	go run ./test/bench [-rounds 30] [-size 1G] bin/sero
+//	go run ./test/bench [-rounds 30] [-size 1G] [-image sero-base:bookworm] bin/sero
+//
+// With an image that Docker has, it also measures commands in a container.
 package main
 
 import (
@@ -28,18 +30,19 @@ import (
 func main() {
 	rounds := flag.Int("rounds", 30, "how often each case runs")
 	size := flag.String("size", "1G", "how much the throughput cases move, as head -c takes it")
+	image := flag.String("image", "", "an image that Docker has, for the cases in a container")
 	flag.Parse()
 	if flag.NArg() != 1 {
 		fmt.Fprintln(os.Stderr, "usage: bench [-rounds N] [-size 1G] PATH-OF-SERO")
 		os.Exit(2)
 	}
-	if err := run(flag.Arg(0), *rounds, *size); err != nil {
+	if err := run(flag.Arg(0), *rounds, *size, *image); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(sero string, rounds int, size string) error {
+func run(sero string, rounds int, size, image string) error {
 	sero, err := filepath.Abs(sero)
 	if err != nil {
 		return err
@@ -54,7 +57,7 @@ func run(sero string, rounds int, size string) error {
 		return err
 	}
 	defer func() { _ = b.cli("daemon", "stop")() }()
-	return errors.Join(b.starts(min(rounds, 10)), b.commands(rounds), b.throughput(5, size), b.memory(), b.out.Flush())
+	return errors.Join(b.starts(min(rounds, 10)), b.commands(rounds), b.throughput(5, size), b.container(rounds, image), b.memory(), b.out.Flush())
 }
 
 type bench struct {
@@ -111,7 +114,7 @@ func (b *bench) commands(rounds int) error {
 	defer closeClient()
 	return b.compare("run true", rounds, []timed{
 		{"direct fork and exec", func() error { return exec.Command("true").Run() }},
-		{"API on a kept connection", func() error { return apiExec(client, "true") }},
+		{"API on a kept connection", func() error { return apiExec(client, "shop", "true") }},
 		{"sero exec -- true, whole process", b.cli("exec", "-w", "shop", "--", "true")},
 	})
 }
@@ -169,14 +172,14 @@ func (b *bench) client() (apipbconnect.ExecServiceClient, func()) {
 	return apipbconnect.NewExecServiceClient(&http.Client{Transport: transport}, "http://sero"), transport.CloseIdleConnections
 }
 
-func apiExec(client apipbconnect.ExecServiceClient, argv ...string) error {
+func apiExec(client apipbconnect.ExecServiceClient, workspace string, argv ...string) error {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), 30*time.Second, errors.New("no answer"))
 	defer cancel()
 	stream, err := client.Exec(ctx)
 	if err != nil {
 		return err
 	}
-	start := &apipb.ExecStart{Workspace: &apipb.WorkspaceRef{Id: "shop"}, Argv: argv}
+	start := &apipb.ExecStart{Workspace: &apipb.WorkspaceRef{Id: workspace}, Argv: argv}
 	if err := stream.Send(&apipb.ExecRequest{Frame: &apipb.ExecRequest_Start{Start: start}}); err != nil {
 		return err
 	}

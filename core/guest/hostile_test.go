@@ -1,0 +1,186 @@
+package guest_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/core/guest"
+	"github.com/sero-labs/sero-runtime/core/guest/frame"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// fakeHelper is a driver in whose sandboxes somebody has replaced the helper.
+// Every other command ends with code 42.
+type fakeHelper struct {
+	driver.Driver
+	run func(in io.Reader, out io.Writer)
+}
+
+func (fakeHelper) Info() driver.Info { return driver.Info{Name: "hostile"} }
+
+func (d fakeHelper) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.ExecIO) (driver.ExitStatus, error) {
+	if !strings.HasPrefix(spec.Argv[0], guest.MountTarget) {
+		return driver.ExitStatus{Code: 42}, nil
+	}
+	in, feed := io.Pipe()
+	go func() {
+		_, _ = io.Copy(feed, stdio.Stdin)
+		_ = feed.Close()
+	}()
+	d.run(in, stdio.Stdout)
+	_ = in.Close()
+	return driver.ExitStatus{Code: 3}, nil
+}
+
+func say(out io.Writer, frames ...*frame.Frame) bool {
+	for _, f := range frames {
+		if _, err := out.Write(frame.Append(nil, f)); err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+var hello = &frame.Frame{Hello: &frame.Hello{Version: frame.Version, Build: "fake\x1b[31m\nline"}}
+
+// A helper that was replaced hurts nobody but its own sandbox: commands go
+// another way, or fail, and nothing hangs.
+func TestHostileHelper(t *testing.T) {
+	data := &frame.Frame{Stream: 1, Data: make([]byte, frame.MaxData)}
+	for name, c := range map[string]struct {
+		run   func(in io.Reader, out io.Writer)
+		plain bool // the command goes the plain way
+	}{
+		"garbage":    {func(_ io.Reader, out io.Writer) { _, _ = io.WriteString(out, "Segmentation fault\n") }, true},
+		"ends":       {func(io.Reader, io.Writer) {}, true},
+		"long frame": {func(_ io.Reader, out io.Writer) { _ = binary.Write(out, binary.BigEndian, uint32(1<<31)) }, true},
+		"new version": {func(in io.Reader, out io.Writer) {
+			say(out, &frame.Frame{Hello: &frame.Hello{Version: 99}})
+			_, _ = io.Copy(io.Discard, in)
+		}, true},
+		"overruns the window": {func(_ io.Reader, out io.Writer) {
+			say(out, hello)
+			time.Sleep(50 * time.Millisecond)
+			for say(out, &frame.Frame{Stream: 1, Started: &frame.Started{}}, data) {
+			}
+		}, false},
+		"floods with control frames": {func(_ io.Reader, out io.Writer) {
+			say(out, hello)
+			time.Sleep(50 * time.Millisecond)
+			for say(out, &frame.Frame{Stream: 1, Error: &frame.Error{Reason: "FOREIGN_RESOURCE", Message: strings.Repeat("x", 1<<16)}}, &frame.Frame{Stream: 1 << 60, Accepted: 1}, hello) {
+			}
+		}, false},
+		"opens streams": {func(_ io.Reader, out io.Writer) {
+			say(out, hello, &frame.Frame{Stream: 2, Open: &frame.Open{Clock: true}})
+		}, false},
+		"hangs up": {func(in io.Reader, out io.Writer) {
+			say(out, hello)
+			_, _ = io.ReadFull(in, make([]byte, 60))
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := guestOf(t, "hostile", true, fakeHelper{run: c.run})
+			ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Second, io.ErrNoProgress)
+			defer cancel()
+			writer := slowWriter{ctx}
+			status, err := g.Exec(ctx, driver.ExecSpec{Argv: []string{"true"}, Dir: "/", ExecID: "x"}, driver.ExecIO{Stdout: writer})
+			switch {
+			case ctx.Err() != nil:
+				t.Error("the command hung")
+			case c.plain && (err != nil || status.Code != 42):
+				t.Errorf("the plain way was not taken: %+v, %v", status, err)
+			case !c.plain && err == nil && status.Code != 42:
+				t.Errorf("the command ended well: %+v", status)
+			case driver.ReasonOf(err) == driver.ForeignResource:
+				t.Error("the helper's reason was believed")
+			}
+			if s := g.Status(); strings.ContainsAny(s, "\x1b\n") {
+				t.Errorf("the status is %q", s)
+			}
+		})
+	}
+}
+
+// slowWriter takes nothing while the test waits for the window to overrun.
+type slowWriter struct{ ctx context.Context }
+
+func (w slowWriter) Write(b []byte) (int, error) {
+	select {
+	case <-w.ctx.Done():
+	case <-time.After(200 * time.Millisecond):
+	}
+	return len(b), nil
+}
+
+// A helper that is killed takes its commands along, and the next one works.
+func TestKilledHelper(t *testing.T) {
+	g := inContainer(t, true)
+	_, err := g.Exec(t.Context(), driver.ExecSpec{Argv: []string{"sleep", "5005"}, Dir: "/", ExecID: "a"}, driver.ExecIO{
+		Started: func(int64) {
+			go func() {
+				_, _ = g.Exec(t.Context(), driver.ExecSpec{Argv: []string{"pkill", "-KILL", "-f", "^sero-guest host"}, Dir: "/", ExecID: "b"}, driver.ExecIO{})
+			}()
+		},
+	})
+	if e := driver.AsError(err); e == nil || !e.Retryable {
+		t.Errorf("the command of a killed helper: %v", err)
+	}
+	eventually(t, "what the helper ran has ended", func() bool {
+		out, _, _ := run(t, g, "sh", "-c", `pgrep -x sleep | while read -r p; do tr '\0' ' ' <"/proc/$p/cmdline"; echo; done`)
+		return !strings.Contains(out, "5005")
+	})
+}
+
+// A kept command outlives the core that started it, with its output.
+func TestB40KeptCommandsOutliveTheCore(t *testing.T) {
+	id, engine := container(t, true)
+	first := guestOf(t, id, true, dockerExec{engine: engine})
+	ctx, leave := context.WithCancelCause(t.Context())
+	var seen bytes.Buffer
+	_, err := first.ExecKept(ctx, driver.ExecSpec{Argv: []string{"sh", "-c", `echo I am $$; read -r line; echo "it was $line"; exit 9`}, Dir: "/", ExecID: "kept"},
+		guest.Keep{Bytes: 1 << 16, Label: "a label"}, driver.ExecIO{Stdin: blocked{t.Context()}, Stdout: writerFunc(func(b []byte) {
+			seen.Write(b)
+			leave(nil)
+		})})
+	if driver.ReasonOf(err) != driver.Canceled {
+		t.Fatalf("leaving: %v", err)
+	}
+	first.Close()
+
+	second := guestOf(t, id, true, dockerExec{engine: engine})
+	list, err := second.Sessions(t.Context())
+	if err != nil || len(list) != 1 || list[0].ExecID != "kept" || list[0].Label != "a label" || list[0].Ended {
+		t.Fatalf("the sessions are %+v, %v", list, err)
+	}
+	var out bytes.Buffer
+	status, err := second.Attach(t.Context(), "kept", driver.ExecIO{Stdin: strings.NewReader("seen again\n"), Stdout: &out})
+	if err != nil || status.Code != 9 || out.String() != seen.String()+"it was seen again\n" {
+		t.Errorf("%q after %q, %+v, %v", out.String(), seen.String(), status, err)
+	}
+	if list, err := second.Sessions(t.Context()); err != nil || len(list) != 0 {
+		t.Errorf("what has ended is still there: %+v, %v", list, err)
+	}
+	if err := second.EndSession(t.Context(), "kept"); driver.ReasonOf(err) != driver.NotFound {
+		t.Errorf("ending what has ended: %v", err)
+	}
+}
+
+// blocked is input that does not come.
+type blocked struct{ ctx context.Context }
+
+func (b blocked) Read([]byte) (int, error) {
+	<-b.ctx.Done()
+	return 0, io.EOF
+}
+
+type writerFunc func([]byte)
+
+func (f writerFunc) Write(b []byte) (int, error) {
+	f(b)
+	return len(b), nil
+}
