@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/core/egress/policy"
 	"github.com/sero-labs/sero-runtime/internal/testutil"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -290,4 +291,38 @@ func FuzzParseWorkspace(f *testing.F) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// TestB30EgressMode: who writes an allow list and no mode means that list, an
+// empty one too.
+func TestB30EgressMode(t *testing.T) {
+	for text, want := range map[string]policy.Mode{
+		`{}`:                                policy.Open,
+		`{"egress": {}}`:                    policy.Open,
+		`{"egress": {"deny": ["a.b"]}}`:     policy.Open,
+		`{"egress": {"allow": []}}`:         policy.Allowlist,
+		`{"egress": {"allow": ["a.b:22"]}}`: policy.Allowlist,
+		`{"egress": {"mode": "observe", "allow": ["*.a.b", "10.0.0.0/8", "2600::1", "A.b."]}}`: policy.Observe,
+	} {
+		w, _, err := config.ParseWorkspace("sero.json", []byte(text))
+		if err != nil || w.Egress.Chosen() != want || w.Egress.Strict() != (want == policy.Allowlist) {
+			t.Errorf("%s: %s, %v, want %s", text, w.Egress.Chosen(), err, want)
+		}
+		if m, _, err := config.ParseMachine("config.json", []byte(text)); err != nil || m.Egress.Chosen() != want {
+			t.Errorf("config.json %s: %s, %v, want %s", text, m.Egress.Chosen(), err, want)
+		}
+		if asked := strings.Contains(text, "[") || strings.Contains(text, "mode"); w.Egress.Asked() != asked {
+			t.Errorf("%s: asked is %t", text, w.Egress.Asked())
+		}
+	}
+	for _, bad := range []string{`{"egress": {"mode": "closed"}}`, `{"egress": {"deny": ["127.1"]}}`, `{"egress": {"allow": ["a.b:0"]}}`} {
+		for _, parse := range []func() error{
+			func() error { _, _, err := config.ParseWorkspace("f", []byte(bad)); return err },
+			func() error { _, _, err := config.ParseMachine("f", []byte(bad)); return err },
+		} {
+			if err := parse(); driver.ReasonOf(err) != driver.ConfigInvalid {
+				t.Errorf("%s: %v", bad, err)
+			}
+		}
+	}
 }

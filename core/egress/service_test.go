@@ -174,6 +174,9 @@ func TestB30Life(t *testing.T) {
 			t.Errorf("after the file said %+v: %d", loosened, got)
 		}
 	}
+	if s.Changed("demo", box, strict) || !s.Changed("demo", box, config.Egress{}) {
+		t.Error("it does not tell that the file has changed")
+	}
 	if st, err := s.Status("demo", config.Egress{}); err != nil || !st.Changed || !st.Running || st.Mode != policy.Allowlist {
 		t.Errorf("%+v, %v", st, err)
 	}

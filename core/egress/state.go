@@ -115,6 +115,18 @@ func (s *Service) Status(id string, file config.Egress) (Status, error) {
 	return st, nil
 }
 
+// Changed tells whether a running sandbox keeps to other rules than sero.json has
+// by now.
+func (s *Service) Changed(id string, sandbox driver.Sandbox, file config.Egress) bool {
+	w := s.workspace(id)
+	if w == nil {
+		return false
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.kept.Life != nil && w.kept.Life.of(sandbox) && !same(w.kept.Life.Rules, file)
+}
+
 func same(a, b config.Egress) bool {
 	return a.Chosen() == b.Chosen() && a.Enforce == b.Enforce && slices.Equal(a.Allow, b.Allow) && slices.Equal(a.Deny, b.Deny)
 }

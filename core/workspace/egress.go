@@ -13,6 +13,9 @@ type Egress interface {
 	// Environment opens the proxy of a running sandbox if its rules ask for one,
 	// and gives what a command needs to find it.
 	Environment(ctx context.Context, id string, sandbox driver.Sandbox, file config.Egress) ([]driver.EnvVar, error)
+	// Changed tells whether a running sandbox keeps to other rules than the file
+	// has by now.
+	Changed(id string, sandbox driver.Sandbox, file config.Egress) bool
 	// StopWorkspace ends the proxy of a workspace whose sandbox has stopped.
 	StopWorkspace(id string)
 	// ForgetWorkspace drops what is known of a workspace.
@@ -73,6 +76,13 @@ func (c *command) egress(ctx context.Context, file config.Workspace) ([]driver.E
 			About(c.e.id).Remedy("make the sandbox anew, without one", "sero", "recreate", "-w", c.e.id)
 	}
 	return e.Environment(ctx, c.e.id, c.sandbox.state, file.Egress)
+}
+
+// noteEgress says that rules have changed which hold from the next start on.
+func (a *attempt) noteEgress(file config.Workspace, state driver.Sandbox) {
+	if e := a.m.egressPart(); e != nil && !a.choice.HostMode && e.Changed(a.e.id, state, file.Egress) {
+		a.warnings = append(a.warnings, "egress of sero.json has changed, which holds once the workspace is stopped and started again: sero stop -w "+a.e.id)
+	}
 }
 
 // ReopenEgress gives the programs of a sandbox that outlived an earlier core their

@@ -37,6 +37,12 @@ func (r *recordingEgress) Environment(_ context.Context, id string, s driver.San
 	return []driver.EnvVar{{Name: "HTTP_PROXY", Value: "http://demo:secret@127.0.0.1:1", Secret: true}}, r.err
 }
 
+func (r *recordingEgress) Changed(_ string, _ driver.Sandbox, file config.Egress) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rules.Mode != file.Mode
+}
+
 func (r *recordingEgress) StopWorkspace(id string) { r.note("stop " + id) }
 
 func (r *recordingEgress) ForgetWorkspace(id string) { r.note("forget " + id) }
@@ -150,6 +156,22 @@ func TestB19EgressDrift(t *testing.T) {
 	w.recreate(workspace.RecreateOptions{Ref: workspace.Ref{ID: "shop"}})
 	if _, err := w.Exec(t.Context(), run, driver.ExecIO{}, nil, nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestEgressChangeIsSaid: an edit that does not hold yet is a warning.
+func TestEgressChangeIsSaid(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	proxies := &recordingEgress{rules: config.Egress{Mode: "open"}}
+	w.SetEgress(proxies)
+	dir := w.dir("shop", `{"egress": {"mode": "open"}}`)
+	w.upDir(dir)
+	if got := w.upDir(dir); strings.Contains(strings.Join(got.Warnings, " "), "egress") {
+		t.Errorf("%q", got.Warnings)
+	}
+	w.write(filepath.Join(dir, config.FileName), `{"egress": {"mode": "observe"}}`)
+	if got := w.upDir(dir); !strings.Contains(strings.Join(got.Warnings, " "), "egress of sero.json has changed") {
+		t.Errorf("%q", got.Warnings)
 	}
 }
 

@@ -122,6 +122,7 @@ func (a *attempt) reuse(ctx context.Context, file config.Workspace, before *sand
 		a.warnings = append(a.warnings, warnings...)
 		a.noteDrift(ctx, state)
 	}
+	a.noteEgress(file, state)
 	return &sandbox{choice: before.choice, state: state, caps: driver.Capabilities(d)}
 }
 
