@@ -71,6 +71,7 @@ type Config struct {
 var envAllowed = []string{
 	"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "SHELL",
 	"DOCKER_HOST", "DOCKER_CONTEXT", "DOCKER_CONFIG", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "XDG_RUNTIME_DIR",
+	"SERO_APPLE_CONTAINER_PATH",
 }
 
 func (c *Config) fill() {
