@@ -305,10 +305,16 @@ func TestB37LoopsEnd(t *testing.T) {
 }
 
 func TestB37Streams(t *testing.T) {
+	for _, kind := range []string{"text/event-stream", "text/html"} { // events; a page that is rendered as it goes
+		t.Run(kind, func(t *testing.T) { stream(t, kind) })
+	}
+}
+
+func stream(t *testing.T, kind string) {
 	w := newWorld(t)
 	step := make(chan struct{})
 	w.serve(func(rw http.ResponseWriter, r *http.Request) {
-		rw.Header().Set("Content-Type", "text/event-stream")
+		rw.Header().Set("Content-Type", kind)
 		for n := range 3 {
 			fmt.Fprintf(rw, "data: %d\n\n", n)
 			_ = http.NewResponseController(rw).Flush()
