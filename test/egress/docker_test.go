@@ -253,3 +253,25 @@ func TestB43EgressFromInside(t *testing.T) {
 		t.Errorf("with the variables of before: %s", out)
 	}
 }
+
+// TestB28ObserveFromInside: a sandbox with a network of its own is told to leave
+// that network's addresses alone, and what it reaches is written down.
+func TestB28ObserveFromInside(t *testing.T) {
+	s := newSite(t)
+	s.twin(netip.MustParseAddr("1.2.3.4"))
+	s.name("good.example", netip.MustParseAddr("1.2.3.4"))
+	id, dir := s.open(config.Egress{Mode: "observe"})
+	sandbox, err := s.driver.Get(t.Context(), workspace.SandboxID(id))
+	if err != nil || len(sandbox.Subnets) == 0 {
+		t.Fatalf("%+v, %v", sandbox, err)
+	}
+	want := strings.Join(append([]string{"localhost", "127.0.0.1", "::1"}, sandbox.Subnets...), ",")
+	if got := strings.TrimSpace(s.run(id, "sh", "-c", "echo $NO_PROXY; echo $no_proxy")); got != want+"\n"+want {
+		t.Errorf("NO_PROXY is %s, want %s", got, want)
+	}
+	s.try(id, dir, append(both("observed", "good.example:8080", true), both("refused", "10.1.2.3:80", false)...))
+	st, err := s.egress.Status(id, config.Egress{Mode: "observe"})
+	if err != nil || !slices.Equal(st.Observed, []string{"good.example:8080"}) || len(st.Refusals) != 2 || st.OnlyWayOut {
+		t.Errorf("%+v, %v", st, err)
+	}
+}
