@@ -1,0 +1,224 @@
+package terminal
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sero-labs/sero-runtime/core/guest"
+	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// echo is a Runner whose commands give back what they read, until "exit".
+type echo struct{ Runner }
+
+func (echo) Ready() []string { return nil }
+
+func (echo) EndSession(context.Context, string, string) error {
+	return driver.Errorf(driver.NotFound, "none")
+}
+
+func (echo) Exec(ctx context.Context, _ workspace.ExecOptions, stdio driver.ExecIO,
+	onStarted func(workspace.Workspace, string, int64), _ func(driver.Progress),
+) (workspace.ExecResult, error) {
+	onStarted(workspace.Workspace{ID: "shop"}, "/", 7)
+	typed := make(chan string)
+	go func() {
+		defer close(typed)
+		buf := make([]byte, 1<<20)
+		for {
+			n, err := stdio.Stdin.Read(buf)
+			if err != nil {
+				return
+			}
+			select {
+			case typed <- string(buf[:n]):
+			case <-ctx.Done():
+			}
+		}
+	}()
+	for {
+		select {
+		case text := <-typed:
+			if text == "exit" {
+				return workspace.ExecResult{ExitStatus: driver.ExitStatus{Code: 4}}, nil
+			}
+			_, _ = io.WriteString(stdio.Stdout, text)
+		case <-ctx.Done():
+			return workspace.ExecResult{}, driver.AsError(context.Cause(ctx))
+		}
+	}
+}
+
+// person looks at a terminal.
+type person struct {
+	t      *testing.T
+	in     *io.PipeWriter
+	detach chan struct{}
+	done   chan struct{}
+	result workspace.ExecResult
+	err    error
+
+	mu     sync.Mutex
+	out    bytes.Buffer
+	id     string
+	writes bool
+}
+
+func sit(t *testing.T, look func(ctx context.Context, v Viewer) (workspace.ExecResult, error), change func(*Viewer)) *person {
+	t.Helper()
+	r, w := io.Pipe()
+	p := &person{t: t, in: w, detach: make(chan struct{}), done: make(chan struct{})}
+	v := Viewer{
+		Size: driver.TerminalSize{Rows: 24, Cols: 80}, Stdin: r, Stdout: p, Detach: p.detach,
+		Attached: func(id string, writes bool) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.id, p.writes = id, writes
+		},
+	}
+	if change != nil {
+		change(&v)
+	}
+	go func() {
+		defer close(p.done)
+		p.result, p.err = look(t.Context(), v)
+		_ = r.CloseWithError(io.ErrClosedPipe)
+	}()
+	p.until("it is attached", func() bool { return p.id != "" })
+	return p
+}
+
+func (p *person) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.Write(b)
+}
+
+func (p *person) until(what string, is func() bool) {
+	p.t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		p.mu.Lock()
+		ok := is()
+		p.mu.Unlock()
+		if ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			p.t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+func (p *person) sees(text string) {
+	p.t.Helper()
+	p.until(text+" is seen", func() bool { return strings.Contains(p.out.String(), text) })
+}
+
+func (p *person) types(text string) {
+	p.t.Helper()
+	if _, err := io.WriteString(p.in, text); err != nil {
+		p.t.Error(err)
+	}
+}
+
+func TestB40ViewersOfOneTerminal(t *testing.T) {
+	s := New(echo{}, nil, nil)
+	defer s.Close()
+	size := driver.TerminalSize{Rows: 24, Cols: 80}
+	one := sit(t, func(ctx context.Context, v Viewer) (workspace.ExecResult, error) {
+		return s.Open(ctx, workspace.ExecOptions{LoginShell: true, Terminal: &size}, v)
+	}, nil)
+	one.types("alpha ")
+	one.sees("alpha ")
+	view := func(ctx context.Context, v Viewer) (workspace.ExecResult, error) {
+		return s.View(ctx, workspace.Ref{}, one.id[:3], v)
+	}
+	two := sit(t, view, nil)
+	two.sees("alpha ") // the scrollback
+	two.types("dropped ")
+	one.types("beta ")
+	two.sees("beta ")
+	three := sit(t, view, func(v *Viewer) { v.TakeOver = true })
+	one.until("it writes no more", func() bool { return !one.writes })
+	three.types("gamma ")
+	one.sees("gamma ")
+	if strings.Contains(one.out.String(), "dropped") {
+		t.Error("one who only looks has written")
+	}
+	close(three.detach)
+	<-three.done
+	if !errors.Is(three.err, ErrDetached) {
+		t.Errorf("leaving: %v", three.err)
+	}
+	if list := s.List(t.Context(), "shop"); len(list) != 1 || list[0].Viewers != 2 || list[0].Written || list[0].Title != "login shell" {
+		t.Errorf("the list is %+v", list)
+	}
+	four := sit(t, view, nil) // nobody writes: it does
+	four.until("it writes", func() bool { return four.writes })
+	four.types("exit")
+	for _, p := range []*person{one, two, four} {
+		<-p.done
+		if p.err != nil || p.result.Code != 4 {
+			t.Errorf("the end is %+v, %v", p.result, p.err)
+		}
+	}
+	if _, err := s.View(t.Context(), workspace.Ref{}, one.id, Viewer{}); driver.ReasonOf(err) != driver.NotFound {
+		t.Errorf("a terminal that has ended: %v", err)
+	}
+}
+
+func TestB40KillAndClose(t *testing.T) {
+	s := New(echo{}, nil, nil)
+	size := driver.TerminalSize{Rows: 24, Cols: 80}
+	open := func(ctx context.Context, v Viewer) (workspace.ExecResult, error) {
+		return s.Open(ctx, workspace.ExecOptions{LoginShell: true, Terminal: &size}, v)
+	}
+	one, two := sit(t, open, nil), sit(t, open, nil)
+	if _, err := s.Kill(t.Context(), workspace.Ref{}, one.id); err != nil {
+		t.Fatal(err)
+	}
+	<-one.done
+	if driver.ReasonOf(one.err) != driver.Canceled {
+		t.Errorf("killed: %v", one.err)
+	}
+	s.Close()
+	<-two.done
+	if driver.ReasonOf(two.err) != driver.Canceled {
+		t.Errorf("closed: %v", two.err)
+	}
+	if _, err := open(t.Context(), Viewer{}); driver.ReasonOf(err) != driver.Canceled {
+		t.Errorf("opened after Close: %v", err)
+	}
+}
+
+func TestB40ScrollbackIsBounded(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"empty":        {"", ""},
+		"one line":     {"a", "a"},
+		"few lines":    {"a\nb\n", "a\nb\n"},
+		"many lines":   {"first\n" + strings.Repeat("x\n", MaxLines), strings.Repeat("x\n", MaxLines)},
+		"many bytes":   {strings.Repeat("y", 10) + "\n" + strings.Repeat("z", MaxBytes-1), strings.Repeat("z", MaxBytes-1)},
+		"no line ends": {strings.Repeat("q", MaxBytes+5), strings.Repeat("q", MaxBytes)},
+	} {
+		if got := string(lastLines([]byte(c.text))); got != c.want {
+			t.Errorf("%s: %d bytes, want %d", name, len(got), len(c.want))
+		}
+	}
+}
+
+// A Runner has all that the Service asks of a workspace.Manager.
+var (
+	_ Runner = (*workspace.Manager)(nil)
+	_        = guest.Session{}
+)
