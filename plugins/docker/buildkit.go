@@ -114,6 +114,7 @@ func (t *trace) lines(aux json.RawMessage) []string {
 					lines = append(lines, strings.Split(strings.TrimRight(string(v), "\n"), "\n")...)
 				}
 			})
+		default:
 		}
 	})
 	return lines

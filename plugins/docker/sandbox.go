@@ -119,7 +119,13 @@ func (d *Driver) start(ctx context.Context, id string, c container.Summary) erro
 			_, err := api.ContainerStart(ctx, c.ID, client.ContainerStartOptions{})
 			return err
 		})
-		if driver.ReasonOf(err) != driver.Internal && !errdefs.IsInvalidArgument(err) {
+		switch driver.ReasonOf(err) {
+		case driver.Internal, driver.InvalidArgument:
+		case driver.NotFound: // the container, or something that it is made of
+			if _, gone := d.find(ctx, id); gone != nil {
+				return gone
+			}
+		default:
 			return err
 		}
 		if err := checkMounts(bindsOf(c.Mounts)); err != nil {
@@ -234,7 +240,10 @@ func (d *Driver) List(ctx context.Context, labels map[string]string) ([]driver.S
 	group.SetLimit(8)
 	for i, item := range found.Items {
 		group.Go(func() (err error) {
-			all[i], err = d.describeListed(ctx, item)
+			all[i], err = d.describe(ctx, item)
+			if driver.ReasonOf(err) == driver.NotFound {
+				return nil // it went away meanwhile
+			}
 			return err
 		})
 	}
@@ -244,16 +253,6 @@ func (d *Driver) List(ctx context.Context, labels map[string]string) ([]driver.S
 	all = slices.DeleteFunc(all, func(s driver.Sandbox) bool { return s.ID == "" || !carries(s.Labels, labels) })
 	slices.SortFunc(all, func(a, b driver.Sandbox) int { return strings.Compare(a.ID, b.ID) })
 	return all, nil
-}
-
-// describeListed describes what a list has; it is nothing when it went away
-// meanwhile.
-func (d *Driver) describeListed(ctx context.Context, item container.Summary) (driver.Sandbox, error) {
-	sb, err := d.describe(ctx, item)
-	if driver.ReasonOf(err) == driver.NotFound {
-		return driver.Sandbox{}, nil
-	}
-	return sb, err
 }
 
 // describe asks for the rest of what a list tells of a container, which is

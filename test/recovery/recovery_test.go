@@ -2,7 +2,9 @@ package recovery_test
 
 import (
 	"context"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -46,6 +48,7 @@ func TestBehindOurBack(t *testing.T) {
 	t.Run("B15 paused", func(t *testing.T) {
 		w := m.workspace(t, "paused")
 		w.ok("up")
+		w.works() // Docker 20.10 never answers for a container that is paused while a command starts
 		was := w.container()
 		docker("pause", w.sandbox())
 		if got := w.state(); got != "paused" {
@@ -54,6 +57,24 @@ func TestBehindOurBack(t *testing.T) {
 		w.works()
 		if w.container() != was {
 			t.Error("it was made anew")
+		}
+	})
+	t.Run("B17 storage gone", func(t *testing.T) {
+		w := m.workspace(t, "ghost")
+		w.ok("up")
+		was := w.container()
+		layer := filepath.Dir(docker("inspect", "--format", "{{.GraphDriver.Data.UpperDir}}", w.sandbox()))
+		docker("stop", "-t", "1", w.sandbox())
+		if !strings.Contains(layer, "overlay2") {
+			t.Fatalf("the container's storage is %s", layer)
+		}
+		if err := os.RemoveAll(layer); err != nil {
+			t.Fatal(err)
+		}
+		w.ok("ls")
+		w.works()
+		if w.container() == was {
+			t.Error("it is the same container")
 		}
 	})
 	t.Run("B13 image removed", func(t *testing.T) {
