@@ -18,6 +18,7 @@ func TestB10Conformance(t *testing.T) {
 	binary := build(t)
 	for _, version := range standintest.Versions {
 		t.Run(version, func(t *testing.T) {
+			t.Parallel() // most of a run is waiting
 			s := standintest.Start(t, version, standintest.Registry("sero-conformance-pull:latest="+dockertest.BaseImage(t)))
 			conformance.Run(t, conformance.Config{
 				Path: binary, Profile: conformance.Profile{PullImage: "sero-conformance-pull:latest"},

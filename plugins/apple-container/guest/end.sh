@@ -39,12 +39,12 @@ scan() {
 	_seen=$_all
 	[ "$_alive" != ' ' ]
 }
-scan || exit 0
-kill -s "$_polite" $_alive 2>/dev/null
-kill -s CONT $_alive 2>/dev/null
+if scan; then
+	kill -s "$_polite" $_alive 2>/dev/null
+	kill -s CONT $_alive 2>/dev/null
+fi
 _i=0
-while [ $_i -lt "$_steps" ]; do
-	scan || exit 0
+while scan && [ $_i -lt "$_steps" ]; do
 	sleep 0.05
 	_i=$((_i + 1))
 done
@@ -54,3 +54,11 @@ while scan && [ $_i -lt 100 ]; do
 	sleep 0.02
 	_i=$((_i + 1))
 done
+# What has ended is there until its parent has noticed.
+_i=0
+while [ "$_gone" != ' ' ] && [ $_i -lt 25 ]; do
+	sleep 0.02
+	scan
+	_i=$((_i + 1))
+done
+exit 0
