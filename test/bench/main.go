@@ -107,7 +107,7 @@ func (b *bench) starts(rounds int) error {
 }
 
 func (b *bench) commands(rounds int) error {
-	if err := b.cli("up", filepath.Join(b.dir, "shop"))(); err != nil {
+	if err := b.cli("up", "--driver", "host", filepath.Join(b.dir, "shop"))(); err != nil {
 		return err
 	}
 	client, closeClient := b.client()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -32,19 +33,21 @@ func pair(t *testing.T, serve func(*mux.Stream, *frame.Open)) *mux.Conn {
 	deliver := func(from chan []byte, to *mux.Conn) {
 		for b := range from {
 			for i := range b { // a byte at a time, as a pipe may
-				if err := to.Feed(b[i : i+1]); err != nil {
+				if err := to.Feed(b[i : i+1]); err != nil && to.Err() == nil { // closed ends take nothing
 					t.Error(err)
 				}
 			}
 		}
 	}
-	go deliver(toFar, far)
-	go deliver(toNear, near)
+	var delivered sync.WaitGroup
+	delivered.Go(func() { deliver(toFar, far) })
+	delivered.Go(func() { deliver(toNear, near) })
 	t.Cleanup(func() {
 		near.Close(nil)
 		far.Close(nil)
 		close(toFar)
 		close(toNear)
+		delivered.Wait()
 	})
 	return near
 }
