@@ -1,6 +1,7 @@
 package workspace_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -221,5 +222,36 @@ func TestB20PruneLooksAgain(t *testing.T) {
 	w.script(fake.Script{Rules: []fake.Rule{{Call: "ListSandboxes", Error: &fake.Failure{Reason: driver.EngineNotRunning, Message: "it is stopped"}}}})
 	if items, warnings := w.Prune(t.Context(), workspace.PruneOptions{}); len(items) != 0 || len(warnings) != 1 || !strings.Contains(warnings[0], "it is stopped") {
 		t.Error(items, warnings)
+	}
+}
+
+// anyLister is a driver that lists whatever it has, whatever it is asked for.
+type anyLister struct{ *fake.Driver }
+
+func (l anyLister) List(ctx context.Context, _ map[string]string) ([]driver.Sandbox, error) {
+	return l.Driver.List(ctx, nil)
+}
+
+// TestB18AListIsNotBelieved shows that what a driver lists is ours only by its
+// own labels.
+func TestB18AListIsNotBelieved(t *testing.T) {
+	w := newWorld(t, fake.Script{}, func(_ *world, o *workspace.Options) { o.Lasting = func() []string { return []string{"host"} } })
+	w.replaceHost(anyLister{w.box})
+	for id, labels := range map[string]map[string]string{
+		"sero-theirs": {driver.LabelManaged: "true", driver.LabelWorkspaceID: "theirs", driver.LabelInstallation: "there", driver.LabelWorkspacePath: w.dir("theirs", "")},
+		"sero-plain":  {},
+	} {
+		if _, err := w.box.Create(t.Context(), driver.SandboxSpec{ID: id, WorkspaceDir: w.root, Image: "sero-node:latest", Labels: labels}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := states(w.List(t.Context())); got != "" {
+		t.Errorf("taken for ours: %s", got)
+	}
+	if items, _ := w.Prune(t.Context(), workspace.PruneOptions{Unused: time.Nanosecond}); len(items) != 0 {
+		t.Errorf("taken for ours: %+v", items)
+	}
+	if usage, _ := w.DiskUsage(t.Context()); len(usage) != 0 {
+		t.Errorf("taken for ours: %+v", usage)
 	}
 }
