@@ -39,6 +39,10 @@ import (
 // the system is stuck.
 const beginLimit = 30 * time.Second
 
+// cancelLimit is how long a command whose caller is gone before it has started may
+// still take to start, to be ended then.
+const cancelLimit = 3 * time.Second
+
 // notYet is how often a sandbox that says that it runs may say that it does not
 // when a command is to be run in it, which happens just after its start.
 const notYet = 5
@@ -101,6 +105,9 @@ func (d *Driver) begin(ctx context.Context, spec driver.ExecSpec, stdio driver.E
 	if err := d.cli.ready(ctx); err != nil {
 		return nil, err
 	}
+	if ctx.Err() != nil {
+		return nil, ctxError(ctx)
+	}
 	release, err := d.cli.slot(ctx)
 	if err != nil {
 		return nil, err
@@ -136,7 +143,7 @@ func (x *execution) awaitStart(ctx context.Context, input bool) error {
 	if x.spec.Terminal == nil {
 		go x.client.write(line) // ends when it is taken, or when the client does
 	}
-	deadline := time.NewTimer(beginLimit)
+	deadline, cancelled := time.NewTimer(beginLimit), ctx.Done()
 	defer deadline.Stop()
 	for {
 		select {
@@ -146,7 +153,11 @@ func (x *execution) awaitStart(ctx context.Context, input bool) error {
 				go x.client.write(line) // ends as above
 			case 'S':
 				x.pid = e.number
-				return nil
+				if ctx.Err() == nil {
+					return nil
+				}
+				x.endInside()
+				return ctxError(ctx)
 			case 'N', 'D':
 				return x.refused(e, dir)
 			default:
@@ -157,11 +168,16 @@ func (x *execution) awaitStart(ctx context.Context, input bool) error {
 			}
 			return x.failed()
 		case <-deadline.C:
+			if ctx.Err() != nil {
+				x.endInside()
+				return ctxError(ctx)
+			}
 			x.d.health.poke()
 			return errWedged([]string{"exec"}, beginLimit)
-		case <-ctx.Done():
-			x.endInside()
-			return ctxError(ctx)
+		case <-cancelled:
+			// It is on its way, and can only be ended once it is there.
+			cancelled = nil
+			deadline.Reset(cancelLimit)
 		}
 	}
 }

@@ -11,8 +11,8 @@ scan() {
 	for _f in $(grep -lF -e "SERO_EXEC=$SERO_END" /proc/[0-9]*/environ 2>/dev/null); do
 		_f=${_f#/proc/} _all="$_all${_f%/*} "
 	done
-	_parents=
-	[ "$_pid" ] || _parents=$_shells
+	# Without a command that is known, the shells may be about to start it.
+	[ "$_pid" ] || _all=$_all$_shells _shells=' '
 	_more=1 _alive=' '
 	while [ "$_more" ]; do
 		_more=
@@ -25,7 +25,7 @@ scan() {
 			*" $_p "*) ;;
 			*)
 				case $_shells in *" $_p "*) continue ;; esac
-				case $_all$_parents in *" $2 "* | *" $4 "*) ;; *) continue ;; esac
+				case $_all in *" $2 "* | *" $4 "*) ;; *) continue ;; esac
 				_all="$_all$_p "
 				;;
 			esac
