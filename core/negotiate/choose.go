@@ -39,7 +39,8 @@ type Request struct {
 	Driver         string              // by name: this one or, with FallbackHost, the host; empty: any
 	Needs          []driver.Capability // a driver without one of them is rejected
 	NeedsIsolation []string            // what asks for isolation, for messages: "egress rule"
-	FallbackHost   bool                // falling back to the host is fine in spite of NeedsIsolation or Driver
+	FallbackHost   bool                // falling back to the host is fine in spite of NeedsIsolation, Driver or LivesIn
+	LivesIn        string              // the driver that isolates the workspace's present sandbox; empty: none does
 }
 
 // Offer is one driver and what is known of it now.
@@ -79,7 +80,9 @@ type Rejection struct {
 // DriverNotFound if there is none. Otherwise the first usable driver in the
 // order of Compare is taken, never one without isolation but for the host
 // driver, which is the last. IsolationRequired when that is not allowed,
-// NoDriver when it does not work either: both list why not for every driver.
+// NoDriver when it does not work either: both list why not for every driver. A
+// workspace whose sandbox's driver does not work for the moment gets that
+// driver's reason and not the host.
 func Choose(request Request, offers []Offer) (Choice, error) {
 	c := chooser{request: request, offers: slices.SortedFunc(slices.Values(offers), Compare)}
 	switch {
@@ -213,6 +216,11 @@ func (c chooser) automatic() (Choice, error) {
 
 // fallBack is for when no driver that isolates works.
 func (c chooser) fallBack(rejected []Rejection) (Choice, error) {
+	if o, ok := c.find(c.request.LivesIn); ok && !c.request.FallbackHost {
+		if why := c.against(o); why != nil && passing[why.Reason] {
+			return Choice{}, outOfReach(why)
+		}
+	}
 	none := "there is no driver that isolates"
 	if len(rejected) > 0 {
 		none = "no driver that isolates can be used (" + summary(rejected) + ")"
@@ -237,6 +245,19 @@ func (c chooser) fallBack(rejected []Rejection) (Choice, error) {
 		none += "; not in force there: " + strings.Join(c.request.NeedsIsolation, ", ")
 	}
 	return c.choice(host, none, rejected), nil
+}
+
+// passing are the reasons of a driver that may work again soon.
+var passing = map[driver.Reason]bool{
+	driver.EngineNotRunning: true, driver.EngineWedged: true, driver.Timeout: true, driver.DriverCrashed: true, driver.DriverSetAside: true,
+}
+
+// outOfReach is for a workspace whose sandbox cannot be used for the moment: a
+// command that is meant for it must not run on the host instead.
+func outOfReach(why *driver.Error) *driver.Error {
+	why.Message = "the workspace's sandbox is in this driver, which cannot be used now: " + why.Message
+	why.Retryable = true
+	return why.Remedy("to go on without isolation, ask for it", "sero", "up", "--driver", HostDriver)
 }
 
 // choice completes the answer for a driver that was picked.

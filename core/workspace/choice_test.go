@@ -88,3 +88,30 @@ func TestWishIsKeptAndGuarded(t *testing.T) {
 		t.Errorf("a wish that failed was kept: %+v %v", got.Choice, err)
 	}
 }
+
+// A workspace whose sandbox is in a driver says so to the choice, also to the
+// next daemon's, and one that was used on the host does not.
+func TestB5TheChoiceKnowsWhereTheSandboxIs(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	dir := w.dir("shop", "")
+	w.upDir(dir)
+	if got := w.lastRequest().LivesIn; got != "" {
+		t.Errorf("before there was one: %q", got)
+	}
+	ref := workspace.Ref{Dir: dir}
+	if _, _, err := w.Stop(t.Context(), ref, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	again := w.manager()
+	if _, err := again.Up(t.Context(), workspace.UpOptions{Ref: ref}, nil); err != nil || w.lastRequest().LivesIn != "box" {
+		t.Errorf("%q, %v", w.lastRequest().LivesIn, err)
+	}
+	other := w.dir("other", `{"mode": "host"}`)
+	w.upDir(other)
+	if _, _, err := w.Stop(t.Context(), workspace.Ref{Dir: other}, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if w.upDir(other); w.lastRequest().LivesIn != "" {
+		t.Errorf("on the host: %q", w.lastRequest().LivesIn)
+	}
+}

@@ -135,6 +135,7 @@ func (a *attempt) choose(ctx context.Context, file config.Workspace) error {
 		a.e.mu.Unlock()
 	}
 	request, warnings := requestFor(wish, file, a.m.options.Machine)
+	request.LivesIn = a.e.livesIn()
 	a.warnings = append(a.warnings, warnings...)
 	choice, err := a.m.options.Chooser.Choose(ctx, request)
 	if err != nil {

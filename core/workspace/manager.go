@@ -311,6 +311,17 @@ func (m *Manager) publish(t event.Type, id, format string, args ...any) {
 	m.options.Events.Publish(event.Event{Type: t, WorkspaceID: id, Message: fmt.Sprintf(format, args...)})
 }
 
+// livesIn is the driver in which a sandbox was made last, unless that was the
+// host.
+func (e *entry) livesIn() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.last.HostMode {
+		return ""
+	}
+	return e.last.Driver
+}
+
 // take waits for the right to change a workspace's sandbox. The caller gives it
 // back with leave.
 func (e *entry) take(ctx context.Context) error {
