@@ -15,6 +15,8 @@ GO ?= go
 PREFIX ?= $(HOME)/.local
 # The driver that `make conformance` looks at: a name, or the path of a binary.
 DRIVER ?= host
+# An image of the engine for `make bench`, which otherwise leaves containers out.
+BENCH_IMAGE ?=
 # What `make test` runs; a package pattern.
 PKG ?= ./...
 
@@ -50,12 +52,13 @@ demo: ## Show the main job on a small web server, in the best driver of this mac
 	@bash scripts/demo.sh
 
 .PHONY: test
-test: ## Run every test that this machine can run (PKG=./core/...; SERO_TEST_REQUIRE=race,... makes skips fail)
+test: helper ## Run every test that this machine can run (PKG=./core/...; SERO_TEST_REQUIRE=race,... makes skips fail)
 	@$(GO) run ./scripts/testall $(PKG)
 
 .PHONY: bench
-bench: ## Run the benchmarks
+bench: build ## Run the benchmarks; those of containers need an engine
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) run ./test/bench -image "$(BENCH_IMAGE)" bin/sero
 
 .PHONY: conformance
 conformance: build ## Hold one driver to the contract (DRIVER=host, or the path of a binary)
