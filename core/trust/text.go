@@ -7,6 +7,8 @@ import (
 	"github.com/sero-labs/sero-runtime/core/config"
 )
 
+const hostText = "commands run on this machine with your rights, outside of any sandbox"
+
 func fieldOf(key string, i int) string { return fmt.Sprintf("%s[%d]", key, i) }
 
 func mountText(m config.Mount) string {

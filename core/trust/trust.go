@@ -22,14 +22,20 @@ import (
 
 // Item is one thing that a file asks of the host.
 type Item struct {
-	Field string // "mounts[1]", "secrets.TOKEN"
-	Kind  string // "mount" or "secret"
+	Field string // "mode", "mounts[1]", "secrets.TOKEN"
+	Kind  string // "host", "mount" or "secret"
 	Text  string // one line: what is allowed if it is trusted
 }
 
 // Items lists what a file asks of the host, in the file's order where it has one.
 func Items(file config.Workspace) []Item {
 	var items []Item
+	switch config.ModeHost {
+	case file.Mode:
+		items = append(items, Item{"mode", "host", hostText})
+	case file.Driver: // the host's driver is named as the mode
+		items = append(items, Item{"driver", "host", hostText})
+	}
 	for i, m := range file.Mounts {
 		items = append(items, Item{fieldOf("mounts", i), "mount", mountText(m)})
 	}

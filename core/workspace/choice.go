@@ -37,8 +37,9 @@ type Images interface {
 
 // requestFor makes the request for a choice. What a person says now (wish) wins
 // over the workspace's file, which wins over the machine's; but a file that came
-// with the workspace never weakens the machine's demand for isolation.
-func requestFor(wish string, file config.Workspace, machine config.Machine) (request negotiate.Request, warnings []string) {
+// with the workspace chooses the host only if it is trusted, and never weakens
+// the machine's demand for isolation.
+func requestFor(wish string, file config.Workspace, trusted bool, machine config.Machine) (request negotiate.Request, warnings []string) {
 	request = negotiate.Request{
 		Mode:           file.Mode,
 		Driver:         file.Driver,
@@ -47,6 +48,9 @@ func requestFor(wish string, file config.Workspace, machine config.Machine) (req
 	}
 	if request.Driver == wishHost {
 		request.Mode, request.Driver = config.ModeHost, ""
+	}
+	if request.Mode == config.ModeHost && !trusted {
+		request.Mode = "" // as if the file did not say it; see untrusted
 	}
 	if request.Mode == "" && request.Driver == "" {
 		request.Mode, request.Driver = machine.Mode, machine.Driver

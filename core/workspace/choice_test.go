@@ -22,25 +22,33 @@ func TestB4RequestFollowsPersonFileMachine(t *testing.T) {
 	require := config.Machine{Mode: config.ModeRequire}
 	for name, c := range map[string]struct {
 		wish, file string
+		trusted    bool
 		machine    config.Machine
 		want       negotiate.Request
 	}{
 		"nothing said":                       {want: negotiate.Request{Mode: "auto"}},
 		"machine":                            {machine: config.Machine{Mode: "host"}, want: negotiate.Request{Mode: "host"}},
 		"machine's driver":                   {machine: config.Machine{Driver: "box"}, want: negotiate.Request{Mode: "auto", Driver: "box"}},
-		"file over machine":                  {file: `{"mode": "host"}`, machine: config.Machine{Driver: "box"}, want: negotiate.Request{Mode: "host"}},
+		"file over machine":                  {file: `{"mode": "host"}`, trusted: true, machine: config.Machine{Driver: "box"}, want: negotiate.Request{Mode: "host"}},
+		"nobody trusts the file":             {file: `{"mode": "host"}`, machine: config.Machine{Driver: "box"}, want: negotiate.Request{Mode: "auto", Driver: "box"}},
+		"nobody trusts its driver":           {file: `{"driver": "host"}`, want: negotiate.Request{Mode: "auto"}},
+		"machine's host, untrusted file":     {file: `{"mode": "host"}`, machine: config.Machine{Mode: "host"}, want: negotiate.Request{Mode: "host"}},
 		"file's driver":                      {file: `{"driver": "box", "fallback": "host"}`, want: negotiate.Request{Mode: "auto", Driver: "box", FallbackHost: true}},
-		"driver host":                        {file: `{"driver": "host"}`, want: negotiate.Request{Mode: "host"}},
+		"driver host":                        {file: `{"driver": "host"}`, trusted: true, want: negotiate.Request{Mode: "host"}},
 		"needs":                              {file: `{"image": "x", "resources": {"cpus": 1}}`, want: negotiate.Request{Mode: "auto", NeedsIsolation: []string{"image", "resources"}}},
 		"wish over all":                      {wish: "box", file: `{"mode": "host"}`, want: negotiate.Request{Mode: "auto", Driver: "box"}},
 		"wish auto":                          {wish: "auto", file: `{"mode": "host"}`, want: negotiate.Request{Mode: "auto"}},
 		"wish host":                          {wish: "host", file: `{"image": "x"}`, machine: require, want: negotiate.Request{Mode: "host", FallbackHost: true, NeedsIsolation: []string{"image"}}},
-		"file never weakens the machine":     {file: `{"mode": "host"}`, machine: require, want: negotiate.Request{Mode: "require"}},
+		"file never weakens the machine":     {file: `{"mode": "host"}`, trusted: true, machine: require, want: negotiate.Request{Mode: "require"}},
 		"fallback never weakens the machine": {file: `{"fallback": "host"}`, machine: require, want: negotiate.Request{Mode: "require"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, fake.Script{Remote: []string{"x"}}, machine(c.machine))
-			got := w.up(workspace.UpOptions{Ref: workspace.Ref{Dir: w.dir("shop", c.file)}, Driver: c.wish})
+			dir := w.dir("shop", c.file)
+			if c.trusted {
+				w.trust(dir)
+			}
+			got := w.up(workspace.UpOptions{Ref: workspace.Ref{Dir: dir}, Driver: c.wish})
 			if diff := cmp.Diff(c.want, w.lastRequest()); diff != "" {
 				t.Error(diff)
 			}

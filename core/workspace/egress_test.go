@@ -115,7 +115,9 @@ func TestB30OnlyWayOut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, c.script, machine(config.Machine{Egress: c.machine}))
-			got, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: w.dir("shop", c.file)}}, nil)
+			dir := w.dir("shop", c.file)
+			w.trust(dir)
+			got, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil)
 			if c.reason != "" {
 				if e := wantReason(t, err, c.reason); !strings.Contains(e.Message, string(driver.CapNetIsolated)) || len(e.Remedies) == 0 {
 					t.Error(e, e.Remedies)

@@ -134,7 +134,7 @@ func (a *attempt) choose(ctx context.Context, file config.Workspace) error {
 		wish = a.e.wish
 		a.e.mu.Unlock()
 	}
-	request, warnings := requestFor(wish, file, a.m.options.Machine)
+	request, warnings := requestFor(wish, file, a.m.trusted(a.e, file), a.m.options.Machine)
 	request.LivesIn = a.e.livesIn()
 	a.warnings = append(a.warnings, warnings...)
 	choice, err := a.m.options.Chooser.Choose(ctx, request)

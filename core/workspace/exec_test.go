@@ -84,6 +84,7 @@ func TestB27Environment(t *testing.T) {
 		t.Error(got)
 	}
 	host := w.dir("bare", `{"mode": "host", "env": {"A": "file"}}`)
+	w.trust(host)
 	if got := w.sh(workspace.ExecOptions{Ref: workspace.Ref{Dir: host}}, script); strings.Contains(got, "0.0.0.0") || !strings.HasSuffix(got, ",file,") {
 		t.Error("in host mode:", got)
 	}
@@ -204,7 +205,9 @@ func TestLoginShell(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			spy := &spyDriver{Driver: w.host}
 			w.replaceHost(spy)
-			_, _, _ = w.exec(workspace.ExecOptions{Ref: workspace.Ref{Dir: w.dir("shop", c.file)}, LoginShell: true, Env: c.env})
+			dir := w.dir("shop", c.file)
+			w.trust(dir)
+			_, _, _ = w.exec(workspace.ExecOptions{Ref: workspace.Ref{Dir: dir}, LoginShell: true, Env: c.env})
 			if !slices.Equal(spy.argv, c.want) {
 				t.Error(spy.argv)
 			}
@@ -387,7 +390,7 @@ func TestASecondAttemptHasAllOfTheInput(t *testing.T) {
 	eager := &eagerDriver{Driver: w.host}
 	w.replaceHost(eager)
 	var out bytes.Buffer
-	_, err := w.Exec(t.Context(), workspace.ExecOptions{Ref: workspace.Ref{Dir: w.dir("shop", `{"mode": "host"}`)}, Argv: []string{"cat"}},
+	_, err := w.Exec(t.Context(), workspace.ExecOptions{Ref: workspace.Ref{Dir: w.dir("shop", "")}, Driver: "host", Argv: []string{"cat"}},
 		driver.ExecIO{Stdin: strings.NewReader("all of it"), Stdout: &out}, nil, nil)
 	if err != nil || out.String() != "all of it" || eager.calls != 2 {
 		t.Errorf("%q %v after %d calls", out.String(), err, eager.calls)

@@ -50,7 +50,7 @@ func (m *Manager) foresee(ctx context.Context, e *entry, w *Workspace) {
 		}
 	}
 	e.mu.Lock()
-	request, _ := requestFor(e.wish, file, m.options.Machine)
+	request, _ := requestFor(e.wish, file, m.trusted(e, file), m.options.Machine)
 	e.mu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(ctx, m.options.ListTimeout, errors.New("the choice of a driver takes too long"))
 	defer cancel()

@@ -68,7 +68,7 @@ func (m *Manager) rejoin(ctx context.Context, e *entry, d driver.Driver, name st
 func (m *Manager) choiceOf(ctx context.Context, e *entry, name string) negotiate.Choice {
 	if file, _, err := config.LoadWorkspace(e.directory); err == nil {
 		e.mu.Lock()
-		request, _ := requestFor(e.wish, file, m.options.Machine)
+		request, _ := requestFor(e.wish, file, m.trusted(e, file), m.options.Machine)
 		e.mu.Unlock()
 		if choice, err := m.options.Chooser.Choose(ctx, request); err == nil && choice.Actual == name {
 			return choice
