@@ -36,8 +36,8 @@ type attempt struct {
 // run gives the sandbox, running. before is what was ready when last looked at:
 // its driver is kept while it runs.
 func (a *attempt) run(ctx context.Context, before *sandbox) (*sandbox, error) {
-	if _, err := checkDirectory(a.e.directory); err != nil {
-		return nil, errDirectoryGone(a.e, err)
+	if err := a.e.checkDirectory(); err != nil {
+		return nil, err
 	}
 	file, warnings, err := config.LoadWorkspace(a.e.directory)
 	if err != nil {
@@ -90,9 +90,21 @@ func (a *attempt) remember() error {
 	return a.m.keep(a.e, wish, lastUse{Driver: a.choice.Actual, HostMode: a.choice.HostMode})
 }
 
-func errDirectoryGone(e *entry, cause error) error {
-	err := driver.AsError(cause)
-	return driver.Errorf(err.Reason, "the directory of workspace %s cannot be used: %s", e.id, err.Message).About(e.directory).
+// checkDirectory refuses a workspace whose directory is gone, or that a link in its
+// path leads elsewhere by now: what can write above it, as the sandbox of a
+// workspace around this one does, could show any directory of the host so.
+func (e *entry) checkDirectory() error {
+	resolved, err := checkDirectory(e.directory)
+	if err == nil && resolved != e.directory {
+		return driver.Errorf(driver.NotFound, "the directory of workspace %s is not there any more: %s leads to %s", e.id, shown(e.directory), shown(resolved)).
+			About(e.directory).
+			Remedy("forget the workspace, which keeps all files, and open the directory that is meant", "sero", "rm", "-w", e.id)
+	}
+	if err == nil {
+		return nil
+	}
+	cause := driver.AsError(err)
+	return driver.Errorf(cause.Reason, "the directory of workspace %s cannot be used: %s", e.id, cause.Message).About(e.directory).
 		Remedy("put the directory back").
 		Remedy("forget the workspace", "sero", "rm", "-w", e.id)
 }
@@ -114,7 +126,7 @@ func (a *attempt) reuse(ctx context.Context, file config.Workspace, before *sand
 	}
 	a.driver, a.choice = d, before.choice
 	state, err := a.get(ctx)
-	if err != nil || state.State != driver.SandboxRunning || !a.m.owns(a.e, state) {
+	if err != nil || state.State != driver.SandboxRunning || !a.m.owns(a.e, state) || !a.e.shownIn(state) {
 		return nil // whatever is wrong with it, making it ready will find it
 	}
 	if spec, warnings, err := a.m.buildSpec(a.e, file, before.choice, d); err == nil {
@@ -173,8 +185,11 @@ func (a *attempt) bringUp(ctx context.Context) (driver.Sandbox, error) {
 	default:
 		return state, err
 	}
-	if !a.m.owns(a.e, state) {
-		return state, errForeign(a.e)
+	if err := a.m.mayChange(a.e, state); err != nil {
+		return state, err
+	}
+	if !a.e.shownIn(state) {
+		return a.recreate(ctx, "it was made for "+shown(state.Labels[driver.LabelWorkspacePath]))
 	}
 	switch state.State {
 	case driver.SandboxRunning:
@@ -196,6 +211,13 @@ func errForeign(e *entry) error {
 	return driver.Errorf(driver.ForeignResource, "a sandbox named %s exists and is not this sero's; it is left alone", name).About(name).
 		Remedy("remove that sandbox with the tool that made it").
 		Remedy("or forget the workspace, which leaves the sandbox alone, and open the directory under another id", "sero", "rm", "-w", e.id)
+}
+
+func errOtherDirectory(e *entry, dir string) error {
+	name := SandboxID(e.id)
+	return driver.Errorf(driver.AlreadyExists, "the sandbox %s was made for the workspace in %s, whose record is lost; it is left alone", name, shown(dir)).About(dir).
+		Remedy("forget this workspace, which keeps its files, and open it under another id", "sero", "rm", "-w", e.id).
+		Remedy("or see what would be cleared away", "sero", "prune", "--dry-run")
 }
 
 func (a *attempt) create(ctx context.Context) (driver.Sandbox, error) {
@@ -232,7 +254,7 @@ func (a *attempt) create(ctx context.Context) (driver.Sandbox, error) {
 	if state.ID != a.spec.ID {
 		return state, a.nonsense("it made %s instead of %s", shown(state.ID), a.spec.ID)
 	}
-	if !a.m.owns(a.e, state) { // the driver gave us what was there
+	if !a.m.owns(a.e, state) || !a.e.shownIn(state) { // the driver gave us what was there
 		return state, errForeign(a.e)
 	}
 	return a.start(ctx)
@@ -260,8 +282,8 @@ func (a *attempt) replaceLeftover(ctx context.Context, cause error) (driver.Sand
 	left, err := a.get(ctx)
 	switch driver.ReasonOf(err) {
 	case "":
-		if !a.m.owns(a.e, left) {
-			return left, errForeign(a.e)
+		if err := a.m.mayChange(a.e, left); err != nil {
+			return left, err
 		}
 	case driver.Corrupt:
 		return a.recreateUnreadable(ctx, cause)
@@ -322,8 +344,8 @@ func (a *attempt) recreate(ctx context.Context, why string) (driver.Sandbox, err
 	state, err := a.get(ctx)
 	switch driver.ReasonOf(err) {
 	case "":
-		if !a.m.owns(a.e, state) {
-			return state, errForeign(a.e)
+		if err := a.m.mayChange(a.e, state); err != nil {
+			return state, err
 		}
 	case driver.NotFound:
 		return a.create(ctx)

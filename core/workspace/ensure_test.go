@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -260,6 +261,36 @@ func TestB18AnothersSandboxIsNeverTouched(t *testing.T) {
 			}
 		})
 	}
+	t.Run("made for another directory", func(t *testing.T) {
+		elsewhere := w.dir("elsewhere/shop", "")
+		labels := map[string]string{
+			driver.LabelManaged: "true", driver.LabelWorkspaceID: "shop", driver.LabelInstallation: "here", driver.LabelWorkspacePath: elsewhere,
+		}
+		spec := driver.SandboxSpec{ID: "sero-shop", WorkspaceDir: elsewhere, Image: "sero-node:latest", Labels: labels}
+		theirs, err := w.box.Create(t.Context(), spec)
+		if err == nil {
+			_, err = w.box.Start(t.Context(), spec.ID)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // also once the workspace is known to have a sandbox there
+			_, err = w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil)
+			if e := wantReason(t, err, driver.AlreadyExists); e.Resource != elsewhere || len(e.Remedies) == 0 {
+				t.Error(e, e.Remedies)
+			}
+		}
+		if now, err := w.box.Get(t.Context(), spec.ID); err != nil || now.Instance != theirs.Instance || now.State != driver.SandboxRunning {
+			t.Errorf("it was touched: %+v %v", now, err)
+		}
+		if err := os.RemoveAll(elsewhere); err != nil {
+			t.Fatal(err)
+		}
+		w.upDir(dir) // nobody needs it any more
+		if now, err := w.box.Get(t.Context(), spec.ID); err != nil || now.Instance == theirs.Instance || now.Labels[driver.LabelWorkspacePath] != dir {
+			t.Errorf("it was not made anew: %+v %v", now, err)
+		}
+	})
 	t.Run("stop and remove", func(t *testing.T) {
 		ctx := t.Context()
 		w.upDir(dir)

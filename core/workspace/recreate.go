@@ -132,8 +132,8 @@ func countOf(n int, one, many string) string {
 
 // prepare finds out whether a sandbox could be made now, and gets its image.
 func (m *Manager) prepare(ctx context.Context, e *entry, report func(driver.Progress)) error {
-	if _, err := checkDirectory(e.directory); err != nil {
-		return errDirectoryGone(e, err)
+	if err := e.checkDirectory(); err != nil {
+		return err
 	}
 	file, _, err := config.LoadWorkspace(e.directory)
 	if err != nil {

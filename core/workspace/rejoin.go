@@ -48,7 +48,7 @@ func (m *Manager) rejoin(ctx context.Context, e *entry, d driver.Driver, name st
 	}
 	defer e.leave()
 	state, err := m.get(ctx, d, name, SandboxID(e.id))
-	if err != nil || state.State != driver.SandboxRunning || !m.owns(e, state) {
+	if err != nil || state.State != driver.SandboxRunning || !m.owns(e, state) || !e.shownIn(state) {
 		return false
 	}
 	choice := m.choiceOf(ctx, e, name)

@@ -1,12 +1,14 @@
 package workspace_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -156,6 +158,33 @@ func TestDirectoriesThatCannotBe(t *testing.T) {
 	}
 	if n := len(w.List(t.Context())); n != 1 {
 		t.Errorf("%d workspaces", n)
+	}
+}
+
+// TestDirectoryThatLeadsElsewhere: what may write above a workspace's directory
+// puts a link in its place.
+func TestDirectoryThatLeadsElsewhere(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	dir, private := w.dir("shop", ""), w.dir("private", "")
+	w.upDir(dir)
+	if _, _, err := w.Stop(t.Context(), workspace.Ref{ID: "shop"}, time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Remove(dir), os.Symlink(private, dir)); err != nil {
+		t.Fatal(err)
+	}
+	starts := w.box.Calls("StartSandbox")
+	_, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{ID: "shop"}}, nil)
+	if e := wantReason(t, err, driver.NotFound); !strings.Contains(e.Message, "leads to") || len(e.Remedies) == 0 {
+		t.Error(e)
+	}
+	_, err = w.Recreate(t.Context(), workspace.RecreateOptions{Ref: workspace.Ref{ID: "shop"}}, nil)
+	wantReason(t, err, driver.NotFound)
+	if w.box.Calls("StartSandbox") != starts {
+		t.Error("its sandbox was started")
+	}
+	if _, _, err := w.Remove(t.Context(), workspace.Ref{ID: "shop"}); err != nil {
+		t.Error(err)
 	}
 }
 

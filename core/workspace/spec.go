@@ -86,6 +86,24 @@ func (m *Manager) owns(e *entry, s driver.Sandbox) bool {
 		s.Labels[driver.LabelInstallation] == m.options.Installation
 }
 
+// mayChange is nil for a sandbox that is ours to use and to take away for this
+// workspace: not another's, nor made for another directory that is still there.
+func (m *Manager) mayChange(e *entry, s driver.Sandbox) error {
+	if !m.owns(e, s) {
+		return errForeign(e)
+	}
+	if dir, gone := checkDirectory(s.Labels[driver.LabelWorkspacePath]); gone == nil && dir != e.directory {
+		return errOtherDirectory(e, dir)
+	}
+	return nil
+}
+
+// shownIn tells whether a sandbox of ours shows the workspace's directory. It does
+// not if its id was another's, whose record is lost.
+func (e *entry) shownIn(s driver.Sandbox) bool {
+	return s.Labels[driver.LabelWorkspacePath] == e.directory
+}
+
 // checkEnv refuses names and values that no system can carry.
 func checkEnv(env []driver.EnvVar) error {
 	for _, v := range env {

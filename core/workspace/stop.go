@@ -136,10 +136,12 @@ func (m *Manager) endSandbox(ctx context.Context, e *entry, name string, hostMod
 		return nil, nil
 	case err != nil:
 		return nil, err
-	case !m.owns(e, state) && remove: // nothing of ours is there
-		return []string{fmt.Sprintf("nothing in driver %s: its sandbox %s is not this sero's and is left alone", name, state.ID)}, nil
-	case !m.owns(e, state):
-		return nil, errForeign(e)
+	}
+	if err := m.mayChange(e, state); err != nil {
+		if remove { // nothing of this workspace is there
+			return []string{fmt.Sprintf("nothing in driver %s: %s", name, driver.AsError(err).Message)}, nil
+		}
+		return nil, err
 	}
 	var lines []string
 	if state.State != driver.SandboxStopped && state.State != driver.SandboxCorrupt {
