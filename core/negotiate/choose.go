@@ -231,7 +231,7 @@ func (c chooser) fallBack(rejected []Rejection) (Choice, error) {
 	case len(needs) > 0 && !c.request.FallbackHost:
 		return Choice{}, withRemedies(driver.Errorf(driver.IsolationRequired,
 			"the workspace asks for what only isolation gives (%s), and %s", strings.Join(needs, ", "), none), rejected).
-			Remedy(`to go on without, write "fallback": "host" into sero.json`)
+			Remedy(`to go on without, write "fallback": "host" into sero.json, and: sero trust`)
 	}
 	host, ok := c.find(HostDriver)
 	if !ok {

@@ -36,6 +36,9 @@ func Items(file config.Workspace) []Item {
 	case file.Driver: // the host's driver is named as the mode
 		items = append(items, Item{"driver", "host", hostText})
 	}
+	if file.Fallback == config.FallbackHost {
+		items = append(items, Item{"fallback", "host", hostText + ", when no driver that isolates can be used"})
+	}
 	for i, m := range file.Mounts {
 		items = append(items, Item{fieldOf("mounts", i), "mount", mountText(m)})
 	}

@@ -32,7 +32,7 @@ func TestItems(t *testing.T) {
 }
 
 func TestItemsOfTheHost(t *testing.T) {
-	for field, file := range map[string]config.Workspace{"mode": {Mode: "host", Driver: "host"}, "driver": {Driver: "host"}} {
+	for field, file := range map[string]config.Workspace{"mode": {Mode: "host", Driver: "host"}, "driver": {Driver: "host"}, "fallback": {Fallback: "host"}} {
 		if got := trust.Items(file); len(got) != 1 || got[0].Field != field || got[0].Kind != "host" || got[0].Text == "" {
 			t.Errorf("%+v: %+v", file, got)
 		}

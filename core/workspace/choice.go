@@ -44,7 +44,7 @@ func requestFor(wish string, file config.Workspace, trusted bool, machine config
 		Mode:           file.Mode,
 		Driver:         file.Driver,
 		NeedsIsolation: file.NeedsIsolation(),
-		FallbackHost:   file.Fallback == config.FallbackHost,
+		FallbackHost:   file.Fallback == config.FallbackHost && trusted,
 	}
 	if request.Driver == wishHost {
 		request.Mode, request.Driver = config.ModeHost, ""

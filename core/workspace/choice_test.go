@@ -32,15 +32,16 @@ func TestB4RequestFollowsPersonFileMachine(t *testing.T) {
 		"file over machine":                  {file: `{"mode": "host"}`, trusted: true, machine: config.Machine{Driver: "box"}, want: negotiate.Request{Mode: "host"}},
 		"nobody trusts the file":             {file: `{"mode": "host"}`, machine: config.Machine{Driver: "box"}, want: negotiate.Request{Mode: "auto", Driver: "box"}},
 		"nobody trusts its driver":           {file: `{"driver": "host"}`, want: negotiate.Request{Mode: "auto"}},
+		"nobody trusts its fallback":         {file: `{"fallback": "host"}`, want: negotiate.Request{Mode: "auto"}},
 		"machine's host, untrusted file":     {file: `{"mode": "host"}`, machine: config.Machine{Mode: "host"}, want: negotiate.Request{Mode: "host"}},
-		"file's driver":                      {file: `{"driver": "box", "fallback": "host"}`, want: negotiate.Request{Mode: "auto", Driver: "box", FallbackHost: true}},
+		"file's driver":                      {file: `{"driver": "box", "fallback": "host"}`, trusted: true, want: negotiate.Request{Mode: "auto", Driver: "box", FallbackHost: true}},
 		"driver host":                        {file: `{"driver": "host"}`, trusted: true, want: negotiate.Request{Mode: "host"}},
 		"needs":                              {file: `{"image": "x", "resources": {"cpus": 1}}`, want: negotiate.Request{Mode: "auto", NeedsIsolation: []string{"image", "resources"}}},
 		"wish over all":                      {wish: "box", file: `{"mode": "host"}`, want: negotiate.Request{Mode: "auto", Driver: "box"}},
 		"wish auto":                          {wish: "auto", file: `{"mode": "host"}`, want: negotiate.Request{Mode: "auto"}},
 		"wish host":                          {wish: "host", file: `{"image": "x"}`, machine: require, want: negotiate.Request{Mode: "host", FallbackHost: true, NeedsIsolation: []string{"image"}}},
 		"file never weakens the machine":     {file: `{"mode": "host"}`, trusted: true, machine: require, want: negotiate.Request{Mode: "require"}},
-		"fallback never weakens the machine": {file: `{"fallback": "host"}`, machine: require, want: negotiate.Request{Mode: "require"}},
+		"fallback never weakens the machine": {file: `{"fallback": "host"}`, trusted: true, machine: require, want: negotiate.Request{Mode: "require"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, fake.Script{Remote: []string{"x"}}, machine(c.machine))
@@ -115,6 +116,7 @@ func TestB5TheChoiceKnowsWhereTheSandboxIs(t *testing.T) {
 		t.Errorf("%q, %v", w.lastRequest().LivesIn, err)
 	}
 	other := w.dir("other", `{"mode": "host"}`)
+	w.trust(other)
 	w.upDir(other)
 	if _, _, err := w.Stop(t.Context(), workspace.Ref{Dir: other}, time.Second); err != nil {
 		t.Fatal(err)
