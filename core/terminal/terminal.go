@@ -26,6 +26,8 @@ const (
 	MaxBytes    = 1 << 20 // of scrollback
 	maxSessions = 256
 	maxViewers  = 32 // of one terminal
+
+	maxOfWorkspace = 64 // terminals; a sandbox may say that there are more
 )
 
 // Runner runs commands in workspaces; it is a workspace.Manager.
@@ -107,8 +109,11 @@ func (s *Service) List(ctx context.Context, workspaceID string) []Terminal {
 	return list
 }
 
-// knownLimit is how long a list waits for what an earlier core left.
-const knownLimit = 10 * time.Second
+// How long a list waits for what an earlier core left.
+const (
+	knownLimit = 10 * time.Second // for the workspaces that there are
+	askLimit   = 5 * time.Second  // for what runs in them
+)
 
 // adopt takes up the terminals that run in containers and are not known.
 func (s *Service) adopt(ctx context.Context, workspaceID string) {
@@ -122,27 +127,37 @@ func (s *Service) adopt(ctx context.Context, workspaceID string) {
 			return
 		}
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, askLimit, errSilent)
+	defer cancel()
+	var asked sync.WaitGroup
 	for _, id := range s.runner.Ready() {
-		if workspaceID != "" && id != workspaceID {
+		if workspaceID == "" || id == workspaceID {
+			asked.Go(func() { s.adoptFrom(ctx, id) })
+		}
+	}
+	asked.Wait()
+}
+
+var errSilent = errors.New("the workspace does not say what runs in it")
+
+// adoptFrom takes up those of one workspace.
+func (s *Service) adoptFrom(ctx context.Context, id string) {
+	left, err := s.runner.Sessions(ctx, id)
+	if err != nil {
+		s.log.Info("terminals of a workspace cannot be listed", "workspace", id, "error", err)
+		return
+	}
+	for _, l := range left {
+		name, ours := strings.CutPrefix(l.ExecID, idPrefix)
+		if !ours || !validID(name) {
 			continue
 		}
-		left, err := s.runner.Sessions(ctx, id)
-		if err != nil {
-			s.log.Info("terminals of a workspace cannot be listed", "workspace", id, "error", err)
-			continue
-		}
-		for _, l := range left {
-			name, ours := strings.CutPrefix(l.ExecID, idPrefix)
-			if !ours || !validID(name) {
-				continue
-			}
-			var about label
-			_ = json.Unmarshal([]byte(l.Label), &about) // without a title it is one all the same
-			t := Terminal{ID: name, WorkspaceID: id, Title: about.Title, Started: l.Started}
-			_, _ = s.begin(t, func(ctx context.Context, t *session) (workspace.ExecResult, error) {
-				return s.runner.AttachSession(ctx, id, l.ExecID, t.io(nil))
-			})
-		}
+		var about label
+		_ = json.Unmarshal([]byte(l.Label), &about) // without a title it is one all the same
+		t := Terminal{ID: name, WorkspaceID: id, Title: about.Title, Started: l.Started}
+		_, _ = s.begin(t, func(ctx context.Context, t *session) (workspace.ExecResult, error) {
+			return s.runner.AttachSession(ctx, id, l.ExecID, t.io(nil))
+		})
 	}
 }
 
@@ -163,6 +178,8 @@ func (s *Service) begin(about Terminal, run func(context.Context, *session) (wor
 	case len(s.sessions) >= maxSessions:
 		return nil, driver.Errorf(driver.InvalidArgument, "%d terminals are open", maxSessions).
 			Remedy("see them", "sero", "terminal", "ls")
+	case about.WorkspaceID != "" && s.ofWorkspace(about.WorkspaceID) >= maxOfWorkspace:
+		return nil, driver.Errorf(driver.InvalidArgument, "workspace %s has %d terminals", about.WorkspaceID, maxOfWorkspace)
 	}
 	ctx, end := context.WithCancelCause(s.life)
 	t := newSession(about, end)
@@ -176,6 +193,16 @@ func (s *Service) begin(about Terminal, run func(context.Context, *session) (wor
 		t.finish(result, err)
 	})
 	return t, nil
+}
+
+// ofWorkspace counts a workspace's terminals. mu must be held.
+func (s *Service) ofWorkspace(id string) (n int) {
+	for _, t := range s.sessions {
+		if t.about.WorkspaceID == id {
+			n++
+		}
+	}
+	return n
 }
 
 // Open starts a terminal and looks at it, as View does.

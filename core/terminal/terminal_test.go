@@ -222,3 +222,53 @@ var (
 	_ Runner = (*workspace.Manager)(nil)
 	_        = guest.Session{}
 )
+
+// sandboxes is a Runner with two workspaces of an earlier core: one answers with
+// as many terminals as it likes, and the other as usual; "silent" does not
+// answer at all.
+type sandboxes struct {
+	echo
+	ready []string
+}
+
+func (s sandboxes) Ready() []string { return s.ready }
+
+func (sandboxes) Sessions(ctx context.Context, id string) ([]guest.Session, error) {
+	switch id {
+	case "silent":
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	case "greedy":
+		var all []guest.Session
+		for i := range 2 * maxSessions {
+			all = append(all, guest.Session{ExecID: idPrefix + "aaaa" + string(rune('a'+i/26%26)) + string(rune('a'+i%26))})
+		}
+		return all, nil
+	default:
+		return []guest.Session{{ExecID: idPrefix + "shop"}}, nil
+	}
+}
+
+func (sandboxes) AttachSession(ctx context.Context, _, _ string, _ driver.ExecIO) (workspace.ExecResult, error) {
+	<-ctx.Done()
+	return workspace.ExecResult{}, context.Cause(ctx)
+}
+
+// What is in one sandbox takes nothing away from the terminals of others.
+func TestASandboxThatAnswersBadlyHurtsNoOther(t *testing.T) {
+	for _, bad := range []string{"silent", "greedy"} {
+		t.Run(bad, func(t *testing.T) {
+			s := New(sandboxes{ready: []string{bad, "shop"}}, nil, nil)
+			defer s.Close()
+			ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Second, errors.New("the list hung"))
+			defer cancel()
+			of := map[string]int{}
+			for _, about := range s.List(ctx, "") {
+				of[about.WorkspaceID]++
+			}
+			if ctx.Err() != nil || of["shop"] != 1 || of[bad] > maxOfWorkspace {
+				t.Errorf("terminals of %v, %v", of, context.Cause(ctx))
+			}
+		})
+	}
+}
