@@ -4,10 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/sero-labs/sero-runtime/core/guest"
 	"github.com/sero-labs/sero-runtime/core/guest/frame"
@@ -183,4 +187,86 @@ type writerFunc func([]byte)
 func (f writerFunc) Write(b []byte) (int, error) {
 	f(b)
 	return len(b), nil
+}
+
+// What a replaced helper answers is bounded, in number and in how often it is
+// heard.
+func TestHostileAnswers(t *testing.T) {
+	many := &frame.Sessions{Sessions: make([]frame.Session, 300)}
+	t.Run("sessions without end", func(t *testing.T) {
+		g := guestOf(t, "hostile", true, fakeHelper{run: func(in io.Reader, out io.Writer) {
+			say(out, hello)
+			awaitOpen(in)
+			go func() { _, _ = io.Copy(io.Discard, in) }()
+			for say(out, &frame.Frame{Stream: 1, Sessions: many}) {
+				time.Sleep(time.Millisecond) // no flood, which would end the connection
+			}
+		}})
+		ctx, cancel := context.WithTimeoutCause(t.Context(), 5*time.Second, io.ErrNoProgress)
+		defer cancel()
+		if list, err := g.Sessions(ctx); err != nil || len(list) != 256 {
+			t.Errorf("%d sessions, %v", len(list), err)
+		}
+	})
+	t.Run("listeners that change all the time", func(t *testing.T) {
+		const sets = 500
+		g := guestOf(t, "hostile", true, fakeHelper{run: func(in io.Reader, out io.Writer) {
+			say(out, hello)
+			awaitOpen(in)
+			for port := range uint32(sets) {
+				say(out, &frame.Frame{Stream: 1, Listeners: &frame.Listeners{Listeners: []frame.Listener{{Address: "::", Port: port + 1}}}})
+				time.Sleep(time.Millisecond)
+			}
+			_, _ = io.Copy(io.Discard, in)
+		}})
+		enough, reports := errors.New("the last one came"), 0
+		err := g.Listeners(t.Context(), func(set []driver.Listener) error {
+			if reports++; len(set) == 1 && set[0].Port == sets {
+				return enough
+			}
+			return nil
+		})
+		if !errors.Is(err, enough) || reports > sets/4 {
+			t.Errorf("%d sets were passed on, %v", reports, err)
+		}
+	})
+	t.Run("the name of a process", func(t *testing.T) {
+		g := guestOf(t, "hostile", false, listing{text: "LISTEN 0 1 127.0.0.1:80 0.0.0.0:* users:((\"a\x1b[31m\u009b\xffb\",pid=7,fd=3))\nexec 7 id\x1b[31m\n.\n"})
+		var set []driver.Listener
+		_ = g.Listeners(t.Context(), func(now []driver.Listener) error { set = now; return io.EOF })
+		if len(set) != 1 || strings.ContainsFunc(set[0].Command+set[0].ExecID, unicode.IsControl) || !utf8.ValidString(set[0].Command) {
+			t.Errorf("it is %q", fmt.Sprint(set))
+		}
+	})
+}
+
+// awaitOpen reads what the core says until it opens a stream.
+func awaitOpen(in io.Reader) {
+	for {
+		var size uint32
+		if binary.Read(in, binary.BigEndian, &size) != nil {
+			return
+		}
+		b := make([]byte, size)
+		if _, err := io.ReadFull(in, b); err != nil {
+			return
+		}
+		if f, err := frame.Decode(b); err != nil || f.Open != nil {
+			return
+		}
+	}
+}
+
+// listing is a driver in whose sandboxes there is no helper, and a list of
+// listeners that somebody made up.
+type listing struct {
+	driver.Driver
+	text string
+}
+
+func (listing) Info() driver.Info { return driver.Info{Name: "hostile"} }
+
+func (d listing) Exec(_ context.Context, _ driver.ExecSpec, stdio driver.ExecIO) (driver.ExitStatus, error) {
+	_, err := io.WriteString(stdio.Stdout, d.text)
+	return driver.ExitStatus{}, err
 }

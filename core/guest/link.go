@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"github.com/sero-labs/sero-runtime/core/guest/frame"
 	"github.com/sero-labs/sero-runtime/core/guest/mux"
@@ -183,7 +184,7 @@ func (t *tail) String() string {
 func line(text string, limit int) string {
 	text = strings.ToValidUTF8(strings.TrimSpace(text), "\uFFFD")
 	text = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
+		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r

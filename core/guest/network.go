@@ -43,12 +43,23 @@ func (l *link) ask(ctx context.Context, open *frame.Open, take func(*frame.Frame
 	}
 }
 
+// listenersPause is the least time between two sets that are passed on, whatever
+// a sandbox says. Only the newest one waits.
+const listenersPause = 20 * time.Millisecond
+
 func (l *link) listeners(ctx context.Context, report func([]driver.Listener) error) error {
 	return l.ask(ctx, &frame.Open{Watch: true}, func(f *frame.Frame) (bool, error) {
 		if f.Listeners == nil {
 			return true, nil
 		}
-		return true, report(listeners(f.Listeners))
+		if err := report(listeners(f.Listeners)); err != nil {
+			return false, err
+		}
+		select {
+		case <-time.After(listenersPause):
+		case <-ctx.Done():
+		}
+		return true, nil
 	})
 }
 
@@ -62,7 +73,7 @@ func listeners(f *frame.Listeners) []driver.Listener {
 		}
 		set = append(set, driver.Listener{
 			Address: address.WithZone("").String(), Port: uint16(l.Port), PID: int64(min(l.PID, 1<<31)),
-			Command: line(l.Command, maxComm), ExecID: line(l.ExecID, 128),
+			Command: line(l.Command, maxComm), ExecID: line(l.ExecID, maxExecID),
 		})
 	}
 	return set

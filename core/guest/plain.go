@@ -27,7 +27,8 @@ const execIDEnv = "SERO_COMMAND_ID"
 const (
 	maxAnswer    = 1 << 20 // bytes of one answer
 	maxListeners = 4096
-	maxComm      = 64 // bytes of a process's name
+	maxComm      = 64  // bytes of a process's name
+	maxExecID    = 128 // bytes
 )
 
 func (p plain) exec(ctx context.Context, spec driver.ExecSpec, stdio driver.ExecIO) (driver.ExitStatus, error) {
@@ -153,15 +154,15 @@ func (p plain) scriptFailed(status driver.ExitStatus) error {
 func parseListening(lines []string) []driver.Listener {
 	var found []driver.Listener
 	execs := map[int64]string{}
-	for _, line := range lines {
-		if rest, ok := strings.CutPrefix(line, "exec "); ok {
+	for _, text := range lines {
+		if rest, ok := strings.CutPrefix(text, "exec "); ok {
 			pid, id, _ := strings.Cut(rest, " ")
 			if n, err := strconv.ParseInt(pid, 10, 64); err == nil {
-				execs[n] = id
+				execs[n] = line(id, maxExecID)
 			}
 			continue
 		}
-		if l, ok := parseSocket(line); ok && len(found) < maxListeners {
+		if l, ok := parseSocket(text); ok && len(found) < maxListeners {
 			found = append(found, l)
 		}
 	}
@@ -174,8 +175,8 @@ func parseListening(lines []string) []driver.Listener {
 // parseSocket reads one line of ss -Htlnp:
 //
 //	LISTEN 0 128 127.0.0.1:5173 0.0.0.0:* users:(("node",pid=12,fd=3))
-func parseSocket(line string) (driver.Listener, bool) {
-	fields := strings.Fields(line)
+func parseSocket(text string) (driver.Listener, bool) {
+	fields := strings.Fields(text)
 	if len(fields) < 5 || fields[0] != "LISTEN" {
 		return driver.Listener{}, false
 	}
@@ -195,10 +196,10 @@ func parseSocket(line string) (driver.Listener, bool) {
 	if net.ParseIP(address) == nil || address == dockerDNS && len(fields) < 6 {
 		return driver.Listener{}, false
 	}
-	_, users, _ := strings.Cut(line, `users:(("`)
+	_, users, _ := strings.Cut(text, `users:(("`)
 	if name, rest, ok := strings.Cut(users, `",pid=`); ok {
 		number, _, _ := strings.Cut(rest, ",")
-		l.Command = name[:min(len(name), maxComm)]
+		l.Command = line(name, maxComm)
 		l.PID, _ = strconv.ParseInt(number, 10, 64)
 	}
 	return l, true

@@ -65,11 +65,11 @@ func (g *Guest) Sessions(ctx context.Context) ([]Session, error) {
 		}
 		for _, s := range f.Sessions.Sessions[:min(len(f.Sessions.Sessions), maxSessions)] {
 			list = append(list, Session{
-				ExecID: line(s.ExecID, 128), Label: line(s.Label, 1024), PID: int64(min(s.PID, 1<<31)),
+				ExecID: line(s.ExecID, maxExecID), Label: line(s.Label, 1024), PID: int64(min(s.PID, 1<<31)),
 				Started: time.Unix(0, s.Started), Ended: s.Exit != nil,
 			})
 		}
-		return true, nil
+		return false, nil // it is all that there is to say
 	})
 	return list, err
 }

@@ -15,7 +15,7 @@ func (m *Manager) Sessions(ctx context.Context, id string) ([]guest.Session, err
 	if err != nil || s.choice.HostMode {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeoutCause(ctx, m.options.CallTimeout, driver.Errorf(driver.Timeout, "workspace %s did not answer", id))
+	ctx, cancel := m.answer(ctx, id)
 	defer cancel()
 	return m.guest(e, s).Sessions(ctx)
 }
@@ -47,7 +47,14 @@ func (m *Manager) EndSession(ctx context.Context, id, execID string) error {
 	if s.choice.HostMode {
 		return errNoSession(execID)
 	}
+	ctx, cancel := m.answer(ctx, id)
+	defer cancel()
 	return m.guest(e, s).EndSession(ctx, execID)
+}
+
+// answer bounds what a workspace may take to answer.
+func (m *Manager) answer(ctx context.Context, id string) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, m.options.CallTimeout, driver.Errorf(driver.Timeout, "workspace %s did not answer", id))
 }
 
 func errNoSession(execID string) error {

@@ -134,6 +134,10 @@ func many[T any, M interface {
 ) {
 	if c.reading {
 		if c.found(n, protowire.BytesType) {
+			if len(*v) == MaxItems {
+				c.err = errTooMany
+				return
+			}
 			*v = append(*v, *new(T))
 			c.err = read(c.bytes, M(&(*v)[len(*v)-1]))
 		}
@@ -143,6 +147,8 @@ func many[T any, M interface {
 		c.nest(n, M(&(*v)[i]))
 	}
 }
+
+var errTooMany = fmt.Errorf("there are more than %d items", MaxItems)
 
 func (c *codec) nest(n protowire.Number, m message) {
 	inner := codec{}

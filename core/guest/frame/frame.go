@@ -12,6 +12,9 @@ const Version = 1
 // Refused is the reason of an Error for a connection that nobody accepts.
 const Refused = "CONNECTION_REFUSED"
 
+// MaxItems bounds the listeners or sessions in one frame.
+const MaxItems = 4096
+
 // Bounds of the protocol, in bytes.
 const (
 	MaxFrame = 4 << 20   // of one frame, without its length

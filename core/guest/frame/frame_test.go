@@ -106,3 +106,15 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// Items that cost two bytes each on the way are no more than a bounded set here.
+func TestItemsAreBounded(t *testing.T) {
+	for name, f := range map[string]*frame.Frame{
+		"listeners": {Listeners: &frame.Listeners{Listeners: make([]frame.Listener, frame.MaxItems+1)}},
+		"sessions":  {Sessions: &frame.Sessions{Sessions: make([]frame.Session, frame.MaxItems+1)}},
+	} {
+		if _, err := frame.Decode(frame.Append(nil, f)[4:]); err == nil {
+			t.Errorf("a frame with too many %s was read", name)
+		}
+	}
+}

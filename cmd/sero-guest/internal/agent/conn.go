@@ -196,6 +196,7 @@ func (c *conn) stop(s *mux.Stream, stop *frame.Stop) error {
 }
 
 func listenersFrame(set []driver.Listener) *frame.Listeners {
+	set = set[:min(len(set), frame.MaxItems)]
 	out := &frame.Listeners{Listeners: make([]frame.Listener, len(set))}
 	for i, l := range set {
 		out.Listeners[i] = frame.Listener{

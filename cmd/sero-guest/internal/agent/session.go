@@ -206,7 +206,7 @@ func (a *sessions) list() *frame.Sessions {
 	defer a.mu.Unlock()
 	out := &frame.Sessions{}
 	for _, s := range a.all {
-		if s.exec.Keep == 0 {
+		if s.exec.Keep == 0 || len(out.Sessions) == frame.MaxItems {
 			continue
 		}
 		s.mu.Lock()
