@@ -270,3 +270,33 @@ func (d listing) Exec(_ context.Context, _ driver.ExecSpec, stdio driver.ExecIO)
 	_, err := io.WriteString(stdio.Stdout, d.text)
 	return driver.ExitStatus{}, err
 }
+
+// Who leaves while it is sent what was kept holds up nobody: neither the command
+// nor who attaches next.
+func TestB40LeavingInTheMiddleOfWhatWasKept(t *testing.T) {
+	id, engine := container(t, true)
+	first := guestOf(t, id, true, dockerExec{engine: engine})
+	ctx, leave := context.WithCancelCause(t.Context())
+	written := 0
+	_, err := first.ExecKept(ctx, driver.ExecSpec{Argv: []string{"sh", "-c", `head -c 900000 /dev/zero; read -r line; echo "it was $line"`}, Dir: "/", ExecID: "kept"},
+		guest.Keep{Bytes: 1 << 20}, driver.ExecIO{Stdin: blocked{t.Context()}, Stdout: writerFunc(func(b []byte) {
+			if written += len(b); written == 900000 {
+				leave(nil)
+			}
+		})})
+	if driver.ReasonOf(err) != driver.Canceled {
+		t.Fatalf("leaving: %v", err)
+	}
+	for range 2 {
+		ctx, leave := context.WithCancelCause(t.Context())
+		if _, err := first.Attach(ctx, "kept", driver.ExecIO{Stdout: writerFunc(func([]byte) { leave(nil) })}); driver.ReasonOf(err) != driver.Canceled {
+			t.Fatalf("leaving again: %v", err)
+		}
+	}
+	bounded, cancel := context.WithTimeoutCause(t.Context(), 20*time.Second, io.ErrNoProgress)
+	defer cancel()
+	var out bytes.Buffer
+	if _, err := first.Attach(bounded, "kept", driver.ExecIO{Stdin: strings.NewReader("seen\n"), Stdout: &out}); err != nil || !strings.HasSuffix(out.String(), "it was seen\n") {
+		t.Errorf("attached at last: %d bytes, %v", out.Len(), err)
+	}
+}

@@ -53,6 +53,7 @@ type view struct {
 	ctx    context.Context // ends with the connection, or when another view takes over
 	end    context.CancelCauseFunc
 	stream *mux.Stream
+	gone   chan error // gets why nothing more comes from it
 }
 
 var errTaken = driver.Errorf(driver.Canceled, "another connection has attached")
@@ -133,10 +134,8 @@ func (a *sessions) attach(ctx context.Context, stream *mux.Stream, execID string
 // serve passes on what a view sends, until it leaves or the command ends.
 func (a *sessions) serve(s *session, v *view) error {
 	defer s.leave(v)
-	gone := make(chan error, 1)
-	go func() { gone <- s.cmd.obey(v.ctx, v.stream) }() // ends with v.ctx
 	select {
-	case err := <-gone:
+	case err := <-v.gone:
 		if errors.Is(err, errReset) {
 			return v.stream.Send(v.ctx, &frame.Frame{Exit: &frame.Exit{}})
 		}
@@ -220,8 +219,13 @@ func (a *sessions) list() *frame.Sessions {
 
 // take makes a stream the view: what was kept goes there first, then what comes.
 func (s *session) take(ctx context.Context, stream *mux.Stream) *view {
-	v := &view{stream: stream}
+	v := &view{stream: stream, gone: make(chan error, 1)}
 	v.ctx, v.end = context.WithCancelCause(ctx)
+	go func() { // ends with v.ctx; the core may leave before it has all that was kept
+		err := s.cmd.obey(v.ctx, stream)
+		v.gone <- err
+		v.end(err)
+	}()
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	if s.view != nil {
