@@ -125,6 +125,9 @@ func (s *Store) read() {
 	if err == nil {
 		err = json.Unmarshal(text, &s.trusted)
 	}
+	if err == nil && s.trusted == nil {
+		err = errors.New("there is nothing in it")
+	}
 	if err != nil {
 		s.trusted = map[string]grant{}
 		s.log("what was trusted cannot be read and has to be trusted anew: " + err.Error())

@@ -75,16 +75,18 @@ func TestStore(t *testing.T) {
 
 func TestBrokenStore(t *testing.T) {
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "trust.json"), []byte(`{"/ws": {"hash": "h`), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	told := 0
-	s := trust.Open(dir, func(string) { told++ })
-	if s.Trusted("/ws", "h") || told != 1 {
-		t.Error("a broken file counts", told)
-	}
-	if err := s.Trust("/ws", "h"); err != nil || !s.Trusted("/ws", "h") {
-		t.Error(err)
+	for _, text := range []string{`{"/ws": {"hash": "h`, "null"} {
+		if err := os.WriteFile(filepath.Join(dir, "trust.json"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		told := 0
+		s := trust.Open(dir, func(string) { told++ })
+		if s.Trusted("/ws", "h") || told != 1 {
+			t.Error("a broken file counts", told)
+		}
+		if err := s.Trust("/ws", "h"); err != nil || !s.Trusted("/ws", "h") {
+			t.Error(err)
+		}
 	}
 	gone := trust.Open(filepath.Join(dir, "gone"), func(string) {})
 	if err := gone.Trust("/ws", "h"); driver.ReasonOf(err) != driver.Internal || gone.Trusted("/ws", "h") {
