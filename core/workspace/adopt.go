@@ -86,18 +86,30 @@ func (m *Manager) adoptFrom(names []string) {
 				m.log.Debug("whether a driver has sandboxes of ours is not known", "driver", name, "error", err)
 				return
 			}
-			for _, s := range list {
-				m.adoptOne(name, s)
-			}
-			m.adoption.mu.Lock()
-			defer m.adoption.mu.Unlock()
-			if m.adoption.told == nil {
-				m.adoption.told = map[string]bool{}
-			}
-			m.adoption.told[name] = true
+			m.adoptAll(name, list)
 		})
 	}
 	all.Wait()
+}
+
+// adoptAll makes the workspaces of what a driver tells for the first time known.
+func (m *Manager) adoptAll(name string, list []driver.Sandbox) {
+	a := &m.adoption
+	a.mu.Lock()
+	told := a.told[name]
+	a.mu.Unlock()
+	if told {
+		return
+	}
+	for _, s := range list {
+		m.adoptOne(name, s)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.told == nil {
+		a.told = map[string]bool{}
+	}
+	a.told[name] = true
 }
 
 // listOurs lists the sandboxes of this installation in a driver, started if need

@@ -21,13 +21,14 @@ type stock struct {
 // workspaces use, what they have of ours. Those that cannot be asked are left
 // out, with a line each unless there is nothing to ask.
 func (m *Manager) inventory(ctx context.Context) ([]stock, []string) {
-	m.adopt()
 	var names []string
 	if m.options.Lasting != nil {
 		names = m.options.Lasting()
 	}
+	used := map[string]bool{}
 	for _, e := range m.entries() {
 		if choice := e.snapshot().Choice; choice.Actual != "" && !choice.HostMode {
+			used[choice.Actual] = true
 			names = append(names, choice.Actual)
 		}
 	}
@@ -41,7 +42,9 @@ func (m *Manager) inventory(ctx context.Context) ([]stock, []string) {
 	all.Wait()
 	var warnings []string
 	stocks = slices.DeleteFunc(stocks, func(s stock) bool {
-		if s.err != nil && !nothingToAsk[driver.ReasonOf(s.err)] {
+		reason := driver.ReasonOf(s.err)
+		nothing := nothingToAsk[reason] || reason == driver.EngineNotRunning && !used[s.name]
+		if s.err != nil && !nothing {
 			warnings = append(warnings, "driver "+s.name+" could not be asked: "+driver.AsError(s.err).Message)
 		}
 		return s.err != nil
@@ -60,6 +63,7 @@ func (m *Manager) takeStock(ctx context.Context, name string) stock {
 		if s.sandboxes, err = m.listOurs(ctx, name); err != nil {
 			return err
 		}
+		m.adoptAll(name, s.sandboxes) // before anybody judges what is needed
 		if s.driver, err = m.options.Drivers.Driver(ctx, name); err != nil {
 			return err
 		}

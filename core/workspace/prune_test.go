@@ -204,6 +204,35 @@ func TestB20PruneTakesWhatNobodyNeeds(t *testing.T) {
 	}
 }
 
+// TestB20PruneKnowsWhatADriverTellsLate: a driver that is slow to tell of the
+// sandboxes of workspaces whose records are lost does not make them nobody's.
+func TestB20PruneKnowsWhatADriverTellsLate(t *testing.T) {
+	w := newWorld(t, fake.Script{}, lasting)
+	w.upDir(w.dir("shop", ""))
+	w.script(fake.Script{Rules: []fake.Rule{{Call: "ListSandboxes", Times: 1, Delay: fake.Duration(600 * time.Millisecond)}}})
+	w.lose()
+	items, warnings := w.manager(lasting).Prune(t.Context(), workspace.PruneOptions{})
+	if len(items) != 0 || len(warnings) != 0 {
+		t.Error(kinds(items), warnings)
+	}
+	if s, err := w.box.Get(t.Context(), "sero-shop"); err != nil || s.State != driver.SandboxRunning {
+		t.Errorf("it was taken away: %+v %v", s, err)
+	}
+}
+
+// TestB20AnEngineThatNobodyUses is not worth a word when it does not run.
+func TestB20AnEngineThatNobodyUses(t *testing.T) {
+	stopped := fake.Rule{Call: "ListSandboxes", Error: &fake.Failure{Reason: driver.EngineNotRunning, Message: "it is stopped"}}
+	w := newWorld(t, fake.Script{Rules: []fake.Rule{stopped}}, lasting)
+	w.up(workspace.UpOptions{Ref: workspace.Ref{Dir: w.dir("shop", "")}, Driver: "host"})
+	if items, warnings := w.Prune(t.Context(), workspace.PruneOptions{}); len(items) != 0 || len(warnings) != 0 {
+		t.Error(kinds(items), warnings)
+	}
+	if items, warnings := w.DiskUsage(t.Context()); len(items) != 0 || len(warnings) != 0 {
+		t.Error(items, warnings)
+	}
+}
+
 // TestB20PruneLooksAgain shows that what has changed since it was found is left.
 func TestB20PruneLooksAgain(t *testing.T) {
 	stopped := int(driver.SandboxStopped)
