@@ -46,6 +46,7 @@ func (s Skip) String() string {
 // Policy is what asks are held against. Its paths may be missing.
 type Policy struct {
 	Workspace string   // the workspace's directory on the host
+	Others    []string // those of other workspaces, in which their sandboxes write
 	Home      string   // the user's: not as a whole
 	Private   []string // sero's own directories: never
 	Engines   []string // sockets and directories of container engines: never
@@ -270,8 +271,17 @@ func below(p, of string) bool {
 func (p Policy) refuseOverlaps(planned []plan) error {
 	workspace, err := look(p.Workspace)
 	known := err == nil
+	var others []directory
+	for _, name := range p.Others {
+		if other, err := look(name); err == nil {
+			others = append(others, other)
+		}
+	}
 	for i, m := range planned {
 		switch {
+		case slices.ContainsFunc(others, m.source.leadsThrough):
+			return denied(m.Ask, "a link in another workspace leads to %s, and could be changed from inside its sandbox", shown(m.source.path)).
+				Remedy("name the directory itself")
 		case known && m.source.leadsThrough(workspace):
 			return denied(m.Ask, "a link in the workspace leads to %s, and could be changed from inside", shown(m.source.path)).
 				Remedy("name the directory itself")

@@ -51,14 +51,14 @@ func tree(t *testing.T) (string, mount.Policy) {
 	at := func(name string) string { return filepath.Join(top, name) }
 	for _, dir := range []string{
 		"data", "lib", "a b", "a,readonly=false", "run", "engine/volumes", "engineer", "links", "hard", "soft", "sero/state", "srv/shop",
-		"home/project", "home/.ssh", "home/.config/gh", "home/.config/nvim", "ws/sub", "ws-sub",
+		"home/project", "home/.ssh", "home/.config/gh", "home/.config/nvim", "ws/sub", "ws-sub", "ws2/lib",
 	} {
 		ok(os.MkdirAll(at(dir), 0o700))
 	}
 	for link, to := range map[string]string{
 		"links/data": at("data"), "links/root": "/", "links/sock": at("run/docker.sock"), "links/engine": at("engine"), "links/top": top,
 		"links/chain": "chain2", "links/chain2": "engine", "links/home": at("home"), "links/keys": at("home/.ssh"), "links/loop": "loop",
-		"links/gone": at("gone"), "links/comma": at("a,readonly=false"), "links/through": "../ws/data", "ws/engine": at("engine"), "ws/data": at("data"),
+		"links/gone": at("gone"), "links/comma": at("a,readonly=false"), "links/through": "../ws/data", "links/through2": "../ws2/data", "ws2/data": at("data"), "ws/engine": at("engine"), "ws/data": at("data"),
 	} {
 		ok(os.Symlink(to, at(link)))
 	}
@@ -71,7 +71,7 @@ func tree(t *testing.T) (string, mount.Policy) {
 	}
 	ok(os.Link(at("run/docker.sock"), at("hard/mine.sock")))
 	return top, mount.Policy{
-		Workspace: at("ws"), Home: at("home"), Private: []string{at("sero"), at("no-run-directory")},
+		Workspace: at("ws"), Others: []string{at("ws2"), at("no-workspace")}, Home: at("home"), Private: []string{at("sero"), at("no-run-directory")},
 		Engines: []string{at("run/docker.sock"), at("engine"), at("no-such-engine")},
 	}
 }

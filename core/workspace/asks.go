@@ -71,7 +71,13 @@ func (m *Manager) mountPolicy(e *entry) mount.Policy {
 	for _, d := range m.options.Machine.Drivers {
 		engines = append(engines, socketsIn(d.Settings)...)
 	}
-	return mount.Policy{Workspace: e.directory, Home: m.userHome, Private: m.options.Private, Engines: engines}
+	var others []string
+	for _, other := range m.entries() {
+		if other != e {
+			others = append(others, other.directory)
+		}
+	}
+	return mount.Policy{Workspace: e.directory, Others: others, Home: m.userHome, Private: m.options.Private, Engines: engines}
 }
 
 // socketsIn are the sockets that a driver's settings name.
