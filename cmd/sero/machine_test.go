@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -22,20 +23,34 @@ type machine struct {
 	dir string // the workspace's directory
 	env []string
 
-	program string // sero
+	program string              // sero
+	person  *syscall.Credential // nil: whoever runs the tests
 }
 
 func newMachine(t *testing.T) *machine {
+	t.Helper()
+	return newMachineOf(t, t.TempDir(), nil)
+}
+
+// newMachineOf is a machine with a home that is there already, and somebody whose
+// it is.
+func newMachineOf(t *testing.T, home string, person *syscall.Credential) *machine {
 	t.Helper()
 	run, err := os.MkdirTemp("/tmp", "sero-t") //nolint:usetesting // its path must be short for sockets
 	if err != nil {
 		t.Fatal(err)
 	}
-	home := t.TempDir()
-	m := &machine{t: t, program: "sero", dir: filepath.Join(home, "ws"), env: append(os.Environ(),
+	m := &machine{t: t, person: person, program: "sero", dir: filepath.Join(home, "ws"), env: append(os.Environ(),
 		"HOME="+home, paths.HomeVariable+"="+filepath.Join(home, ".sero"), paths.RunVariable+"="+run, noEngine(home))}
 	if err := os.Mkdir(m.dir, 0o755); err != nil {
 		t.Fatal(err)
+	}
+	if person != nil {
+		for _, dir := range []string{home, m.dir, run} {
+			if err := os.Chown(dir, int(person.Uid), int(person.Gid)); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 	t.Cleanup(func() {
 		m.ok("daemon", "stop")
@@ -57,6 +72,7 @@ func (m *machine) command(name string, args ...string) *exec.Cmd {
 	m.t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir, cmd.Env = m.dir, m.env
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: m.person}
 	return cmd
 }
 

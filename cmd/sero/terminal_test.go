@@ -28,7 +28,7 @@ func (m *machine) view(t *testing.T, args ...string) *viewer {
 	t.Helper()
 	v := &viewer{newTerminal(t), m.command(m.program, args...)}
 	v.cmd.Stdin, v.cmd.Stdout, v.cmd.Stderr = v.tty, v.tty, v.tty
-	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	v.cmd.SysProcAttr.Setsid, v.cmd.SysProcAttr.Setctty = true, true
 	if err := v.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

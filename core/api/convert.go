@@ -106,7 +106,7 @@ func workspaceMessage(w workspace.Workspace) *apipb.Workspace {
 	out := &apipb.Workspace{
 		Id: w.ID, Directory: valid(w.Directory), State: workspaceStates[w.State], StateMessage: valid(w.StateMessage),
 		Driver: choice(w.Choice), SandboxId: w.SandboxID, SandboxDirectory: valid(w.SandboxDir), Image: valid(w.Image),
-		Created: timestamp(w.Created), Capabilities: capabilities(w.Capabilities), Drift: drift(w.Drift), Guest: valid(w.Guest),
+		Created: timestamp(w.Created), Capabilities: capabilities(w.Capabilities), Drift: drift(w.Drift), Guest: valid(w.Guest), User: valid(w.User),
 	}
 	for _, warning := range w.Warnings {
 		out.Warnings = append(out.Warnings, valid(warning))

@@ -28,6 +28,7 @@ const full = `// how the shop runs
   "image": "ghcr.io/acme/node:22@sha256:abc",
   "env": {"DATABASE_URL": "file:./dev.db", "EMPTY": ""},
   "secrets": {"TOKEN": "env:SHOP_TOKEN", "KEY": "file:~/shop.key"},
+  "user": "1000:dev",
   "mounts": [{"source": "/srv/data", "target": "/data", "readOnly": true}, {"source": "/srv/x"}],
   "roots": ["/home/me/lib"],
   "resources": {"cpus": 1.5, "memory": "2GiB"},
@@ -45,6 +46,7 @@ func TestWorkspaceFull(t *testing.T) {
 		Schema: "https://example.com/sero.schema.json", ID: "shop", Driver: "docker", Mode: "auto", Fallback: "host",
 		Image:     "ghcr.io/acme/node:22@sha256:abc",
 		Env:       map[string]string{"DATABASE_URL": "file:./dev.db", "EMPTY": ""},
+		User:      "1000:dev",
 		Secrets:   map[string]string{"TOKEN": "env:SHOP_TOKEN", "KEY": "file:~/shop.key"},
 		Mounts:    []config.Mount{{Source: "/srv/data", Target: "/data", ReadOnly: true}, {Source: "/srv/x"}},
 		Roots:     []string{"/home/me/lib"},
@@ -96,6 +98,26 @@ func TestUnknownKeysAreWarnings(t *testing.T) {
 	}
 }
 
+func TestReferencesInEnvAreWarnings(t *testing.T) {
+	text := `{"env": {"A": "env:TOKEN", "B": "file:/key", "C": "file:~/key", "D": "env: x", "E": "file:///a", "F": "file:a", "G": "environment"},
+"devServers": {"w": {"command": ["x"], "env": {"A": "env:A"}}}, "secrets": {"S": "env:S"}}`
+	_, warnings, err := config.ParseWorkspace("sero.json", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const says = ` is given to commands as it is written; if it is a reference to a secret, put it under "secrets"`
+	want := []string{
+		"sero.json:2:53: devServers.w.env.A" + says, "sero.json:1:15: env.A" + says, "sero.json:1:33: env.B" + says, "sero.json:1:51: env.C" + says,
+	}
+	var got []string
+	for _, w := range warnings {
+		got = append(got, w.String())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestBrokenWorkspaceFiles(t *testing.T) {
 	for name, c := range map[string]struct{ text, place, says string }{
 		"conflict":       {"{\n<<<<<<< HEAD\n\"id\": \"a\"\n=======\n\"id\": \"b\"\n>>>>>>> other\n}", ":2:1:", "merge-conflict"},
@@ -117,6 +139,10 @@ func TestBrokenWorkspaceFiles(t *testing.T) {
 		"env name":       {`{"env": {"A-B": ""}}`, ":1:17:", "not a variable's name"},
 		"secret":         {`{"secrets": {"A": "hunter2"}}`, ":1:19:", "not a reference"},
 		"secret file":    {`{"secrets": {"A": "file:key"}}`, ":1:19:", "not a reference"},
+		"user":           {`{"user": "a b"}`, ":1:10:", "such as \"root\""},
+		"user option":    {`{"user": "-r"}`, ":1:10:", "is not allowed"},
+		"no user":        {`{"user": ""}`, ":1:10:", "is not allowed"},
+		"user twice":     {`{"user": "1:2:3"}`, ":1:10:", "is not allowed"},
 		"secret name":    {`{"secrets": {"A-B": "env:A"}}`, ":1:21:", "not a variable's name"},
 		"secret and env": {`{"env": {"A": ""}, "secrets": {"A": "env:A"}}`, ":1:37:", "env has"},
 		"bool":           {`{"mounts": [{"source": "/a", "readOnly": "yes"}]}`, ":1:42:", "true or false"},

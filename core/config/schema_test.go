@@ -87,6 +87,7 @@ func TestSchemaRulesAreTheCodesRules(t *testing.T) {
 		"id":               {p["id"].Pattern, idPattern.String()},
 		"driver":           {p["driver"].Pattern, driverPattern.String()},
 		"image":            {p["image"].Pattern, imagePattern.String()},
+		"user":             {p["user"].Pattern, userPattern.String()},
 		"env":              {p["env"].Names.Pattern, envPattern.String()},
 		"secrets":          {p["secrets"].Names.Pattern, envPattern.String()},
 		"devServers":       {p["devServers"].Names.Pattern, serverPattern.String()},

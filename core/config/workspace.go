@@ -46,6 +46,7 @@ type Workspace struct {
 	Mode       string               `json:"mode"`     // empty, ModeAuto, ModeRequire or ModeHost
 	Fallback   string               `json:"fallback"` // empty or FallbackHost
 	Image      string               `json:"image"`
+	User       string               `json:"user"`    // who commands run as: a name or uid[:gid]; empty: whoever owns the files
 	Env        map[string]string    `json:"env"`     // values are taken as they are written
 	Secrets    map[string]string    `json:"secrets"` // values are references: SecretEnv or SecretFile and a name
 	Mounts     []Mount              `json:"mounts"`
@@ -154,6 +155,7 @@ func ParseWorkspace(file string, text []byte) (Workspace, []Warning, error) {
 	if err := w.check(d); err != nil {
 		return Workspace{}, nil, err
 	}
+	w.warn(d)
 	sum := sha256.Sum256(text)
 	w.Hash = hex.EncodeToString(sum[:])
 	return w, d.warnings, nil
@@ -189,6 +191,7 @@ var (
 	serverPattern = newPattern(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
 	memoryPattern = newPattern(`^([0-9]{1,12})([KMGTkmgt]?)(?:[iI]?[bB])?$`)
 	imagePattern  = newPattern(`^[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}$`)
+	userPattern   = newPattern(`^[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31})?$`)
 	modes         = []string{ModeAuto, ModeRequire, ModeHost}
 	fallbacks     = []string{FallbackHost}
 )
@@ -200,6 +203,7 @@ func (w Workspace) check(d *document) error {
 		oneOf(d, "mode", w.Mode, modes),
 		oneOf(d, "fallback", w.Fallback, fallbacks),
 		matches(d, "image", w.Image, imagePattern, `an image reference such as "node:22"`),
+		matches(d, "user", w.User, userPattern, `a user's name or number, with ":" and a group if need be, such as "root" or "1000:1000"`),
 		checkEnv(d, "env", w.Env),
 		w.checkSecrets(d),
 		checkRoots(d, w.Roots),
@@ -262,6 +266,23 @@ func (w Workspace) checkSecrets(d *document) *driver.Error {
 		}
 	}
 	return nil
+}
+
+// warn tells of what is allowed and hardly meant: references to secrets where
+// values are taken as they are written.
+func (w Workspace) warn(d *document) {
+	lists := map[string]map[string]string{"env": w.Env}
+	for name, server := range w.DevServers {
+		lists["devServers."+name+".env"] = server.Env
+	}
+	for _, list := range slices.Sorted(maps.Keys(lists)) {
+		for _, name := range slices.Sorted(maps.Keys(lists[list])) {
+			value := lists[list][name]
+			if at := join(list, name); secretPattern.MatchString(value) && !strings.HasPrefix(value, "file://") { // that is a URL
+				d.warn(d.positions[at], "%s is given to commands as it is written; if it is a reference to a secret, put it under %q", at, "secrets")
+			}
+		}
+	}
 }
 
 func checkRoots(d *document, roots []string) *driver.Error {

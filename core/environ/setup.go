@@ -16,13 +16,19 @@ type Setup struct {
 	Git     GitIdentity
 	SafeDir []string // directories that git may trust although another user owns them
 	Online  bool     // it has a network, and so needs a nameserver
+	Owner   Owner    // of Dir, looked for; the zero value: nobody is
+	Dir     string   // the workspace's directory in the sandbox
 }
 
 // Script is a shell script that does it, as root in the sandbox. Each step goes
 // on without the one before it, and says on standard error what it could not do;
-// what an image has of its own is never replaced.
+// what an image has of its own is never replaced. Its standard output is for
+// Owner.Found.
 func (s Setup) Script() string {
 	var b strings.Builder
+	if s.Owner != (Owner{}) {
+		b.WriteString(s.Owner.Script(s.Dir))
+	}
 	b.WriteString("fail() { echo \"$1\" >&2; status=1; }\nstatus=0\n")
 	b.WriteString("{ mkdir -p /etc/profile.d && cat > /etc/profile.d/sero.sh; } <<'sero-end' || fail 'the profile cannot be written'\n")
 	b.WriteString(s.profile())

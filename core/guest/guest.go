@@ -24,6 +24,7 @@ type Target struct {
 	SandboxID string
 	Owner     string // names the core that the helper works for: its installation
 	HasHelper bool   // the helper is mounted
+	User      string // who commands run as if they do not say; empty: the sandbox's own user
 	// Driver is the sandbox's driver as it runs now.
 	Driver func(ctx context.Context) (driver.Driver, error)
 }
@@ -101,7 +102,7 @@ func (g *Guest) helper(ctx context.Context) (*link, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := openLink(ctx, d, g.target.SandboxID, "guest-"+rand.Text(), g.target.Owner)
+	l, err := openLink(ctx, d, g.target, "guest-"+rand.Text())
 	if err == nil {
 		return g.keep(l)
 	}

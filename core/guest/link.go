@@ -43,12 +43,18 @@ func errGone(cause error) error {
 	return err
 }
 
-// openLink starts the helper and waits for its hello. owner names this core.
-func openLink(ctx context.Context, d driver.Driver, sandboxID, execID, owner string) (*link, error) {
+// openLink starts the helper and waits for its hello. Where commands have a user
+// of their own the helper is root, whoever the sandbox's user is: nobody else can
+// run them.
+func openLink(ctx context.Context, d driver.Driver, target Target, execID string) (*link, error) {
+	user := ""
+	if target.User != "" {
+		user = "0"
+	}
 	l := &link{out: newOutbox(), hello: make(chan *frame.Hello, 1), ended: make(chan struct{})}
 	l.conn = mux.New(l.send, l.control, nil)
 	go l.run(d, driver.ExecSpec{ // ends with the helper, or when close gives up on it
-		SandboxID: sandboxID, ExecID: execID, Argv: []string{helperPath()}, Dir: "/", Detach: true,
+		SandboxID: target.SandboxID, ExecID: execID, Argv: []string{helperPath()}, Dir: "/", User: user, Detach: true,
 	})
 	timer := time.NewTimer(helloLimit)
 	defer timer.Stop()
@@ -60,7 +66,7 @@ func openLink(ctx context.Context, d driver.Driver, sandboxID, execID, owner str
 			err = driver.Errorf(driver.Unsupported, "the helper speaks version %d of the guest protocol, this sero %d", hello.Version, frame.Version)
 			break
 		}
-		err = l.conn.Send(ctx, &frame.Frame{Hello: &frame.Hello{Version: frame.Version, Owner: owner}})
+		err = l.conn.Send(ctx, &frame.Frame{Hello: &frame.Hello{Version: frame.Version, Owner: target.Owner}})
 	case <-l.conn.Done():
 		err = l.conn.Err()
 	case <-timer.C:

@@ -42,7 +42,8 @@ func (p plain) exec(ctx context.Context, spec driver.ExecSpec, stdio driver.Exec
 }
 
 // script runs a shell script and gives each of its lines to take, which may
-// fail to end it.
+// fail to end it. It runs as whoever commands do: even root is not shown what
+// another user's process listens on, unless it may trace it.
 func (p plain) script(ctx context.Context, text string, args []string, take func(line string) error) (driver.ExitStatus, error) {
 	d, err := p.target.Driver(ctx)
 	if err != nil {
@@ -53,6 +54,7 @@ func (p plain) script(ctx context.Context, text string, args []string, take func
 		SandboxID: p.target.SandboxID,
 		Argv:      append([]string{"/bin/sh", "-c", text, "sero"}, args...),
 		Dir:       "/",
+		User:      p.target.User,
 		Env:       []driver.EnvVar{{Name: "LC_ALL", Value: "C"}},
 	}, driver.ExecIO{Stdout: lines})
 	if lines.err != nil {

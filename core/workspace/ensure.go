@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/core/environ"
 	"github.com/sero-labs/sero-runtime/core/event"
 	"github.com/sero-labs/sero-runtime/core/negotiate"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -27,10 +28,12 @@ type attempt struct {
 	choice    negotiate.Choice
 	warnings  []string
 	drift     []Drift
-	announced bool // the workspace.starting event is out
-	recreated bool // once is enough
-	refetched bool // once is enough for the image, too
-	repeated  bool // and for a Create that failed for no known reason
+	user      environ.User // who commands run as
+	looked    bool         // user is known
+	announced bool         // the workspace.starting event is out
+	recreated bool         // once is enough
+	refetched bool         // once is enough for the image, too
+	repeated  bool         // and for a Create that failed for no known reason
 }
 
 // run gives the sandbox, running. before is what was ready when last looked at:
@@ -72,7 +75,23 @@ func (a *attempt) run(ctx context.Context, before *sandbox) (*sandbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sandbox{choice: a.choice, state: state, caps: driver.Capabilities(a.driver)}, a.remember()
+	if !a.looked {
+		a.findUser(ctx, state)
+	}
+	return &sandbox{choice: a.choice, state: state, caps: driver.Capabilities(a.driver), user: a.user, looked: a.looked}, a.remember()
+}
+
+// findUser looks who commands run as. If that cannot be told they run, as whoever
+// the sandbox's own user is, and the workspace says so.
+func (a *attempt) findUser(ctx context.Context, state driver.Sandbox) {
+	if a.choice.HostMode {
+		return
+	}
+	user, err := a.m.lookForUser(ctx, a.driver, state)
+	if a.user, a.looked = user, err == nil; err != nil {
+		a.m.log.Warn("whose the files of a workspace are could not be seen", "workspace", a.e.id, "error", err)
+		a.warnings = append(a.warnings, "whose the files are could not be seen in the sandbox, so commands do not run as their owner: "+driver.AsError(err).Message)
+	}
 }
 
 // remember keeps what has to outlast the daemon.
@@ -135,7 +154,10 @@ func (a *attempt) reuse(ctx context.Context, file config.Workspace, before *sand
 		a.noteDrift(ctx, state)
 	}
 	a.noteEgress(file, state)
-	return &sandbox{choice: before.choice, state: state, caps: driver.Capabilities(d)}
+	if a.user, a.looked = before.user, before.looked; !a.looked || state.Instance != before.state.Instance {
+		a.findUser(ctx, state)
+	}
+	return &sandbox{choice: before.choice, state: state, caps: driver.Capabilities(d), user: a.user, looked: a.looked}
 }
 
 // choose picks the driver and makes the spec.

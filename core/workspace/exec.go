@@ -26,7 +26,7 @@ type ExecOptions struct {
 	Argv       []string
 	Env        []driver.EnvVar // on top of the workspace's
 	Dir        string          // relative to the workspace, or absolute in the sandbox
-	User       string          // exec.user@1
+	User       string          // exec.user@1; empty: sero.json's, else the owner of the files, else the sandbox's
 	Terminal   *driver.TerminalSize
 	Timeout    time.Duration // of the command, not of making the workspace ready; 0: none
 	Keep       guest.Keep    // with Bytes, in a container: as Detach, and Attach can go on with it
@@ -217,17 +217,25 @@ func (c *command) spec(file config.Workspace, egress []driver.EnvVar) driver.Exe
 		SandboxID: SandboxID(c.e.id),
 		ExecID:    cmp.Or(o.ExecID, c.m.newExecID()),
 		Argv:      o.Argv,
-		Env:       c.env(file, egress),
 		Dir:       c.directory(),
-		User:      o.User,
+		User:      c.user(file),
 		Terminal:  o.Terminal,
 		KillGrace: o.KillGrace,
 		Detach:    o.Detach && !c.sandbox.choice.HostMode,
 	}
+	spec.Env = c.env(file, egress, spec.User)
 	if o.LoginShell {
 		spec.Argv = c.loginShell()
 	}
 	return spec
+}
+
+// user is who the command runs as; empty: whoever the sandbox's own user is.
+func (c *command) user(file config.Workspace) string {
+	if c.sandbox.choice.HostMode {
+		return c.options.User
+	}
+	return cmp.Or(c.options.User, file.User, c.sandbox.user.String())
 }
 
 // newExecID is unique also among those of an earlier daemon.
@@ -235,11 +243,14 @@ func (m *Manager) newExecID() string {
 	return fmt.Sprintf("exec-%x-%d", m.born, m.execs.Add(1))
 }
 
-func (c *command) env(file config.Workspace, egress []driver.EnvVar) []driver.EnvVar {
+func (c *command) env(file config.Workspace, egress []driver.EnvVar, user string) []driver.EnvVar {
 	var given []driver.EnvVar
 	switch {
 	case !c.sandbox.choice.HostMode:
 		given = environ.Sandbox()
+		if user == c.sandbox.user.String() {
+			given = append(given, c.sandbox.user.Env()...)
+		}
 	case c.options.Terminal != nil:
 		given = append(given, environ.Terminal)
 	}

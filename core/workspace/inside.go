@@ -112,6 +112,7 @@ func (m *Manager) guest(e *entry, s *sandbox) *guest.Guest {
 	e.inside = guest.New(guest.Target{
 		SandboxID: SandboxID(e.id),
 		Owner:     m.options.Installation,
+		User:      s.user.String(),
 		HasHelper: slices.ContainsFunc(s.state.Mounts, func(mount driver.Mount) bool { return mount.Target == guest.MountTarget }),
 		Driver:    func(ctx context.Context) (driver.Driver, error) { return m.options.Drivers.Driver(ctx, name) },
 	})

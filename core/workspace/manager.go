@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/core/environ"
 	"github.com/sero-labs/sero-runtime/core/event"
 	"github.com/sero-labs/sero-runtime/core/guest"
 	"github.com/sero-labs/sero-runtime/core/negotiate"
@@ -128,6 +129,8 @@ type sandbox struct {
 	choice negotiate.Choice
 	state  driver.Sandbox
 	caps   []driver.Capability
+	user   environ.User // who commands run as; the zero value: the sandbox's own user
+	looked bool         // user is known
 }
 
 // errClosed ends everything when the Manager closes.

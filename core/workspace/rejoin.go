@@ -51,13 +51,18 @@ func (m *Manager) rejoin(ctx context.Context, e *entry, d driver.Driver, name st
 	if err != nil || state.State != driver.SandboxRunning || !m.owns(e, state) || !e.shownIn(state) {
 		return false
 	}
+	user, err := m.lookForUser(ctx, d, state)
+	if err != nil {
+		m.log.Info("a sandbox that runs is not taken up before it is needed", "workspace", e.id, "error", err)
+		return false
+	}
 	choice := m.choiceOf(ctx, e, name)
 	e.mu.Lock()
 	if e.removed || e.current != nil {
 		e.mu.Unlock()
 		return false
 	}
-	e.current, e.choice = &sandbox{choice: choice, state: state, caps: driver.Capabilities(d)}, choice
+	e.current, e.choice = &sandbox{choice: choice, state: state, caps: driver.Capabilities(d), user: user, looked: true}, choice
 	e.mu.Unlock()
 	m.publish(event.WorkspaceRunning, e.id, "still runs in driver %s", name)
 	return true

@@ -65,6 +65,9 @@ func withoutEffect(file config.Workspace) []string {
 	if len(file.Roots) > 0 {
 		keys = append(keys, "roots")
 	}
+	if file.User != "" {
+		keys = append(keys, "user")
+	}
 	return keys
 }
 

@@ -59,6 +59,7 @@ type Workspace struct {
 	Image        string
 	Addresses    []string            // of the sandbox
 	Guest        string              // one line: how commands get into the sandbox; empty: not known yet, or the host
+	User         string              // who commands run as by default; empty: the sandbox's own user, or not known yet
 	Capabilities []driver.Capability // of the driver in use
 	Warnings     []string            // about its configuration, each one line
 	Created      time.Time
@@ -111,7 +112,7 @@ func (e *entry) snapshot() Workspace {
 	}
 	if e.current != nil {
 		w.describe(e.current.state)
-		w.Choice, w.Capabilities = e.current.choice, e.current.caps
+		w.Choice, w.Capabilities, w.User = e.current.choice, e.current.caps, e.current.user.String()
 	}
 	return w
 }

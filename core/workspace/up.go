@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -51,7 +52,16 @@ func (m *Manager) Up(ctx context.Context, options UpOptions, report func(driver.
 func (e *entry) ready(s *sandbox) Workspace {
 	w := e.snapshot()
 	w.State, w.StateMessage = StateRunning, ""
-	w.Choice, w.Capabilities = s.choice, s.caps
+	w.Choice, w.Capabilities, w.User = s.choice, s.caps, s.user.String()
 	w.describe(s.state)
+	w.askedUser()
 	return w
+}
+
+// askedUser puts the user that the workspace asks for in the place of the one
+// that was found. It holds for the next command, and so is read when it is shown.
+func (w *Workspace) askedUser() {
+	if file, _, err := config.LoadWorkspace(w.Directory); err == nil && file.User != "" && !w.Choice.HostMode {
+		w.User = file.User
+	}
 }

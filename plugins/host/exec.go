@@ -96,6 +96,9 @@ func (d *Driver) startCommand(s *sandbox, spec driver.ExecSpec, stdio driver.Exe
 		return nil, err
 	}
 	defer st.closeChild()
+	if as.credential != nil {
+		st.giveTo(int(as.credential.Uid))
+	}
 	c := &command{
 		d: d, spec: spec, streams: st,
 		exe:    &execution{sandbox: s, execID: spec.ExecID, terminal: spec.Terminal != nil},

@@ -75,6 +75,17 @@ func (st *streams) give(fd int, file *os.File) {
 	}
 }
 
+// giveTo makes another user the owner of the command's ends: who may use them may
+// not also open them again, as /dev/stderr and a terminal's name are. What cannot
+// be given works but for that.
+func (st *streams) giveTo(uid int) {
+	for _, file := range st.child {
+		if file.Name() != os.DevNull {
+			_ = file.Chown(uid, -1)
+		}
+	}
+}
+
 func (st *streams) openTerminal(size driver.TerminalSize) error {
 	opened, child, err := pty.Open()
 	if err != nil {

@@ -645,7 +645,11 @@ type Workspace struct {
 	Drift []*Drift `protobuf:"bytes,13,rep,name=drift,proto3" json:"drift,omitempty"`
 	// guest is one line: how commands get into the sandbox, through the guest
 	// helper or without it, and why. Empty on the host, and before the first.
-	Guest         string `protobuf:"bytes,14,opt,name=guest,proto3" json:"guest,omitempty"`
+	Guest string `protobuf:"bytes,14,opt,name=guest,proto3" json:"guest,omitempty"`
+	// user is who commands run as unless they say: as sero.json has it, or
+	// "uid:gid" of the files' owner. Empty: the sandbox's own user, or not known
+	// yet.
+	User          string `protobuf:"bytes,15,opt,name=user,proto3" json:"user,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -774,6 +778,13 @@ func (x *Workspace) GetDrift() []*Drift {
 func (x *Workspace) GetGuest() string {
 	if x != nil {
 		return x.Guest
+	}
+	return ""
+}
+
+func (x *Workspace) GetUser() string {
+	if x != nil {
+		return x.User
 	}
 	return ""
 }
@@ -4371,7 +4382,7 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x06driver\x18\x01 \x01(\tR\x06driver\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x03 \x01(\tR\amessage\x12/\n" +
-	"\bremedies\x18\x04 \x03(\v2\x13.sero.api.v1.RemedyR\bremedies\"\x95\x04\n" +
+	"\bremedies\x18\x04 \x03(\v2\x13.sero.api.v1.RemedyR\bremedies\"\xa9\x04\n" +
 	"\tWorkspace\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1c\n" +
 	"\tdirectory\x18\x02 \x01(\tR\tdirectory\x121\n" +
@@ -4389,7 +4400,8 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\acreated\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\"\n" +
 	"\fcapabilities\x18\f \x03(\tR\fcapabilities\x12(\n" +
 	"\x05drift\x18\r \x03(\v2\x12.sero.api.v1.DriftR\x05drift\x12\x14\n" +
-	"\x05guest\x18\x0e \x01(\tR\x05guest\"5\n" +
+	"\x05guest\x18\x0e \x01(\tR\x05guest\x12\x12\n" +
+	"\x04user\x18\x0f \x01(\tR\x04user\"5\n" +
 	"\x05Drift\x12\x12\n" +
 	"\x04part\x18\x01 \x01(\tR\x04part\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\"s\n" +

@@ -37,6 +37,7 @@ type workspaceJSON struct {
 	SandboxDirectory string          `json:"sandboxDirectory,omitempty"`
 	Image            string          `json:"image,omitempty"`
 	Guest            string          `json:"guest,omitempty"`
+	User             string          `json:"user,omitempty"`
 	DevServers       []devServerJSON `json:"devServers"`
 	Warnings         []string        `json:"warnings"`
 	Capabilities     []string        `json:"capabilities"`
@@ -155,7 +156,7 @@ func workspaceOf(w *apipb.Workspace) workspaceJSON {
 		State: stateWord(w.GetState()), StateMessage: w.GetStateMessage(),
 		Driver: choiceOf(w.GetDriver()), SandboxID: w.GetSandboxId(), SandboxDirectory: w.GetSandboxDirectory(),
 		Image: w.GetImage(), DevServers: each(w.GetDevServers(), devServerOf),
-		Guest: w.GetGuest(), Warnings: list(w.GetWarnings()), Capabilities: list(w.GetCapabilities()), Created: timeOf(w.GetCreated()),
+		Guest: w.GetGuest(), User: w.GetUser(), Warnings: list(w.GetWarnings()), Capabilities: list(w.GetCapabilities()), Created: timeOf(w.GetCreated()),
 		Drift: each(w.GetDrift(), driftOf),
 	}
 }

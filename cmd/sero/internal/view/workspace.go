@@ -113,6 +113,7 @@ func (v *View) workspaceFields(w *apipb.Workspace) error {
 		{"image", w.GetImage()},
 		{"sandbox", w.GetSandboxId()},
 		{"commands", w.GetGuest()},
+		{"user", w.GetUser()},
 	})
 }
 

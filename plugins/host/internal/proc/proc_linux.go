@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"runtime"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -87,11 +89,35 @@ func parseStat(pid int, line []byte) (Process, error) {
 // Marker is the value of MarkerEnv in the environment of a process, empty if it
 // has none or may not be read.
 func Marker(pid int) string {
-	environ, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	var environ []byte
+	err := AsOwner(pid, func() (err error) {
+		environ, err = os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+		return err
+	})
 	if err != nil {
 		return ""
 	}
 	return markerIn(environ)
+}
+
+// AsOwner looks at a process, and once more in its owner's name if that is not
+// permitted: in a container, root may often not look at what other users run.
+func AsOwner(pid int, look func() error) error {
+	err := look()
+	if !errors.Is(err, fs.ErrPermission) || os.Geteuid() != 0 {
+		return err
+	}
+	var owner unix.Stat_t
+	if statErr := unix.Stat("/proc/"+strconv.Itoa(pid), &owner); statErr != nil {
+		return statErr
+	}
+	runtime.LockOSThread() // whose files a thread sees is the thread's alone
+	defer runtime.UnlockOSThread()
+	gid, _ := unix.SetfsgidRetGid(int(owner.Gid))
+	defer func() { _, _ = unix.SetfsgidRetGid(gid) }()
+	uid, _ := unix.SetfsuidRetUid(int(owner.Uid))
+	defer func() { _, _ = unix.SetfsuidRetUid(uid) }()
+	return look()
 }
 
 // Command is a process's command line, empty if it may not be read.

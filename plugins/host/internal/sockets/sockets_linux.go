@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/netip"
 	"os"
@@ -15,6 +16,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sero-labs/sero-runtime/plugins/host/internal/proc"
 )
 
 const minInterval = 100 * time.Millisecond
@@ -63,24 +66,30 @@ func (f *finder) find(pids []int) ([]Socket, error) {
 	return out, nil
 }
 
-// socketInodes are the sockets that a process holds; none if it is gone or is
-// somebody else's.
-func socketInodes(pid int) []uint64 {
-	dir := filepath.Join("/proc", strconv.Itoa(pid), "fd")
+// socketInodes are the sockets that a process holds; none if it is gone or may
+// not be looked at.
+func socketInodes(pid int) (out []uint64) {
+	_ = proc.AsOwner(pid, func() (err error) {
+		out, err = readInodes(filepath.Join("/proc", strconv.Itoa(pid), "fd"))
+		return err
+	})
+	return out
+}
+
+func readInodes(dir string) (out []uint64, err error) {
 	f, err := os.Open(dir)
 	if err != nil {
-		return nil
+		return nil, err
 	}
 	defer f.Close()
 	names, err := f.Readdirnames(-1)
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	var out []uint64
 	for _, name := range names {
 		target, err := os.Readlink(filepath.Join(dir, name))
-		if err != nil {
-			continue
+		if errors.Is(err, fs.ErrPermission) {
+			return nil, err // so it will be for the others
 		}
 		number, ok := strings.CutPrefix(target, "socket:[")
 		if !ok {
@@ -90,7 +99,7 @@ func socketInodes(pid int) []uint64 {
 			out = append(out, inode)
 		}
 	}
-	return out
+	return out, nil
 }
 
 // The layout of inet_diag_req_v2 and inet_diag_msg, from linux/inet_diag.h.
