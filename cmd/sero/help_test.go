@@ -65,6 +65,9 @@ func TestExamples(t *testing.T) {
 					}
 					return
 				}
+				if strings.HasPrefix(example, "sero driver restart") { // Apple's is on a Mac only
+					example = strings.ReplaceAll(example, "apple-container", "fake")
+				}
 				out, stderr, code := m.outcome(m.command("sh", "-c", "set -e; mkdir -p ../shop images/shop; echo '{}' > package.json; echo FROM sero-node:latest > images/shop/Dockerfile; "+example))
 				if code != 0 {
 					t.Errorf("exit code %d: %s%s", code, out, stderr)

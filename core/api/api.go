@@ -52,7 +52,7 @@ func Handler(p Parts) http.Handler {
 	mux.Handle(apipbconnect.NewLifecycleServiceHandler(lifecycleHandler{workspaces}, options...))
 	mux.Handle(apipbconnect.NewExecServiceHandler(execHandler{p.Workspaces, p.Terminals}, options...))
 	mux.Handle(apipbconnect.NewDevServerServiceHandler(devServerHandler{p.DevServers, p.Workspaces, p.Previews}, options...))
-	mux.Handle(apipbconnect.NewDriverServiceHandler(driverHandler{p.Drivers}, options...))
+	mux.Handle(apipbconnect.NewDriverServiceHandler(driverHandler{p.Drivers, p.Workspaces, p.DevServers}, options...))
 	mux.Handle(apipbconnect.NewTerminalServiceHandler(terminalHandler{p.Terminals, p.Workspaces}, options...))
 	mux.Handle(apipbconnect.NewTrustServiceHandler(trustHandler{p.Workspaces}, options...))
 	mux.Handle(apipbconnect.NewMountServiceHandler(mountHandler{p.Workspaces}, options...))

@@ -25,6 +25,7 @@ var limits = map[string]limit{
 	"ListImages":    {within: 30 * time.Second, control: true},
 	"RemoveImage":   {within: time.Minute, control: true},
 	"StartSystem":   {within: 2 * time.Minute},
+	"StopSystem":    {within: 2 * time.Minute},
 	"EnsureImage":   {within: 30 * time.Minute},
 	"BuildImage":    {within: time.Hour},
 	"Exec":          {},

@@ -165,6 +165,13 @@ func (r *remote) StartSystem(ctx context.Context, report func(driver.Progress)) 
 	})
 }
 
+// StopSystem stops the engine.
+func (r *remote) StopSystem(ctx context.Context, report func(driver.Progress)) error {
+	return doErr(ctx, r, "StopSystem", 0, func(ctx context.Context, p *launch.Process) error {
+		return p.StopSystem(ctx, cleaned(report))
+	})
+}
+
 // EnsureImage makes an image available.
 func (r *remote) EnsureImage(ctx context.Context, reference string, policy driver.PullPolicy, report func(driver.Progress)) (driver.Image, error) {
 	return r.image(ctx, "EnsureImage", func(ctx context.Context, p *launch.Process) (driver.Image, error) {
@@ -275,6 +282,7 @@ func (r *remote) Listeners(ctx context.Context, id string, report func([]driver.
 var (
 	_ driver.Remote          = (*remote)(nil)
 	_ driver.SystemStarter   = (*remote)(nil)
+	_ driver.SystemStopper   = (*remote)(nil)
 	_ driver.ImageEnsurer    = (*remote)(nil)
 	_ driver.ImageBuilder    = (*remote)(nil)
 	_ driver.ImageRemover    = (*remote)(nil)

@@ -278,8 +278,7 @@ func errWedged(args []string, limit time.Duration) *driver.Error {
 // remedyRestart says how to restart the system, and what that does. The driver
 // never does it by itself (B17).
 func remedyRestart(e *driver.Error) *driver.Error {
-	return e.Remedy("see what runs in it, if it still tells; a restart stops all of that, other people's too", "container", "list").
-		Remedy("stop it, then start it again with: container system start", "container", "system", "stop")
+	return e.Remedy("restart the system: that stops everything in it, other people's too, and shows it first", "sero", "driver", "restart", "apple-container")
 }
 
 // environ is the driver's environment without what changes what the CLI does

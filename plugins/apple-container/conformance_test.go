@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 
@@ -23,6 +24,23 @@ func TestB10Conformance(t *testing.T) {
 			conformance.Run(t, conformance.Config{
 				Path: binary, Profile: conformance.Profile{PullImage: "sero-conformance-pull:latest"},
 				Slack: 5 * time.Second, // each call is a process or two, on a machine that may be busy
+				Env:   append(os.Environ(), "SERO_APPLE_CONTAINER_PATH="+s.Path),
+			})
+		})
+	}
+}
+
+// TestB17SystemStops is the part of the suite that stops the system, which it
+// does only where nobody else has anything in it.
+func TestB17SystemStops(t *testing.T) {
+	binary := build(t)
+	for _, version := range standintest.Versions {
+		t.Run(version, func(t *testing.T) {
+			t.Parallel()
+			s := standintest.Start(t, version, standintest.Alone())
+			conformance.Run(t, conformance.Config{
+				Path: binary, Profile: conformance.Profile{StopSystem: true}, Run: regexp.MustCompile("^SYSTEM-"),
+				Slack: 5 * time.Second,
 				Env:   append(os.Environ(), "SERO_APPLE_CONTAINER_PATH="+s.Path),
 			})
 		})

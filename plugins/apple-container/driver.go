@@ -23,7 +23,9 @@ const version = "0.1.0"
 type Driver struct {
 	cli    *cli
 	turns  turns
-	system flight // starting the system, joined by all who ask
+	starts flight // of the system, joined by all who ask
+	stops  flight
+	system chan struct{} // a start or a stop of it
 	builds chan struct{}
 	health *monitor
 	closed chan struct{}
@@ -35,6 +37,7 @@ type Driver struct {
 func New() *Driver {
 	d := &Driver{
 		cli:    newCLI(os.Getenv(pathEnv)),
+		system: make(chan struct{}, 1),
 		builds: make(chan struct{}, 1),
 		closed: make(chan struct{}),
 	}
@@ -96,6 +99,7 @@ var (
 	_ driver.Shutdowner    = (*Driver)(nil)
 	_ driver.Configurer    = (*Driver)(nil)
 	_ driver.SystemStarter = (*Driver)(nil)
+	_ driver.SystemStopper = (*Driver)(nil)
 	_ driver.ImageEnsurer  = (*Driver)(nil)
 	_ driver.ImageBuilder  = (*Driver)(nil)
 	_ driver.ImageRemover  = (*Driver)(nil)

@@ -222,7 +222,7 @@ func (d *Driver) status(ctx context.Context, e engine) (driver.Health, error) {
 	}
 	if json.Unmarshal([]byte(r.stdout), &said) == nil {
 		if v, err := parseVersion(said.Server); err == nil && !v.Equal(e.version) {
-			h.Message += fmt.Sprintf("; its system is still release %s, from before an upgrade: restart it when nobody needs it (container system stop, then start)", v)
+			h.Message += fmt.Sprintf("; its system is still release %s, from before an upgrade: restart it when nobody needs it (sero driver restart apple-container)", v)
 			h.Attributes = maps.Clone(h.Attributes)
 			h.Attributes["engine.server"] = v.String()
 		}

@@ -53,7 +53,7 @@ func TestB17GhostThatForceDoesNotRemove(t *testing.T) {
 	b.Fault("ghost=sero-ghost")
 	err := b.Remove(t.Context(), "sero-ghost", true)
 	wantReason(t, err, driver.Corrupt)
-	if got := remedies(err); !slices.Contains(got, "container system") {
+	if got := remedies(err); !slices.Contains(got, "sero driver") {
 		t.Errorf("remedies %q", got)
 	}
 }

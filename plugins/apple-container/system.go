@@ -15,12 +15,17 @@ const systemLimit = 15 * time.Minute
 // StartSystem starts the system if it is installed and stopped. It asks nothing:
 // the CLI would want to know whether to install a kernel, and is told to.
 func (d *Driver) StartSystem(ctx context.Context, report func(driver.Progress)) error {
-	return d.system.join(ctx, d.cli.alive, report, d.startSystem)
+	return d.starts.join(ctx, d.cli.alive, report, d.startSystem)
 }
 
 func (d *Driver) startSystem(ctx context.Context, report func(driver.Progress)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, systemLimit, driver.Errorf(driver.Timeout, "starting Apple's container system took more than %s", systemLimit))
 	defer cancel()
+	done, err := d.systemTurn(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	h := d.look(ctx)
 	switch h.State {
 	case driver.HealthReady:
@@ -73,6 +78,55 @@ func (d *Driver) whenReady(ctx context.Context, started result) error {
 		if err := d.wait(ctx, nil, 200*time.Millisecond); err != nil {
 			return err
 		}
+	}
+}
+
+// stopLimit is how long stopping the system may take. It gives its containers
+// twenty seconds.
+const stopLimit = time.Minute
+
+// StopSystem stops the system and everybody's containers with it. Nothing in the
+// driver calls it: a person has to ask for it (B17).
+func (d *Driver) StopSystem(ctx context.Context, report func(driver.Progress)) error {
+	return d.stops.join(ctx, d.cli.alive, report, d.stopSystem)
+}
+
+func (d *Driver) stopSystem(ctx context.Context, report func(driver.Progress)) error {
+	done, err := d.systemTurn(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	report(driver.Progress{Phase: "stop", Message: "stopping Apple's container system and all that runs in it"})
+	defer d.health.poke()
+	r, err := d.cli.call(ctx, command{
+		limit: stopLimit, args: []string{"system", "stop"}, free: true, probe: true,
+		output: func(line string) { report(driver.Progress{Phase: "stop", Message: oneLine(line, maxWords)}) },
+	})
+	switch {
+	case driver.ReasonOf(err) == driver.EngineWedged: // a restart is what does not work
+		e := driver.AsError(err)
+		e.Remedies = nil
+		return e.Remedy("restart this Mac: its container system cannot even be stopped")
+	case err != nil:
+		return err
+	case r.code != 0:
+		return failure(r, "").Remedy("stop it by hand and see what it says", "container", "system", "stop")
+	}
+	if h := d.look(ctx); h.State != driver.HealthStopped {
+		return driver.Errorf(driver.EngineWedged, "Apple's container system was stopped and is %s: %s", h.State, h.Message).
+			Remedy("see what it says", "container", "system", "status")
+	}
+	return nil
+}
+
+// systemTurn waits until no start and no stop of the system is under way.
+func (d *Driver) systemTurn(ctx context.Context) (done func(), err error) {
+	select {
+	case d.system <- struct{}{}:
+		return func() { <-d.system }, nil
+	case <-ctx.Done():
+		return nil, ctxError(ctx)
 	}
 }
 

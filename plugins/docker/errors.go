@@ -45,7 +45,7 @@ func (e *engine) explain(caller, bounded context.Context, c *connection, err err
 func wedged(at endpoint) *driver.Error {
 	e := driver.Errorf(driver.EngineWedged, "the engine at %s does not answer", at.host).About(at.host)
 	e.Retryable = true
-	return e.Remedy("restart the engine, which also stops the containers of others on it")
+	return e.Remedy("restart the engine, which also stops the containers of others on it: systemctl restart docker, or Docker Desktop's own menu")
 }
 
 // dialError is why there is no connection with an engine.

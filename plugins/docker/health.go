@@ -87,6 +87,7 @@ func describeEngine(ctx context.Context, c *connection) (driver.Health, error) {
 			"engine.name": engine, "engine.version": said.Version, "engine.api": c.ClientVersion(),
 			"engine.host": c.at.host, "engine.found": c.at.source, "engine.os": info.Info.OperatingSystem,
 			"engine.arch": info.Info.Architecture, "engine.cgroup": info.Info.CgroupVersion,
+			"engine.restart": restartHint(engine, c.at.host),
 		},
 	}, nil
 }
@@ -101,6 +102,26 @@ func healthOf(reason driver.Reason) driver.HealthState {
 		return driver.HealthWedged
 	default:
 		return driver.HealthUnhealthy
+	}
+}
+
+// restartHint is how a person restarts an engine. The driver cannot: an engine is
+// a service of its machine.
+func restartHint(engine, host string) string {
+	path, local := strings.CutPrefix(host, "unix://")
+	switch {
+	case engine == "Colima":
+		return "colima restart"
+	case engine == "Podman":
+		return "systemctl restart podman, or podman machine stop and start"
+	case engine != "Docker Engine":
+		return "in " + engine + "'s own menu"
+	case !local:
+		return "on the machine where it runs, systemctl restart docker"
+	case strings.HasPrefix(path, "/run/user/"):
+		return "systemctl --user restart docker"
+	default:
+		return "sudo systemctl restart docker"
 	}
 }
 

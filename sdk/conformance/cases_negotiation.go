@@ -139,6 +139,7 @@ func refusable(s *Session, p *launch.Process, spec driver.SandboxSpec, running s
 	mount := driver.Mount{Source: spec.WorkspaceDir, Target: "/conformance"}
 	return map[driver.Capability]func(context.Context) error{
 		driver.CapSystemStart: func(ctx context.Context) error { return p.StartSystem(ctx, progress) },
+		driver.CapSystemStop:  func(ctx context.Context) error { return p.StopSystem(ctx, progress) },
 		driver.CapImagePull: func(ctx context.Context) error {
 			_, err := p.EnsureImage(ctx, s.r.c.Profile.Image, driver.PullNever, progress)
 			return err

@@ -49,6 +49,14 @@ func partCases() []Case {
 			ID: "SYSTEM-1", Group: "system", Run: systemRunning, Needs: []driver.Capability{driver.CapSystemStart},
 			Must: "starting a system that runs succeeds, concurrently and again",
 		},
+		{
+			ID: "SYSTEM-2", Group: "system", Run: systemStopped, Needs: []driver.Capability{driver.CapSystemStart, driver.CapSystemStop}, last: true,
+			Must: "stopping the system stops what runs in it and health says stopped; once it is started again, sandboxes are there, stopped, and start",
+		},
+		{
+			ID: "SYSTEM-3", Group: "system", Run: systemStopTwice, Needs: []driver.Capability{driver.CapSystemStart, driver.CapSystemStop}, last: true,
+			Must: "stopping a system that is stopped succeeds, concurrently and again",
+		},
 	})
 }
 
@@ -211,6 +219,63 @@ func systemRunning(t T, s *Session) {
 	all.Wait()
 	s.OK(t, "StartSystem again", d.StartSystem(ctx, func(driver.Progress) {}))
 	s.StateIs(t, d, s.Running(t), driver.SandboxRunning)
+}
+
+// mayStop ends a case that stops the system unless it is allowed to: others may
+// have something running there.
+func (s *Session) mayStop(t T) {
+	if !s.r.c.Profile.StopSystem {
+		t.Skipf("it would stop the whole system with all that runs in it, and nobody has allowed that (--stop-system)")
+	}
+	d := s.Driver(t)
+	t.Cleanup(func() { // for what comes after it
+		ctx, cancel := context.WithTimeoutCause(context.Background(), 30*time.Second, errDeadline)
+		defer cancel()
+		if err := d.StartSystem(ctx, func(driver.Progress) {}); err != nil { // to start a system that runs is a case of its own
+			t.Logf("starting the system again: %v", err)
+		}
+	})
+}
+
+func systemStopped(t T, s *Session) {
+	s.mayStop(t)
+	d := s.Driver(t)
+	id := s.Running(t)
+	s.OK(t, "StopSystem", d.StopSystem(s.Ctx, func(driver.Progress) {}))
+	s.healthBecomes(t, d, driver.HealthStopped)
+	s.OK(t, "StartSystem", d.StartSystem(s.Ctx, func(driver.Progress) {}))
+	s.healthBecomes(t, d, driver.HealthReady)
+	s.StateIs(t, d, id, driver.SandboxStopped)
+	_, err := d.Start(s.Ctx, id)
+	s.OK(t, "Start", err)
+	s.StateIs(t, d, id, driver.SandboxRunning)
+}
+
+func systemStopTwice(t T, s *Session) {
+	s.mayStop(t)
+	d := s.Driver(t)
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() { s.OK(t, "StopSystem", d.StopSystem(s.Ctx, func(driver.Progress) {})) })
+	}
+	all.Wait()
+	s.OK(t, "StopSystem again", d.StopSystem(s.Ctx, func(driver.Progress) {}))
+}
+
+// healthBecomes waits for a health state.
+func (s *Session) healthBecomes(t T, d driver.Driver, want driver.HealthState) {
+	ctx, cancel := context.WithTimeoutCause(s.Ctx, s.within(10*time.Second), errDeadline)
+	defer cancel()
+	last := driver.HealthUnknown
+	err := d.Health(ctx, func(h driver.Health) error {
+		if last = h.State; last == want {
+			return errSeen
+		}
+		return nil
+	})
+	if err != errSeen { //nolint:errorlint // our own value comes back as it is
+		t.Errorf("health says %s, want %s (%v)", last, want, err)
+	}
 }
 
 func factCases() []Case {

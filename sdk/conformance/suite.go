@@ -44,6 +44,10 @@ type Profile struct {
 	PullImage string   `json:"pullImage,omitempty"` // one that may be pulled from a registry
 	User      string   `json:"user,omitempty"`      // a uid that commands may run as; 1000
 	Listen    []string `json:"listen,omitempty"`    // a command that listens on the TCP port {port}
+
+	// StopSystem allows the cases that stop the whole system, with all that others
+	// run in it. Without it they are skipped.
+	StopSystem bool `json:"stopSystem,omitempty"`
 }
 
 // Waiver accepts that a case fails.

@@ -68,7 +68,7 @@ func fakeConfig(t *testing.T, script string) conformance.Config {
 		Path:    driverBinary(t, "fake"),
 		Args:    []string{"-script=" + script},
 		Env:     []string{"HOME=" + cmp.Or(os.Getenv("HOME"), "/"), "PATH=" + os.Getenv("PATH")},
-		Profile: conformance.Profile{PullImage: "sero-node:latest"},
+		Profile: conformance.Profile{PullImage: "sero-node:latest", StopSystem: true},
 		Slack:   slack,
 	}
 }

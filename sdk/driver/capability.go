@@ -17,6 +17,7 @@ const (
 	CapExecUser     Capability = "exec.user@1"
 	CapCopy         Capability = "files.copy@1"
 	CapSystemStart  Capability = "system.start@1"
+	CapSystemStop   Capability = "system.stop@1"
 	CapImagePull    Capability = "image.pull@1"
 	CapImageBuild   Capability = "image.build@1"
 	CapImageRemove  Capability = "image.remove@1"
@@ -52,6 +53,7 @@ var optionalParts = []struct {
 	has        func(Driver) bool
 }{
 	{CapSystemStart, is[SystemStarter]},
+	{CapSystemStop, is[SystemStopper]},
 	{CapImagePull, is[ImageEnsurer]},
 	{CapImageBuild, is[ImageBuilder]},
 	{CapImageRemove, is[ImageRemover]},
@@ -130,6 +132,11 @@ func optional[T any](d Driver, c Capability) (T, error) {
 // SystemStarterOf is the driver as a SystemStarter, or Unsupported.
 func SystemStarterOf(d Driver) (SystemStarter, error) {
 	return optional[SystemStarter](d, CapSystemStart)
+}
+
+// SystemStopperOf is the driver as a SystemStopper, or Unsupported.
+func SystemStopperOf(d Driver) (SystemStopper, error) {
+	return optional[SystemStopper](d, CapSystemStop)
 }
 
 // ImageEnsurerOf is the driver as an ImageEnsurer, or Unsupported.

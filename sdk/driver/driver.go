@@ -112,6 +112,17 @@ type SystemStarter interface {
 	StartSystem(ctx context.Context, report func(Progress)) error
 }
 
+// SystemStopper stops a whole engine: capability system.stop@1. One that is a
+// service of the machine, which its administrator restarts, has no such driver.
+type SystemStopper interface {
+	// StopSystem stops the engine and with it everything that runs there, other
+	// people's containers too; it is called only when a person has asked for it.
+	// Files stay. It returns once Health would say stopped. Concurrent calls
+	// join; a stopped engine is success. A StartSystem that comes meanwhile
+	// waits for it.
+	StopSystem(ctx context.Context, report func(Progress)) error
+}
+
 // ImageEnsurer makes images available locally: capability image.pull@1.
 type ImageEnsurer interface {
 	// EnsureImage returns the local image, pulling it if policy allows.

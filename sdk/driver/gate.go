@@ -7,6 +7,7 @@ package driver
 var CallNeeds = map[string]Capability{
 	"Exec":        CapExec,
 	"StartSystem": CapSystemStart,
+	"StopSystem":  CapSystemStop,
 	"EnsureImage": CapImagePull,
 	"BuildImage":  CapImageBuild,
 	"RemoveImage": CapImageRemove,

@@ -16,7 +16,7 @@ import (
 // everything is what the fake can do: each has behaviour behind it.
 var everything = []driver.Capability{
 	driver.CapExec, driver.CapExecTTY, driver.CapExecSignal, driver.CapExecUser,
-	driver.CapCopy, driver.CapSystemStart,
+	driver.CapCopy, driver.CapSystemStart, driver.CapSystemStop,
 	driver.CapImagePull, driver.CapImageBuild, driver.CapImageRemove, driver.CapImageList,
 	driver.CapMountBind, driver.CapMountRO,
 	driver.CapNetAddress, driver.CapNetGateway, driver.CapNetPublish, driver.CapNetListeners, driver.CapNetIsolated,
@@ -148,22 +148,24 @@ func (d *Driver) Health(ctx context.Context, report func(driver.Health) error) e
 			return err
 		}
 	}
-	return d.healthChanges(ctx, report)
+	return d.healthChanges(ctx, steps[len(steps)-1].State == driver.HealthStopped.String(), report)
 }
 
-// healthChanges reports ready once StartSystem has started the engine.
-func (d *Driver) healthChanges(ctx context.Context, report func(driver.Health) error) error {
-	d.mu.Lock()
-	was := d.down
-	d.mu.Unlock()
+// healthChanges reports what StartSystem and StopSystem make of an engine that
+// was stopped or ran.
+func (d *Driver) healthChanges(ctx context.Context, was bool, report func(driver.Health) error) error {
 	for {
 		changed := d.changed.next()
 		d.mu.Lock()
 		down := d.down
 		d.mu.Unlock()
-		if was && !down {
-			was = false
-			if err := report(driver.Health{State: driver.HealthReady}); err != nil {
+		if was != down {
+			was = down
+			h := driver.Health{State: driver.HealthReady}
+			if down {
+				h = driver.Health{State: driver.HealthStopped, Reason: driver.EngineNotRunning, Message: "the imaginary engine is stopped"}
+			}
+			if err := report(h); err != nil {
 				return err
 			}
 		}
@@ -288,6 +290,7 @@ var (
 	_ driver.Configurer      = (*Driver)(nil)
 	_ driver.Shutdowner      = (*Driver)(nil)
 	_ driver.SystemStarter   = (*Driver)(nil)
+	_ driver.SystemStopper   = (*Driver)(nil)
 	_ driver.ImageEnsurer    = (*Driver)(nil)
 	_ driver.ImageBuilder    = (*Driver)(nil)
 	_ driver.ImageRemover    = (*Driver)(nil)

@@ -212,6 +212,8 @@ var partFaults = []Fault{
 	{Name: "logs-head", Does: "Logs gives the first lines for the last", Breaks: []string{"LOGS-1"}},
 	{Name: "logs-for-ever", Does: "Logs goes on after the sandbox is removed", Breaks: []string{"LOGS-2"}},
 	{Name: "events-lost", Does: "the end of a sandbox is not told", Breaks: []string{"EVENTS-1"}},
+	{Name: "survives-system", Does: "sandboxes go on when the system is stopped", Breaks: []string{"SYSTEM-2"}},
+	{Name: "stop-system-once", Does: "the system can be stopped only once", Breaks: []string{"SYSTEM-3"}},
 	{Name: "system-once", Does: "the system can be started only once", Breaks: []string{"SYSTEM-1"}},
 	{Name: "no-linux", Does: "is no Linux", Breaks: []string{"FACT-3"}},
 	{Name: "servers-hidden", Does: "low ports are not found", Breaks: []string{"FACT-4"}},

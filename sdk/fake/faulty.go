@@ -26,6 +26,7 @@ type faulty struct {
 	mu         sync.Mutex
 	configured bool
 	systemUp   bool
+	systemDown bool
 	creating   int
 	busy       map[string]bool
 	state      map[string]driver.SandboxState // as Start and Stop last left it
@@ -393,6 +394,18 @@ func (f *faulty) StartSystem(ctx context.Context, report func(driver.Progress)) 
 		return driver.Errorf(driver.Internal, "the system runs already")
 	}
 	return f.Driver.StartSystem(ctx, report)
+}
+
+// StopSystem may work only once.
+func (f *faulty) StopSystem(ctx context.Context, report func(driver.Progress)) error {
+	f.mu.Lock()
+	again := f.systemDown
+	f.systemDown = true
+	f.mu.Unlock()
+	if f.has("stop-system-once") && again {
+		return driver.Errorf(driver.Internal, "the system is stopped already")
+	}
+	return f.Driver.StopSystem(ctx, report)
 }
 
 // mangle replaces bytes that are no text.

@@ -35,6 +35,27 @@ func (d *Driver) StartSystem(ctx context.Context, report func(driver.Progress)) 
 	return nil
 }
 
+// StopSystem stops the imaginary engine and everything in it.
+func (d *Driver) StopSystem(ctx context.Context, report func(driver.Progress)) error {
+	s, err := d.begin(ctx, "StopSystem", "")
+	if err != nil {
+		return err
+	}
+	s.progress(report, driver.Progress{Phase: "stop", Message: "stopping the imaginary engine", Current: 1, Total: 1, Unit: "steps"})
+	d.mu.Lock()
+	d.down = true
+	all := slices.Collect(maps.Values(d.sandboxes))
+	d.mu.Unlock()
+	for _, sb := range all {
+		if !d.has("survives-system") {
+			sb.stop(0)
+		}
+	}
+	d.changed.notify()
+	s.end()
+	return nil
+}
+
 func newImage(ref string, now time.Time, labels map[string]string) driver.Image {
 	return driver.Image{
 		Reference: ref, Digest: fmt.Sprintf("sha256:%x", sha256.Sum256([]byte(ref))),

@@ -3789,6 +3789,285 @@ func (x *GetDriverResponse) GetDriver() *Driver {
 	return nil
 }
 
+// RestartSystemRequest says whose engine.
+type RestartSystemRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name of the driver.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// dry_run changes nothing.
+	DryRun        bool `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestartSystemRequest) Reset() {
+	*x = RestartSystemRequest{}
+	mi := &file_sero_api_v1_api_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestartSystemRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestartSystemRequest) ProtoMessage() {}
+
+func (x *RestartSystemRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_api_v1_api_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestartSystemRequest.ProtoReflect.Descriptor instead.
+func (*RestartSystemRequest) Descriptor() ([]byte, []int) {
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *RestartSystemRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RestartSystemRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+// RestartSystemResponse is what runs before, progress, and what runs again.
+type RestartSystemResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One of the three.
+	//
+	// Types that are valid to be assigned to Step:
+	//
+	//	*RestartSystemResponse_Before
+	//	*RestartSystemResponse_Progress
+	//	*RestartSystemResponse_After
+	Step          isRestartSystemResponse_Step `protobuf_oneof:"step"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestartSystemResponse) Reset() {
+	*x = RestartSystemResponse{}
+	mi := &file_sero_api_v1_api_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestartSystemResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestartSystemResponse) ProtoMessage() {}
+
+func (x *RestartSystemResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_api_v1_api_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestartSystemResponse.ProtoReflect.Descriptor instead.
+func (*RestartSystemResponse) Descriptor() ([]byte, []int) {
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *RestartSystemResponse) GetStep() isRestartSystemResponse_Step {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+func (x *RestartSystemResponse) GetBefore() *SystemUses {
+	if x != nil {
+		if x, ok := x.Step.(*RestartSystemResponse_Before); ok {
+			return x.Before
+		}
+	}
+	return nil
+}
+
+func (x *RestartSystemResponse) GetProgress() *Progress {
+	if x != nil {
+		if x, ok := x.Step.(*RestartSystemResponse_Progress); ok {
+			return x.Progress
+		}
+	}
+	return nil
+}
+
+func (x *RestartSystemResponse) GetAfter() *SystemUses {
+	if x != nil {
+		if x, ok := x.Step.(*RestartSystemResponse_After); ok {
+			return x.After
+		}
+	}
+	return nil
+}
+
+type isRestartSystemResponse_Step interface {
+	isRestartSystemResponse_Step()
+}
+
+type RestartSystemResponse_Before struct {
+	// before comes first: what is stopped, or would be.
+	Before *SystemUses `protobuf:"bytes,1,opt,name=before,proto3,oneof"`
+}
+
+type RestartSystemResponse_Progress struct {
+	// progress of it.
+	Progress *Progress `protobuf:"bytes,2,opt,name=progress,proto3,oneof"`
+}
+
+type RestartSystemResponse_After struct {
+	// after comes last, unless it was a dry run.
+	After *SystemUses `protobuf:"bytes,3,opt,name=after,proto3,oneof"`
+}
+
+func (*RestartSystemResponse_Before) isRestartSystemResponse_Step() {}
+
+func (*RestartSystemResponse_Progress) isRestartSystemResponse_Step() {}
+
+func (*RestartSystemResponse_After) isRestartSystemResponse_Step() {}
+
+// SystemUses is what runs in an engine.
+type SystemUses struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// uses, by name.
+	Uses []*SystemUse `protobuf:"bytes,1,rep,name=uses,proto3" json:"uses,omitempty"`
+	// unknown is why it cannot be told what runs there, if so.
+	Unknown       *ErrorDetail `protobuf:"bytes,2,opt,name=unknown,proto3" json:"unknown,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SystemUses) Reset() {
+	*x = SystemUses{}
+	mi := &file_sero_api_v1_api_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SystemUses) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SystemUses) ProtoMessage() {}
+
+func (x *SystemUses) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_api_v1_api_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SystemUses.ProtoReflect.Descriptor instead.
+func (*SystemUses) Descriptor() ([]byte, []int) {
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *SystemUses) GetUses() []*SystemUse {
+	if x != nil {
+		return x.Uses
+	}
+	return nil
+}
+
+func (x *SystemUses) GetUnknown() *ErrorDetail {
+	if x != nil {
+		return x.Unknown
+	}
+	return nil
+}
+
+// SystemUse is one thing that runs in an engine.
+type SystemUse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// name as the runtime knows it.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// workspace_id that it was made for; empty means that this sero did not make
+	// it.
+	WorkspaceId string `protobuf:"bytes,2,opt,name=workspace_id,json=workspaceId,proto3" json:"workspace_id,omitempty"`
+	// dev_servers of the workspace that run, by name.
+	DevServers    []string `protobuf:"bytes,3,rep,name=dev_servers,json=devServers,proto3" json:"dev_servers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SystemUse) Reset() {
+	*x = SystemUse{}
+	mi := &file_sero_api_v1_api_proto_msgTypes[52]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SystemUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SystemUse) ProtoMessage() {}
+
+func (x *SystemUse) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_api_v1_api_proto_msgTypes[52]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SystemUse.ProtoReflect.Descriptor instead.
+func (*SystemUse) Descriptor() ([]byte, []int) {
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{52}
+}
+
+func (x *SystemUse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SystemUse) GetWorkspaceId() string {
+	if x != nil {
+		return x.WorkspaceId
+	}
+	return ""
+}
+
+func (x *SystemUse) GetDevServers() []string {
+	if x != nil {
+		return x.DevServers
+	}
+	return nil
+}
+
 // GetStatusRequest is empty.
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -3798,7 +4077,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[49]
+	mi := &file_sero_api_v1_api_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3810,7 +4089,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[49]
+	mi := &file_sero_api_v1_api_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3823,7 +4102,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{49}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{53}
 }
 
 // GetStatusResponse tells who is serving.
@@ -3858,7 +4137,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[50]
+	mi := &file_sero_api_v1_api_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3870,7 +4149,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[50]
+	mi := &file_sero_api_v1_api_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3883,7 +4162,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{50}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *GetStatusResponse) GetPid() int64 {
@@ -3980,7 +4259,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[51]
+	mi := &file_sero_api_v1_api_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3992,7 +4271,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[51]
+	mi := &file_sero_api_v1_api_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4005,7 +4284,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{51}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Check) GetName() string {
@@ -4045,7 +4324,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[52]
+	mi := &file_sero_api_v1_api_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4057,7 +4336,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[52]
+	mi := &file_sero_api_v1_api_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4070,7 +4349,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{52}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{56}
 }
 
 // DoctorResponse has the checks.
@@ -4084,7 +4363,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[53]
+	mi := &file_sero_api_v1_api_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4096,7 +4375,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[53]
+	mi := &file_sero_api_v1_api_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4109,7 +4388,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{53}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *DoctorResponse) GetChecks() []*Check {
@@ -4128,7 +4407,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[54]
+	mi := &file_sero_api_v1_api_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4140,7 +4419,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[54]
+	mi := &file_sero_api_v1_api_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4153,7 +4432,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{54}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{58}
 }
 
 // ShutdownResponse is sent before the daemon ends.
@@ -4167,7 +4446,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[55]
+	mi := &file_sero_api_v1_api_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4179,7 +4458,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[55]
+	mi := &file_sero_api_v1_api_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4192,7 +4471,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{55}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *ShutdownResponse) GetPid() int64 {
@@ -4216,7 +4495,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[56]
+	mi := &file_sero_api_v1_api_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4228,7 +4507,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[56]
+	mi := &file_sero_api_v1_api_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4241,7 +4520,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{56}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *WatchEventsRequest) GetSince() uint64 {
@@ -4280,7 +4559,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[57]
+	mi := &file_sero_api_v1_api_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4292,7 +4571,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[57]
+	mi := &file_sero_api_v1_api_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4305,7 +4584,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{57}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *WatchEventsResponse) GetSequence() uint64 {
@@ -4610,7 +4889,24 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x10GetDriverRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"@\n" +
 	"\x11GetDriverResponse\x12+\n" +
-	"\x06driver\x18\x01 \x01(\v2\x13.sero.api.v1.DriverR\x06driver\"\x12\n" +
+	"\x06driver\x18\x01 \x01(\v2\x13.sero.api.v1.DriverR\x06driver\"C\n" +
+	"\x14RestartSystemRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\"\xb8\x01\n" +
+	"\x15RestartSystemResponse\x121\n" +
+	"\x06before\x18\x01 \x01(\v2\x17.sero.api.v1.SystemUsesH\x00R\x06before\x123\n" +
+	"\bprogress\x18\x02 \x01(\v2\x15.sero.api.v1.ProgressH\x00R\bprogress\x12/\n" +
+	"\x05after\x18\x03 \x01(\v2\x17.sero.api.v1.SystemUsesH\x00R\x05afterB\x06\n" +
+	"\x04step\"l\n" +
+	"\n" +
+	"SystemUses\x12*\n" +
+	"\x04uses\x18\x01 \x03(\v2\x16.sero.api.v1.SystemUseR\x04uses\x122\n" +
+	"\aunknown\x18\x02 \x01(\v2\x18.sero.api.v1.ErrorDetailR\aunknown\"c\n" +
+	"\tSystemUse\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
+	"\fworkspace_id\x18\x02 \x01(\tR\vworkspaceId\x12\x1f\n" +
+	"\vdev_servers\x18\x03 \x03(\tR\n" +
+	"devServers\"\x12\n" +
 	"\x10GetStatusRequest\"\xa2\x03\n" +
 	"\x11GetStatusResponse\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x18\n" +
@@ -4681,10 +4977,11 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x10RestartDevServer\x12$.sero.api.v1.RestartDevServerRequest\x1a%.sero.api.v1.RestartDevServerResponse\x12Y\n" +
 	"\x0eListDevServers\x12\".sero.api.v1.ListDevServersRequest\x1a#.sero.api.v1.ListDevServersResponse\x12J\n" +
 	"\tListPorts\x12\x1d.sero.api.v1.ListPortsRequest\x1a\x1e.sero.api.v1.ListPortsResponse\x12X\n" +
-	"\rDevServerLogs\x12!.sero.api.v1.DevServerLogsRequest\x1a\".sero.api.v1.DevServerLogsResponse0\x012\xad\x01\n" +
+	"\rDevServerLogs\x12!.sero.api.v1.DevServerLogsRequest\x1a\".sero.api.v1.DevServerLogsResponse0\x012\x87\x02\n" +
 	"\rDriverService\x12P\n" +
 	"\vListDrivers\x12\x1f.sero.api.v1.ListDriversRequest\x1a .sero.api.v1.ListDriversResponse\x12J\n" +
-	"\tGetDriver\x12\x1d.sero.api.v1.GetDriverRequest\x1a\x1e.sero.api.v1.GetDriverResponse2\xbb\x02\n" +
+	"\tGetDriver\x12\x1d.sero.api.v1.GetDriverRequest\x1a\x1e.sero.api.v1.GetDriverResponse\x12X\n" +
+	"\rRestartSystem\x12!.sero.api.v1.RestartSystemRequest\x1a\".sero.api.v1.RestartSystemResponse0\x012\xbb\x02\n" +
 	"\rDaemonService\x12J\n" +
 	"\tGetStatus\x12\x1d.sero.api.v1.GetStatusRequest\x1a\x1e.sero.api.v1.GetStatusResponse\x12A\n" +
 	"\x06Doctor\x12\x1a.sero.api.v1.DoctorRequest\x1a\x1b.sero.api.v1.DoctorResponse\x12G\n" +
@@ -4704,7 +5001,7 @@ func file_sero_api_v1_api_proto_rawDescGZIP() []byte {
 }
 
 var file_sero_api_v1_api_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sero_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 59)
+var file_sero_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
 var file_sero_api_v1_api_proto_goTypes = []any{
 	(WorkspaceState)(0),              // 0: sero.api.v1.WorkspaceState
 	(DevServerStatus)(0),             // 1: sero.api.v1.DevServerStatus
@@ -4758,17 +5055,21 @@ var file_sero_api_v1_api_proto_goTypes = []any{
 	(*ListDriversResponse)(nil),      // 49: sero.api.v1.ListDriversResponse
 	(*GetDriverRequest)(nil),         // 50: sero.api.v1.GetDriverRequest
 	(*GetDriverResponse)(nil),        // 51: sero.api.v1.GetDriverResponse
-	(*GetStatusRequest)(nil),         // 52: sero.api.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),        // 53: sero.api.v1.GetStatusResponse
-	(*Check)(nil),                    // 54: sero.api.v1.Check
-	(*DoctorRequest)(nil),            // 55: sero.api.v1.DoctorRequest
-	(*DoctorResponse)(nil),           // 56: sero.api.v1.DoctorResponse
-	(*ShutdownRequest)(nil),          // 57: sero.api.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),         // 58: sero.api.v1.ShutdownResponse
-	(*WatchEventsRequest)(nil),       // 59: sero.api.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),      // 60: sero.api.v1.WatchEventsResponse
-	nil,                              // 61: sero.api.v1.Driver.AttributesEntry
-	(*timestamppb.Timestamp)(nil),    // 62: google.protobuf.Timestamp
+	(*RestartSystemRequest)(nil),     // 52: sero.api.v1.RestartSystemRequest
+	(*RestartSystemResponse)(nil),    // 53: sero.api.v1.RestartSystemResponse
+	(*SystemUses)(nil),               // 54: sero.api.v1.SystemUses
+	(*SystemUse)(nil),                // 55: sero.api.v1.SystemUse
+	(*GetStatusRequest)(nil),         // 56: sero.api.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),        // 57: sero.api.v1.GetStatusResponse
+	(*Check)(nil),                    // 58: sero.api.v1.Check
+	(*DoctorRequest)(nil),            // 59: sero.api.v1.DoctorRequest
+	(*DoctorResponse)(nil),           // 60: sero.api.v1.DoctorResponse
+	(*ShutdownRequest)(nil),          // 61: sero.api.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),         // 62: sero.api.v1.ShutdownResponse
+	(*WatchEventsRequest)(nil),       // 63: sero.api.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),      // 64: sero.api.v1.WatchEventsResponse
+	nil,                              // 65: sero.api.v1.Driver.AttributesEntry
+	(*timestamppb.Timestamp)(nil),    // 66: google.protobuf.Timestamp
 }
 var file_sero_api_v1_api_proto_depIdxs = []int32{
 	4,  // 0: sero.api.v1.ErrorDetail.remedies:type_name -> sero.api.v1.Remedy
@@ -4778,7 +5079,7 @@ var file_sero_api_v1_api_proto_depIdxs = []int32{
 	0,  // 4: sero.api.v1.Workspace.state:type_name -> sero.api.v1.WorkspaceState
 	6,  // 5: sero.api.v1.Workspace.driver:type_name -> sero.api.v1.DriverChoice
 	32, // 6: sero.api.v1.Workspace.dev_servers:type_name -> sero.api.v1.DevServer
-	62, // 7: sero.api.v1.Workspace.created:type_name -> google.protobuf.Timestamp
+	66, // 7: sero.api.v1.Workspace.created:type_name -> google.protobuf.Timestamp
 	9,  // 8: sero.api.v1.Workspace.drift:type_name -> sero.api.v1.Drift
 	5,  // 9: sero.api.v1.UpRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
 	12, // 10: sero.api.v1.UpResponse.progress:type_name -> sero.api.v1.Progress
@@ -4803,7 +5104,7 @@ var file_sero_api_v1_api_proto_depIdxs = []int32{
 	30, // 29: sero.api.v1.ExecResponse.exit:type_name -> sero.api.v1.ExecExit
 	27, // 30: sero.api.v1.ExecResponse.attached:type_name -> sero.api.v1.ExecAttached
 	1,  // 31: sero.api.v1.DevServer.status:type_name -> sero.api.v1.DevServerStatus
-	62, // 32: sero.api.v1.DevServer.started:type_name -> google.protobuf.Timestamp
+	66, // 32: sero.api.v1.DevServer.started:type_name -> google.protobuf.Timestamp
 	5,  // 33: sero.api.v1.StartDevServerRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
 	22, // 34: sero.api.v1.StartDevServerRequest.env:type_name -> sero.api.v1.EnvVar
 	32, // 35: sero.api.v1.StartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
@@ -4820,55 +5121,62 @@ var file_sero_api_v1_api_proto_depIdxs = []int32{
 	42, // 46: sero.api.v1.ListPortsResponse.ports:type_name -> sero.api.v1.Port
 	35, // 47: sero.api.v1.DevServerLogsRequest.dev_server:type_name -> sero.api.v1.DevServerRef
 	4,  // 48: sero.api.v1.Driver.remedies:type_name -> sero.api.v1.Remedy
-	61, // 49: sero.api.v1.Driver.attributes:type_name -> sero.api.v1.Driver.AttributesEntry
+	65, // 49: sero.api.v1.Driver.attributes:type_name -> sero.api.v1.Driver.AttributesEntry
 	47, // 50: sero.api.v1.ListDriversResponse.drivers:type_name -> sero.api.v1.Driver
 	47, // 51: sero.api.v1.GetDriverResponse.driver:type_name -> sero.api.v1.Driver
-	62, // 52: sero.api.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	2,  // 53: sero.api.v1.Check.verdict:type_name -> sero.api.v1.CheckVerdict
-	4,  // 54: sero.api.v1.Check.remedies:type_name -> sero.api.v1.Remedy
-	54, // 55: sero.api.v1.DoctorResponse.checks:type_name -> sero.api.v1.Check
-	62, // 56: sero.api.v1.WatchEventsResponse.time:type_name -> google.protobuf.Timestamp
-	10, // 57: sero.api.v1.WorkspaceService.Up:input_type -> sero.api.v1.UpRequest
-	13, // 58: sero.api.v1.WorkspaceService.ListWorkspaces:input_type -> sero.api.v1.ListWorkspacesRequest
-	15, // 59: sero.api.v1.WorkspaceService.GetWorkspace:input_type -> sero.api.v1.GetWorkspaceRequest
-	17, // 60: sero.api.v1.WorkspaceService.StopWorkspace:input_type -> sero.api.v1.StopWorkspaceRequest
-	19, // 61: sero.api.v1.WorkspaceService.RemoveWorkspace:input_type -> sero.api.v1.RemoveWorkspaceRequest
-	25, // 62: sero.api.v1.ExecService.Exec:input_type -> sero.api.v1.ExecRequest
-	33, // 63: sero.api.v1.DevServerService.StartDevServer:input_type -> sero.api.v1.StartDevServerRequest
-	36, // 64: sero.api.v1.DevServerService.StopDevServer:input_type -> sero.api.v1.StopDevServerRequest
-	38, // 65: sero.api.v1.DevServerService.RestartDevServer:input_type -> sero.api.v1.RestartDevServerRequest
-	40, // 66: sero.api.v1.DevServerService.ListDevServers:input_type -> sero.api.v1.ListDevServersRequest
-	43, // 67: sero.api.v1.DevServerService.ListPorts:input_type -> sero.api.v1.ListPortsRequest
-	45, // 68: sero.api.v1.DevServerService.DevServerLogs:input_type -> sero.api.v1.DevServerLogsRequest
-	48, // 69: sero.api.v1.DriverService.ListDrivers:input_type -> sero.api.v1.ListDriversRequest
-	50, // 70: sero.api.v1.DriverService.GetDriver:input_type -> sero.api.v1.GetDriverRequest
-	52, // 71: sero.api.v1.DaemonService.GetStatus:input_type -> sero.api.v1.GetStatusRequest
-	55, // 72: sero.api.v1.DaemonService.Doctor:input_type -> sero.api.v1.DoctorRequest
-	57, // 73: sero.api.v1.DaemonService.Shutdown:input_type -> sero.api.v1.ShutdownRequest
-	59, // 74: sero.api.v1.DaemonService.WatchEvents:input_type -> sero.api.v1.WatchEventsRequest
-	11, // 75: sero.api.v1.WorkspaceService.Up:output_type -> sero.api.v1.UpResponse
-	14, // 76: sero.api.v1.WorkspaceService.ListWorkspaces:output_type -> sero.api.v1.ListWorkspacesResponse
-	16, // 77: sero.api.v1.WorkspaceService.GetWorkspace:output_type -> sero.api.v1.GetWorkspaceResponse
-	18, // 78: sero.api.v1.WorkspaceService.StopWorkspace:output_type -> sero.api.v1.StopWorkspaceResponse
-	20, // 79: sero.api.v1.WorkspaceService.RemoveWorkspace:output_type -> sero.api.v1.RemoveWorkspaceResponse
-	31, // 80: sero.api.v1.ExecService.Exec:output_type -> sero.api.v1.ExecResponse
-	34, // 81: sero.api.v1.DevServerService.StartDevServer:output_type -> sero.api.v1.StartDevServerResponse
-	37, // 82: sero.api.v1.DevServerService.StopDevServer:output_type -> sero.api.v1.StopDevServerResponse
-	39, // 83: sero.api.v1.DevServerService.RestartDevServer:output_type -> sero.api.v1.RestartDevServerResponse
-	41, // 84: sero.api.v1.DevServerService.ListDevServers:output_type -> sero.api.v1.ListDevServersResponse
-	44, // 85: sero.api.v1.DevServerService.ListPorts:output_type -> sero.api.v1.ListPortsResponse
-	46, // 86: sero.api.v1.DevServerService.DevServerLogs:output_type -> sero.api.v1.DevServerLogsResponse
-	49, // 87: sero.api.v1.DriverService.ListDrivers:output_type -> sero.api.v1.ListDriversResponse
-	51, // 88: sero.api.v1.DriverService.GetDriver:output_type -> sero.api.v1.GetDriverResponse
-	53, // 89: sero.api.v1.DaemonService.GetStatus:output_type -> sero.api.v1.GetStatusResponse
-	56, // 90: sero.api.v1.DaemonService.Doctor:output_type -> sero.api.v1.DoctorResponse
-	58, // 91: sero.api.v1.DaemonService.Shutdown:output_type -> sero.api.v1.ShutdownResponse
-	60, // 92: sero.api.v1.DaemonService.WatchEvents:output_type -> sero.api.v1.WatchEventsResponse
-	75, // [75:93] is the sub-list for method output_type
-	57, // [57:75] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	54, // 52: sero.api.v1.RestartSystemResponse.before:type_name -> sero.api.v1.SystemUses
+	12, // 53: sero.api.v1.RestartSystemResponse.progress:type_name -> sero.api.v1.Progress
+	54, // 54: sero.api.v1.RestartSystemResponse.after:type_name -> sero.api.v1.SystemUses
+	55, // 55: sero.api.v1.SystemUses.uses:type_name -> sero.api.v1.SystemUse
+	3,  // 56: sero.api.v1.SystemUses.unknown:type_name -> sero.api.v1.ErrorDetail
+	66, // 57: sero.api.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	2,  // 58: sero.api.v1.Check.verdict:type_name -> sero.api.v1.CheckVerdict
+	4,  // 59: sero.api.v1.Check.remedies:type_name -> sero.api.v1.Remedy
+	58, // 60: sero.api.v1.DoctorResponse.checks:type_name -> sero.api.v1.Check
+	66, // 61: sero.api.v1.WatchEventsResponse.time:type_name -> google.protobuf.Timestamp
+	10, // 62: sero.api.v1.WorkspaceService.Up:input_type -> sero.api.v1.UpRequest
+	13, // 63: sero.api.v1.WorkspaceService.ListWorkspaces:input_type -> sero.api.v1.ListWorkspacesRequest
+	15, // 64: sero.api.v1.WorkspaceService.GetWorkspace:input_type -> sero.api.v1.GetWorkspaceRequest
+	17, // 65: sero.api.v1.WorkspaceService.StopWorkspace:input_type -> sero.api.v1.StopWorkspaceRequest
+	19, // 66: sero.api.v1.WorkspaceService.RemoveWorkspace:input_type -> sero.api.v1.RemoveWorkspaceRequest
+	25, // 67: sero.api.v1.ExecService.Exec:input_type -> sero.api.v1.ExecRequest
+	33, // 68: sero.api.v1.DevServerService.StartDevServer:input_type -> sero.api.v1.StartDevServerRequest
+	36, // 69: sero.api.v1.DevServerService.StopDevServer:input_type -> sero.api.v1.StopDevServerRequest
+	38, // 70: sero.api.v1.DevServerService.RestartDevServer:input_type -> sero.api.v1.RestartDevServerRequest
+	40, // 71: sero.api.v1.DevServerService.ListDevServers:input_type -> sero.api.v1.ListDevServersRequest
+	43, // 72: sero.api.v1.DevServerService.ListPorts:input_type -> sero.api.v1.ListPortsRequest
+	45, // 73: sero.api.v1.DevServerService.DevServerLogs:input_type -> sero.api.v1.DevServerLogsRequest
+	48, // 74: sero.api.v1.DriverService.ListDrivers:input_type -> sero.api.v1.ListDriversRequest
+	50, // 75: sero.api.v1.DriverService.GetDriver:input_type -> sero.api.v1.GetDriverRequest
+	52, // 76: sero.api.v1.DriverService.RestartSystem:input_type -> sero.api.v1.RestartSystemRequest
+	56, // 77: sero.api.v1.DaemonService.GetStatus:input_type -> sero.api.v1.GetStatusRequest
+	59, // 78: sero.api.v1.DaemonService.Doctor:input_type -> sero.api.v1.DoctorRequest
+	61, // 79: sero.api.v1.DaemonService.Shutdown:input_type -> sero.api.v1.ShutdownRequest
+	63, // 80: sero.api.v1.DaemonService.WatchEvents:input_type -> sero.api.v1.WatchEventsRequest
+	11, // 81: sero.api.v1.WorkspaceService.Up:output_type -> sero.api.v1.UpResponse
+	14, // 82: sero.api.v1.WorkspaceService.ListWorkspaces:output_type -> sero.api.v1.ListWorkspacesResponse
+	16, // 83: sero.api.v1.WorkspaceService.GetWorkspace:output_type -> sero.api.v1.GetWorkspaceResponse
+	18, // 84: sero.api.v1.WorkspaceService.StopWorkspace:output_type -> sero.api.v1.StopWorkspaceResponse
+	20, // 85: sero.api.v1.WorkspaceService.RemoveWorkspace:output_type -> sero.api.v1.RemoveWorkspaceResponse
+	31, // 86: sero.api.v1.ExecService.Exec:output_type -> sero.api.v1.ExecResponse
+	34, // 87: sero.api.v1.DevServerService.StartDevServer:output_type -> sero.api.v1.StartDevServerResponse
+	37, // 88: sero.api.v1.DevServerService.StopDevServer:output_type -> sero.api.v1.StopDevServerResponse
+	39, // 89: sero.api.v1.DevServerService.RestartDevServer:output_type -> sero.api.v1.RestartDevServerResponse
+	41, // 90: sero.api.v1.DevServerService.ListDevServers:output_type -> sero.api.v1.ListDevServersResponse
+	44, // 91: sero.api.v1.DevServerService.ListPorts:output_type -> sero.api.v1.ListPortsResponse
+	46, // 92: sero.api.v1.DevServerService.DevServerLogs:output_type -> sero.api.v1.DevServerLogsResponse
+	49, // 93: sero.api.v1.DriverService.ListDrivers:output_type -> sero.api.v1.ListDriversResponse
+	51, // 94: sero.api.v1.DriverService.GetDriver:output_type -> sero.api.v1.GetDriverResponse
+	53, // 95: sero.api.v1.DriverService.RestartSystem:output_type -> sero.api.v1.RestartSystemResponse
+	57, // 96: sero.api.v1.DaemonService.GetStatus:output_type -> sero.api.v1.GetStatusResponse
+	60, // 97: sero.api.v1.DaemonService.Doctor:output_type -> sero.api.v1.DoctorResponse
+	62, // 98: sero.api.v1.DaemonService.Shutdown:output_type -> sero.api.v1.ShutdownResponse
+	64, // 99: sero.api.v1.DaemonService.WatchEvents:output_type -> sero.api.v1.WatchEventsResponse
+	81, // [81:100] is the sub-list for method output_type
+	62, // [62:81] is the sub-list for method input_type
+	62, // [62:62] is the sub-list for extension type_name
+	62, // [62:62] is the sub-list for extension extendee
+	0,  // [0:62] is the sub-list for field type_name
 }
 
 func init() { file_sero_api_v1_api_proto_init() }
@@ -4897,13 +5205,18 @@ func file_sero_api_v1_api_proto_init() {
 		(*ExecResponse_StdinConsumed)(nil),
 		(*ExecResponse_Attached)(nil),
 	}
+	file_sero_api_v1_api_proto_msgTypes[50].OneofWrappers = []any{
+		(*RestartSystemResponse_Before)(nil),
+		(*RestartSystemResponse_Progress)(nil),
+		(*RestartSystemResponse_After)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sero_api_v1_api_proto_rawDesc), len(file_sero_api_v1_api_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   59,
+			NumMessages:   63,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

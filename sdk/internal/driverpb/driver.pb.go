@@ -1135,6 +1135,89 @@ func (x *StartSystemResponse) GetProgress() *Progress {
 	return nil
 }
 
+// StopSystemRequest is empty.
+type StopSystemRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopSystemRequest) Reset() {
+	*x = StopSystemRequest{}
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopSystemRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopSystemRequest) ProtoMessage() {}
+
+func (x *StopSystemRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopSystemRequest.ProtoReflect.Descriptor instead.
+func (*StopSystemRequest) Descriptor() ([]byte, []int) {
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{11}
+}
+
+// StopSystemResponse reports progress; the end of the stream is success.
+type StopSystemResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// progress of the stop.
+	Progress      *Progress `protobuf:"bytes,1,opt,name=progress,proto3" json:"progress,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopSystemResponse) Reset() {
+	*x = StopSystemResponse{}
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopSystemResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopSystemResponse) ProtoMessage() {}
+
+func (x *StopSystemResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopSystemResponse.ProtoReflect.Descriptor instead.
+func (*StopSystemResponse) Descriptor() ([]byte, []int) {
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *StopSystemResponse) GetProgress() *Progress {
+	if x != nil {
+		return x.Progress
+	}
+	return nil
+}
+
 // Image is a local image.
 type Image struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1154,7 +1237,7 @@ type Image struct {
 
 func (x *Image) Reset() {
 	*x = Image{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[11]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1166,7 +1249,7 @@ func (x *Image) String() string {
 func (*Image) ProtoMessage() {}
 
 func (x *Image) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[11]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1179,7 +1262,7 @@ func (x *Image) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Image.ProtoReflect.Descriptor instead.
 func (*Image) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{11}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Image) GetReference() string {
@@ -1230,7 +1313,7 @@ type EnsureImageRequest struct {
 
 func (x *EnsureImageRequest) Reset() {
 	*x = EnsureImageRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[12]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1242,7 +1325,7 @@ func (x *EnsureImageRequest) String() string {
 func (*EnsureImageRequest) ProtoMessage() {}
 
 func (x *EnsureImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[12]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1255,7 +1338,7 @@ func (x *EnsureImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnsureImageRequest.ProtoReflect.Descriptor instead.
 func (*EnsureImageRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{12}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EnsureImageRequest) GetReference() string {
@@ -1288,7 +1371,7 @@ type EnsureImageResponse struct {
 
 func (x *EnsureImageResponse) Reset() {
 	*x = EnsureImageResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[13]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1300,7 +1383,7 @@ func (x *EnsureImageResponse) String() string {
 func (*EnsureImageResponse) ProtoMessage() {}
 
 func (x *EnsureImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[13]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1313,7 +1396,7 @@ func (x *EnsureImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnsureImageResponse.ProtoReflect.Descriptor instead.
 func (*EnsureImageResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{13}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EnsureImageResponse) GetStep() isEnsureImageResponse_Step {
@@ -1380,7 +1463,7 @@ type BuildImageRequest struct {
 
 func (x *BuildImageRequest) Reset() {
 	*x = BuildImageRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[14]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1475,7 @@ func (x *BuildImageRequest) String() string {
 func (*BuildImageRequest) ProtoMessage() {}
 
 func (x *BuildImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[14]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1488,7 @@ func (x *BuildImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildImageRequest.ProtoReflect.Descriptor instead.
 func (*BuildImageRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{14}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *BuildImageRequest) GetTag() string {
@@ -1466,7 +1549,7 @@ type BuildImageResponse struct {
 
 func (x *BuildImageResponse) Reset() {
 	*x = BuildImageResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[15]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1478,7 +1561,7 @@ func (x *BuildImageResponse) String() string {
 func (*BuildImageResponse) ProtoMessage() {}
 
 func (x *BuildImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[15]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1491,7 +1574,7 @@ func (x *BuildImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BuildImageResponse.ProtoReflect.Descriptor instead.
 func (*BuildImageResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{15}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BuildImageResponse) GetStep() isBuildImageResponse_Step {
@@ -1550,7 +1633,7 @@ type RemoveImageRequest struct {
 
 func (x *RemoveImageRequest) Reset() {
 	*x = RemoveImageRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[16]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1562,7 +1645,7 @@ func (x *RemoveImageRequest) String() string {
 func (*RemoveImageRequest) ProtoMessage() {}
 
 func (x *RemoveImageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[16]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1575,7 +1658,7 @@ func (x *RemoveImageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveImageRequest.ProtoReflect.Descriptor instead.
 func (*RemoveImageRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{16}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RemoveImageRequest) GetReference() string {
@@ -1601,7 +1684,7 @@ type RemoveImageResponse struct {
 
 func (x *RemoveImageResponse) Reset() {
 	*x = RemoveImageResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[17]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1613,7 +1696,7 @@ func (x *RemoveImageResponse) String() string {
 func (*RemoveImageResponse) ProtoMessage() {}
 
 func (x *RemoveImageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[17]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1626,7 +1709,7 @@ func (x *RemoveImageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveImageResponse.ProtoReflect.Descriptor instead.
 func (*RemoveImageResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{17}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{19}
 }
 
 // ListImagesRequest filters by labels.
@@ -1640,7 +1723,7 @@ type ListImagesRequest struct {
 
 func (x *ListImagesRequest) Reset() {
 	*x = ListImagesRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[18]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1735,7 @@ func (x *ListImagesRequest) String() string {
 func (*ListImagesRequest) ProtoMessage() {}
 
 func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[18]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1748,7 @@ func (x *ListImagesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesRequest.ProtoReflect.Descriptor instead.
 func (*ListImagesRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{18}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ListImagesRequest) GetLabels() map[string]string {
@@ -1686,7 +1769,7 @@ type ListImagesResponse struct {
 
 func (x *ListImagesResponse) Reset() {
 	*x = ListImagesResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[19]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1698,7 +1781,7 @@ func (x *ListImagesResponse) String() string {
 func (*ListImagesResponse) ProtoMessage() {}
 
 func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[19]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1711,7 +1794,7 @@ func (x *ListImagesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListImagesResponse.ProtoReflect.Descriptor instead.
 func (*ListImagesResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{19}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ListImagesResponse) GetImages() []*Image {
@@ -1736,7 +1819,7 @@ type Mount struct {
 
 func (x *Mount) Reset() {
 	*x = Mount{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[20]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1748,7 +1831,7 @@ func (x *Mount) String() string {
 func (*Mount) ProtoMessage() {}
 
 func (x *Mount) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[20]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1761,7 +1844,7 @@ func (x *Mount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mount.ProtoReflect.Descriptor instead.
 func (*Mount) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{20}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Mount) GetSource() string {
@@ -1800,7 +1883,7 @@ type EnvVar struct {
 
 func (x *EnvVar) Reset() {
 	*x = EnvVar{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[21]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1812,7 +1895,7 @@ func (x *EnvVar) String() string {
 func (*EnvVar) ProtoMessage() {}
 
 func (x *EnvVar) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[21]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1825,7 +1908,7 @@ func (x *EnvVar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EnvVar.ProtoReflect.Descriptor instead.
 func (*EnvVar) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{21}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *EnvVar) GetName() string {
@@ -1862,7 +1945,7 @@ type Resources struct {
 
 func (x *Resources) Reset() {
 	*x = Resources{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[22]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1874,7 +1957,7 @@ func (x *Resources) String() string {
 func (*Resources) ProtoMessage() {}
 
 func (x *Resources) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[22]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1887,7 +1970,7 @@ func (x *Resources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Resources.ProtoReflect.Descriptor instead.
 func (*Resources) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{22}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Resources) GetCpus() float64 {
@@ -1918,7 +2001,7 @@ type PublishedPort struct {
 
 func (x *PublishedPort) Reset() {
 	*x = PublishedPort{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[23]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1930,7 +2013,7 @@ func (x *PublishedPort) String() string {
 func (*PublishedPort) ProtoMessage() {}
 
 func (x *PublishedPort) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[23]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1943,7 +2026,7 @@ func (x *PublishedPort) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishedPort.ProtoReflect.Descriptor instead.
 func (*PublishedPort) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{23}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *PublishedPort) GetSandboxPort() uint32 {
@@ -1992,7 +2075,7 @@ type SandboxSpec struct {
 
 func (x *SandboxSpec) Reset() {
 	*x = SandboxSpec{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[24]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2004,7 +2087,7 @@ func (x *SandboxSpec) String() string {
 func (*SandboxSpec) ProtoMessage() {}
 
 func (x *SandboxSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[24]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2017,7 +2100,7 @@ func (x *SandboxSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SandboxSpec.ProtoReflect.Descriptor instead.
 func (*SandboxSpec) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{24}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SandboxSpec) GetId() string {
@@ -2137,7 +2220,7 @@ type Sandbox struct {
 
 func (x *Sandbox) Reset() {
 	*x = Sandbox{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[25]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2149,7 +2232,7 @@ func (x *Sandbox) String() string {
 func (*Sandbox) ProtoMessage() {}
 
 func (x *Sandbox) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[25]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2162,7 +2245,7 @@ func (x *Sandbox) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sandbox.ProtoReflect.Descriptor instead.
 func (*Sandbox) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{25}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Sandbox) GetId() string {
@@ -2281,7 +2364,7 @@ type CreateSandboxRequest struct {
 
 func (x *CreateSandboxRequest) Reset() {
 	*x = CreateSandboxRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[26]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2293,7 +2376,7 @@ func (x *CreateSandboxRequest) String() string {
 func (*CreateSandboxRequest) ProtoMessage() {}
 
 func (x *CreateSandboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[26]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2306,7 +2389,7 @@ func (x *CreateSandboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateSandboxRequest.ProtoReflect.Descriptor instead.
 func (*CreateSandboxRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{26}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CreateSandboxRequest) GetSpec() *SandboxSpec {
@@ -2327,7 +2410,7 @@ type CreateSandboxResponse struct {
 
 func (x *CreateSandboxResponse) Reset() {
 	*x = CreateSandboxResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[27]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2339,7 +2422,7 @@ func (x *CreateSandboxResponse) String() string {
 func (*CreateSandboxResponse) ProtoMessage() {}
 
 func (x *CreateSandboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[27]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2352,7 +2435,7 @@ func (x *CreateSandboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateSandboxResponse.ProtoReflect.Descriptor instead.
 func (*CreateSandboxResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{27}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CreateSandboxResponse) GetSandbox() *Sandbox {
@@ -2373,7 +2456,7 @@ type StartSandboxRequest struct {
 
 func (x *StartSandboxRequest) Reset() {
 	*x = StartSandboxRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[28]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2385,7 +2468,7 @@ func (x *StartSandboxRequest) String() string {
 func (*StartSandboxRequest) ProtoMessage() {}
 
 func (x *StartSandboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[28]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2398,7 +2481,7 @@ func (x *StartSandboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartSandboxRequest.ProtoReflect.Descriptor instead.
 func (*StartSandboxRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{28}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *StartSandboxRequest) GetId() string {
@@ -2419,7 +2502,7 @@ type StartSandboxResponse struct {
 
 func (x *StartSandboxResponse) Reset() {
 	*x = StartSandboxResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[29]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2431,7 +2514,7 @@ func (x *StartSandboxResponse) String() string {
 func (*StartSandboxResponse) ProtoMessage() {}
 
 func (x *StartSandboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[29]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2444,7 +2527,7 @@ func (x *StartSandboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartSandboxResponse.ProtoReflect.Descriptor instead.
 func (*StartSandboxResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{29}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StartSandboxResponse) GetSandbox() *Sandbox {
@@ -2467,7 +2550,7 @@ type StopSandboxRequest struct {
 
 func (x *StopSandboxRequest) Reset() {
 	*x = StopSandboxRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[30]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2479,7 +2562,7 @@ func (x *StopSandboxRequest) String() string {
 func (*StopSandboxRequest) ProtoMessage() {}
 
 func (x *StopSandboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[30]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2492,7 +2575,7 @@ func (x *StopSandboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopSandboxRequest.ProtoReflect.Descriptor instead.
 func (*StopSandboxRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{30}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StopSandboxRequest) GetId() string {
@@ -2518,7 +2601,7 @@ type StopSandboxResponse struct {
 
 func (x *StopSandboxResponse) Reset() {
 	*x = StopSandboxResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[31]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2530,7 +2613,7 @@ func (x *StopSandboxResponse) String() string {
 func (*StopSandboxResponse) ProtoMessage() {}
 
 func (x *StopSandboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[31]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2543,7 +2626,7 @@ func (x *StopSandboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopSandboxResponse.ProtoReflect.Descriptor instead.
 func (*StopSandboxResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{31}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{33}
 }
 
 // RemoveSandboxRequest names the sandbox.
@@ -2559,7 +2642,7 @@ type RemoveSandboxRequest struct {
 
 func (x *RemoveSandboxRequest) Reset() {
 	*x = RemoveSandboxRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[32]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2571,7 +2654,7 @@ func (x *RemoveSandboxRequest) String() string {
 func (*RemoveSandboxRequest) ProtoMessage() {}
 
 func (x *RemoveSandboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[32]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2584,7 +2667,7 @@ func (x *RemoveSandboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveSandboxRequest.ProtoReflect.Descriptor instead.
 func (*RemoveSandboxRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{32}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RemoveSandboxRequest) GetId() string {
@@ -2610,7 +2693,7 @@ type RemoveSandboxResponse struct {
 
 func (x *RemoveSandboxResponse) Reset() {
 	*x = RemoveSandboxResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[33]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2622,7 +2705,7 @@ func (x *RemoveSandboxResponse) String() string {
 func (*RemoveSandboxResponse) ProtoMessage() {}
 
 func (x *RemoveSandboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[33]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2635,7 +2718,7 @@ func (x *RemoveSandboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveSandboxResponse.ProtoReflect.Descriptor instead.
 func (*RemoveSandboxResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{33}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{35}
 }
 
 // GetSandboxRequest names the sandbox.
@@ -2649,7 +2732,7 @@ type GetSandboxRequest struct {
 
 func (x *GetSandboxRequest) Reset() {
 	*x = GetSandboxRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[34]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2661,7 +2744,7 @@ func (x *GetSandboxRequest) String() string {
 func (*GetSandboxRequest) ProtoMessage() {}
 
 func (x *GetSandboxRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[34]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2674,7 +2757,7 @@ func (x *GetSandboxRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSandboxRequest.ProtoReflect.Descriptor instead.
 func (*GetSandboxRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{34}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *GetSandboxRequest) GetId() string {
@@ -2695,7 +2778,7 @@ type GetSandboxResponse struct {
 
 func (x *GetSandboxResponse) Reset() {
 	*x = GetSandboxResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[35]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2707,7 +2790,7 @@ func (x *GetSandboxResponse) String() string {
 func (*GetSandboxResponse) ProtoMessage() {}
 
 func (x *GetSandboxResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[35]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2720,7 +2803,7 @@ func (x *GetSandboxResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSandboxResponse.ProtoReflect.Descriptor instead.
 func (*GetSandboxResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{35}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *GetSandboxResponse) GetSandbox() *Sandbox {
@@ -2741,7 +2824,7 @@ type ListSandboxesRequest struct {
 
 func (x *ListSandboxesRequest) Reset() {
 	*x = ListSandboxesRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[36]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2753,7 +2836,7 @@ func (x *ListSandboxesRequest) String() string {
 func (*ListSandboxesRequest) ProtoMessage() {}
 
 func (x *ListSandboxesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[36]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2766,7 +2849,7 @@ func (x *ListSandboxesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSandboxesRequest.ProtoReflect.Descriptor instead.
 func (*ListSandboxesRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{36}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListSandboxesRequest) GetLabels() map[string]string {
@@ -2787,7 +2870,7 @@ type ListSandboxesResponse struct {
 
 func (x *ListSandboxesResponse) Reset() {
 	*x = ListSandboxesResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[37]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2799,7 +2882,7 @@ func (x *ListSandboxesResponse) String() string {
 func (*ListSandboxesResponse) ProtoMessage() {}
 
 func (x *ListSandboxesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[37]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2812,7 +2895,7 @@ func (x *ListSandboxesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSandboxesResponse.ProtoReflect.Descriptor instead.
 func (*ListSandboxesResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{37}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListSandboxesResponse) GetSandboxes() []*Sandbox {
@@ -2835,7 +2918,7 @@ type TerminalSize struct {
 
 func (x *TerminalSize) Reset() {
 	*x = TerminalSize{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[38]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2847,7 +2930,7 @@ func (x *TerminalSize) String() string {
 func (*TerminalSize) ProtoMessage() {}
 
 func (x *TerminalSize) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[38]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2860,7 +2943,7 @@ func (x *TerminalSize) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TerminalSize.ProtoReflect.Descriptor instead.
 func (*TerminalSize) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{38}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *TerminalSize) GetRows() uint32 {
@@ -2906,7 +2989,7 @@ type ExecStart struct {
 
 func (x *ExecStart) Reset() {
 	*x = ExecStart{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[39]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +3001,7 @@ func (x *ExecStart) String() string {
 func (*ExecStart) ProtoMessage() {}
 
 func (x *ExecStart) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[39]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +3014,7 @@ func (x *ExecStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecStart.ProtoReflect.Descriptor instead.
 func (*ExecStart) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{39}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ExecStart) GetSandboxId() string {
@@ -3017,7 +3100,7 @@ type ExecRequest struct {
 
 func (x *ExecRequest) Reset() {
 	*x = ExecRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[40]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3029,7 +3112,7 @@ func (x *ExecRequest) String() string {
 func (*ExecRequest) ProtoMessage() {}
 
 func (x *ExecRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[40]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3042,7 +3125,7 @@ func (x *ExecRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecRequest.ProtoReflect.Descriptor instead.
 func (*ExecRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{40}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ExecRequest) GetFrame() isExecRequest_Frame {
@@ -3165,7 +3248,7 @@ type ExecStdinClose struct {
 
 func (x *ExecStdinClose) Reset() {
 	*x = ExecStdinClose{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[41]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3177,7 +3260,7 @@ func (x *ExecStdinClose) String() string {
 func (*ExecStdinClose) ProtoMessage() {}
 
 func (x *ExecStdinClose) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[41]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3190,7 +3273,7 @@ func (x *ExecStdinClose) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecStdinClose.ProtoReflect.Descriptor instead.
 func (*ExecStdinClose) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{41}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{43}
 }
 
 // ExecCancel is empty.
@@ -3202,7 +3285,7 @@ type ExecCancel struct {
 
 func (x *ExecCancel) Reset() {
 	*x = ExecCancel{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[42]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3214,7 +3297,7 @@ func (x *ExecCancel) String() string {
 func (*ExecCancel) ProtoMessage() {}
 
 func (x *ExecCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[42]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3227,7 +3310,7 @@ func (x *ExecCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecCancel.ProtoReflect.Descriptor instead.
 func (*ExecCancel) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{42}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{44}
 }
 
 // ExecStarted is sent once, when the command runs.
@@ -3241,7 +3324,7 @@ type ExecStarted struct {
 
 func (x *ExecStarted) Reset() {
 	*x = ExecStarted{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[43]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3253,7 +3336,7 @@ func (x *ExecStarted) String() string {
 func (*ExecStarted) ProtoMessage() {}
 
 func (x *ExecStarted) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[43]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3266,7 +3349,7 @@ func (x *ExecStarted) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecStarted.ProtoReflect.Descriptor instead.
 func (*ExecStarted) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{43}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ExecStarted) GetPid() int64 {
@@ -3291,7 +3374,7 @@ type ExecExit struct {
 
 func (x *ExecExit) Reset() {
 	*x = ExecExit{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[44]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3303,7 +3386,7 @@ func (x *ExecExit) String() string {
 func (*ExecExit) ProtoMessage() {}
 
 func (x *ExecExit) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[44]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3316,7 +3399,7 @@ func (x *ExecExit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecExit.ProtoReflect.Descriptor instead.
 func (*ExecExit) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{44}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ExecExit) GetCode() int32 {
@@ -3360,7 +3443,7 @@ type ExecResponse struct {
 
 func (x *ExecResponse) Reset() {
 	*x = ExecResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[45]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3372,7 +3455,7 @@ func (x *ExecResponse) String() string {
 func (*ExecResponse) ProtoMessage() {}
 
 func (x *ExecResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[45]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3385,7 +3468,7 @@ func (x *ExecResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExecResponse.ProtoReflect.Descriptor instead.
 func (*ExecResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{45}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ExecResponse) GetFrame() isExecResponse_Frame {
@@ -3493,7 +3576,7 @@ type CopyInStart struct {
 
 func (x *CopyInStart) Reset() {
 	*x = CopyInStart{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[46]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3505,7 +3588,7 @@ func (x *CopyInStart) String() string {
 func (*CopyInStart) ProtoMessage() {}
 
 func (x *CopyInStart) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[46]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3518,7 +3601,7 @@ func (x *CopyInStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyInStart.ProtoReflect.Descriptor instead.
 func (*CopyInStart) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{46}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *CopyInStart) GetSandboxId() string {
@@ -3551,7 +3634,7 @@ type CopyInRequest struct {
 
 func (x *CopyInRequest) Reset() {
 	*x = CopyInRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[47]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3563,7 +3646,7 @@ func (x *CopyInRequest) String() string {
 func (*CopyInRequest) ProtoMessage() {}
 
 func (x *CopyInRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[47]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3576,7 +3659,7 @@ func (x *CopyInRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyInRequest.ProtoReflect.Descriptor instead.
 func (*CopyInRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{47}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *CopyInRequest) GetFrame() isCopyInRequest_Frame {
@@ -3631,7 +3714,7 @@ type CopyInResponse struct {
 
 func (x *CopyInResponse) Reset() {
 	*x = CopyInResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[48]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3643,7 +3726,7 @@ func (x *CopyInResponse) String() string {
 func (*CopyInResponse) ProtoMessage() {}
 
 func (x *CopyInResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[48]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3656,7 +3739,7 @@ func (x *CopyInResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyInResponse.ProtoReflect.Descriptor instead.
 func (*CopyInResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{48}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{50}
 }
 
 // CopyOutRequest says what to pack.
@@ -3672,7 +3755,7 @@ type CopyOutRequest struct {
 
 func (x *CopyOutRequest) Reset() {
 	*x = CopyOutRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[49]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3684,7 +3767,7 @@ func (x *CopyOutRequest) String() string {
 func (*CopyOutRequest) ProtoMessage() {}
 
 func (x *CopyOutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[49]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3697,7 +3780,7 @@ func (x *CopyOutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyOutRequest.ProtoReflect.Descriptor instead.
 func (*CopyOutRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{49}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CopyOutRequest) GetSandboxId() string {
@@ -3725,7 +3808,7 @@ type CopyOutResponse struct {
 
 func (x *CopyOutResponse) Reset() {
 	*x = CopyOutResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[50]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3737,7 +3820,7 @@ func (x *CopyOutResponse) String() string {
 func (*CopyOutResponse) ProtoMessage() {}
 
 func (x *CopyOutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[50]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3750,7 +3833,7 @@ func (x *CopyOutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyOutResponse.ProtoReflect.Descriptor instead.
 func (*CopyOutResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{50}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CopyOutResponse) GetTar() []byte {
@@ -3773,7 +3856,7 @@ type StatsRequest struct {
 
 func (x *StatsRequest) Reset() {
 	*x = StatsRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[51]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3785,7 +3868,7 @@ func (x *StatsRequest) String() string {
 func (*StatsRequest) ProtoMessage() {}
 
 func (x *StatsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[51]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3798,7 +3881,7 @@ func (x *StatsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsRequest.ProtoReflect.Descriptor instead.
 func (*StatsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{51}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *StatsRequest) GetSandboxId() string {
@@ -3836,7 +3919,7 @@ type StatsResponse struct {
 
 func (x *StatsResponse) Reset() {
 	*x = StatsResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[52]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3848,7 +3931,7 @@ func (x *StatsResponse) String() string {
 func (*StatsResponse) ProtoMessage() {}
 
 func (x *StatsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[52]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3861,7 +3944,7 @@ func (x *StatsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatsResponse.ProtoReflect.Descriptor instead.
 func (*StatsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{52}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *StatsResponse) GetCpuSeconds() float64 {
@@ -3921,7 +4004,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[53]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3933,7 +4016,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[53]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3946,7 +4029,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{53}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *LogsRequest) GetSandboxId() string {
@@ -3981,7 +4064,7 @@ type LogsResponse struct {
 
 func (x *LogsResponse) Reset() {
 	*x = LogsResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[54]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3993,7 +4076,7 @@ func (x *LogsResponse) String() string {
 func (*LogsResponse) ProtoMessage() {}
 
 func (x *LogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[54]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4006,7 +4089,7 @@ func (x *LogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsResponse.ProtoReflect.Descriptor instead.
 func (*LogsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{54}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *LogsResponse) GetData() []byte {
@@ -4025,7 +4108,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[55]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4037,7 +4120,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[55]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4050,7 +4133,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{55}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{57}
 }
 
 // EventsResponse is one event.
@@ -4068,7 +4151,7 @@ type EventsResponse struct {
 
 func (x *EventsResponse) Reset() {
 	*x = EventsResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[56]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4080,7 +4163,7 @@ func (x *EventsResponse) String() string {
 func (*EventsResponse) ProtoMessage() {}
 
 func (x *EventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[56]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4093,7 +4176,7 @@ func (x *EventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsResponse.ProtoReflect.Descriptor instead.
 func (*EventsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{56}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *EventsResponse) GetType() EventType {
@@ -4136,7 +4219,7 @@ type Listener struct {
 
 func (x *Listener) Reset() {
 	*x = Listener{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[57]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4148,7 +4231,7 @@ func (x *Listener) String() string {
 func (*Listener) ProtoMessage() {}
 
 func (x *Listener) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[57]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4161,7 +4244,7 @@ func (x *Listener) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listener.ProtoReflect.Descriptor instead.
 func (*Listener) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{57}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *Listener) GetAddress() string {
@@ -4210,7 +4293,7 @@ type ListenersRequest struct {
 
 func (x *ListenersRequest) Reset() {
 	*x = ListenersRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[58]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4222,7 +4305,7 @@ func (x *ListenersRequest) String() string {
 func (*ListenersRequest) ProtoMessage() {}
 
 func (x *ListenersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[58]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4235,7 +4318,7 @@ func (x *ListenersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenersRequest.ProtoReflect.Descriptor instead.
 func (*ListenersRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{58}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListenersRequest) GetSandboxId() string {
@@ -4256,7 +4339,7 @@ type ListenersResponse struct {
 
 func (x *ListenersResponse) Reset() {
 	*x = ListenersResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[59]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4268,7 +4351,7 @@ func (x *ListenersResponse) String() string {
 func (*ListenersResponse) ProtoMessage() {}
 
 func (x *ListenersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[59]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4281,7 +4364,7 @@ func (x *ListenersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListenersResponse.ProtoReflect.Descriptor instead.
 func (*ListenersResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{59}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ListenersResponse) GetListeners() []*Listener {
@@ -4302,7 +4385,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[60]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4314,7 +4397,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[60]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4327,7 +4410,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{60}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ShutdownRequest) GetDeadlineMs() int64 {
@@ -4346,7 +4429,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[61]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4358,7 +4441,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_driver_v1_driver_proto_msgTypes[61]
+	mi := &file_sero_driver_v1_driver_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4371,7 +4454,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{61}
+	return file_sero_driver_v1_driver_proto_rawDescGZIP(), []int{63}
 }
 
 var File_sero_driver_v1_driver_proto protoreflect.FileDescriptor
@@ -4430,6 +4513,9 @@ const file_sero_driver_v1_driver_proto_rawDesc = "" +
 	"\x04unit\x18\x05 \x01(\tR\x04unit\"\x14\n" +
 	"\x12StartSystemRequest\"K\n" +
 	"\x13StartSystemResponse\x124\n" +
+	"\bprogress\x18\x01 \x01(\v2\x18.sero.driver.v1.ProgressR\bprogress\"\x13\n" +
+	"\x11StopSystemRequest\"J\n" +
+	"\x12StopSystemResponse\x124\n" +
 	"\bprogress\x18\x01 \x01(\v2\x18.sero.driver.v1.ProgressR\bprogress\"\x88\x02\n" +
 	"\x05Image\x12\x1c\n" +
 	"\treference\x18\x01 \x01(\tR\treference\x12\x16\n" +
@@ -4697,12 +4783,14 @@ const file_sero_driver_v1_driver_proto_rawDesc = "" +
 	"\x12EVENT_TYPE_STARTED\x10\x02\x12\x16\n" +
 	"\x12EVENT_TYPE_STOPPED\x10\x03\x12\x16\n" +
 	"\x12EVENT_TYPE_REMOVED\x10\x04\x12\x15\n" +
-	"\x11EVENT_TYPE_RESYNC\x10\x052\xb3\x0e\n" +
+	"\x11EVENT_TYPE_RESYNC\x10\x052\x8a\x0f\n" +
 	"\rDriverService\x12P\n" +
 	"\tHandshake\x12 .sero.driver.v1.HandshakeRequest\x1a!.sero.driver.v1.HandshakeResponse\x12P\n" +
 	"\tConfigure\x12 .sero.driver.v1.ConfigureRequest\x1a!.sero.driver.v1.ConfigureResponse\x12I\n" +
 	"\x06Health\x12\x1d.sero.driver.v1.HealthRequest\x1a\x1e.sero.driver.v1.HealthResponse0\x01\x12X\n" +
-	"\vStartSystem\x12\".sero.driver.v1.StartSystemRequest\x1a#.sero.driver.v1.StartSystemResponse0\x01\x12X\n" +
+	"\vStartSystem\x12\".sero.driver.v1.StartSystemRequest\x1a#.sero.driver.v1.StartSystemResponse0\x01\x12U\n" +
+	"\n" +
+	"StopSystem\x12!.sero.driver.v1.StopSystemRequest\x1a\".sero.driver.v1.StopSystemResponse0\x01\x12X\n" +
 	"\vEnsureImage\x12\".sero.driver.v1.EnsureImageRequest\x1a#.sero.driver.v1.EnsureImageResponse0\x01\x12U\n" +
 	"\n" +
 	"BuildImage\x12!.sero.driver.v1.BuildImageRequest\x1a\".sero.driver.v1.BuildImageResponse0\x01\x12V\n" +
@@ -4738,7 +4826,7 @@ func file_sero_driver_v1_driver_proto_rawDescGZIP() []byte {
 }
 
 var file_sero_driver_v1_driver_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_sero_driver_v1_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 71)
+var file_sero_driver_v1_driver_proto_msgTypes = make([]protoimpl.MessageInfo, 73)
 var file_sero_driver_v1_driver_proto_goTypes = []any{
 	(Isolation)(0),                // 0: sero.driver.v1.Isolation
 	(HealthState)(0),              // 1: sero.driver.v1.HealthState
@@ -4757,167 +4845,172 @@ var file_sero_driver_v1_driver_proto_goTypes = []any{
 	(*Progress)(nil),              // 14: sero.driver.v1.Progress
 	(*StartSystemRequest)(nil),    // 15: sero.driver.v1.StartSystemRequest
 	(*StartSystemResponse)(nil),   // 16: sero.driver.v1.StartSystemResponse
-	(*Image)(nil),                 // 17: sero.driver.v1.Image
-	(*EnsureImageRequest)(nil),    // 18: sero.driver.v1.EnsureImageRequest
-	(*EnsureImageResponse)(nil),   // 19: sero.driver.v1.EnsureImageResponse
-	(*BuildImageRequest)(nil),     // 20: sero.driver.v1.BuildImageRequest
-	(*BuildImageResponse)(nil),    // 21: sero.driver.v1.BuildImageResponse
-	(*RemoveImageRequest)(nil),    // 22: sero.driver.v1.RemoveImageRequest
-	(*RemoveImageResponse)(nil),   // 23: sero.driver.v1.RemoveImageResponse
-	(*ListImagesRequest)(nil),     // 24: sero.driver.v1.ListImagesRequest
-	(*ListImagesResponse)(nil),    // 25: sero.driver.v1.ListImagesResponse
-	(*Mount)(nil),                 // 26: sero.driver.v1.Mount
-	(*EnvVar)(nil),                // 27: sero.driver.v1.EnvVar
-	(*Resources)(nil),             // 28: sero.driver.v1.Resources
-	(*PublishedPort)(nil),         // 29: sero.driver.v1.PublishedPort
-	(*SandboxSpec)(nil),           // 30: sero.driver.v1.SandboxSpec
-	(*Sandbox)(nil),               // 31: sero.driver.v1.Sandbox
-	(*CreateSandboxRequest)(nil),  // 32: sero.driver.v1.CreateSandboxRequest
-	(*CreateSandboxResponse)(nil), // 33: sero.driver.v1.CreateSandboxResponse
-	(*StartSandboxRequest)(nil),   // 34: sero.driver.v1.StartSandboxRequest
-	(*StartSandboxResponse)(nil),  // 35: sero.driver.v1.StartSandboxResponse
-	(*StopSandboxRequest)(nil),    // 36: sero.driver.v1.StopSandboxRequest
-	(*StopSandboxResponse)(nil),   // 37: sero.driver.v1.StopSandboxResponse
-	(*RemoveSandboxRequest)(nil),  // 38: sero.driver.v1.RemoveSandboxRequest
-	(*RemoveSandboxResponse)(nil), // 39: sero.driver.v1.RemoveSandboxResponse
-	(*GetSandboxRequest)(nil),     // 40: sero.driver.v1.GetSandboxRequest
-	(*GetSandboxResponse)(nil),    // 41: sero.driver.v1.GetSandboxResponse
-	(*ListSandboxesRequest)(nil),  // 42: sero.driver.v1.ListSandboxesRequest
-	(*ListSandboxesResponse)(nil), // 43: sero.driver.v1.ListSandboxesResponse
-	(*TerminalSize)(nil),          // 44: sero.driver.v1.TerminalSize
-	(*ExecStart)(nil),             // 45: sero.driver.v1.ExecStart
-	(*ExecRequest)(nil),           // 46: sero.driver.v1.ExecRequest
-	(*ExecStdinClose)(nil),        // 47: sero.driver.v1.ExecStdinClose
-	(*ExecCancel)(nil),            // 48: sero.driver.v1.ExecCancel
-	(*ExecStarted)(nil),           // 49: sero.driver.v1.ExecStarted
-	(*ExecExit)(nil),              // 50: sero.driver.v1.ExecExit
-	(*ExecResponse)(nil),          // 51: sero.driver.v1.ExecResponse
-	(*CopyInStart)(nil),           // 52: sero.driver.v1.CopyInStart
-	(*CopyInRequest)(nil),         // 53: sero.driver.v1.CopyInRequest
-	(*CopyInResponse)(nil),        // 54: sero.driver.v1.CopyInResponse
-	(*CopyOutRequest)(nil),        // 55: sero.driver.v1.CopyOutRequest
-	(*CopyOutResponse)(nil),       // 56: sero.driver.v1.CopyOutResponse
-	(*StatsRequest)(nil),          // 57: sero.driver.v1.StatsRequest
-	(*StatsResponse)(nil),         // 58: sero.driver.v1.StatsResponse
-	(*LogsRequest)(nil),           // 59: sero.driver.v1.LogsRequest
-	(*LogsResponse)(nil),          // 60: sero.driver.v1.LogsResponse
-	(*EventsRequest)(nil),         // 61: sero.driver.v1.EventsRequest
-	(*EventsResponse)(nil),        // 62: sero.driver.v1.EventsResponse
-	(*Listener)(nil),              // 63: sero.driver.v1.Listener
-	(*ListenersRequest)(nil),      // 64: sero.driver.v1.ListenersRequest
-	(*ListenersResponse)(nil),     // 65: sero.driver.v1.ListenersResponse
-	(*ShutdownRequest)(nil),       // 66: sero.driver.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),      // 67: sero.driver.v1.ShutdownResponse
-	nil,                           // 68: sero.driver.v1.HealthResponse.AttributesEntry
-	nil,                           // 69: sero.driver.v1.Image.LabelsEntry
-	nil,                           // 70: sero.driver.v1.BuildImageRequest.ArgsEntry
-	nil,                           // 71: sero.driver.v1.BuildImageRequest.LabelsEntry
-	nil,                           // 72: sero.driver.v1.ListImagesRequest.LabelsEntry
-	nil,                           // 73: sero.driver.v1.SandboxSpec.LabelsEntry
-	nil,                           // 74: sero.driver.v1.SandboxSpec.OptionsEntry
-	nil,                           // 75: sero.driver.v1.Sandbox.LabelsEntry
-	nil,                           // 76: sero.driver.v1.ListSandboxesRequest.LabelsEntry
-	(*timestamppb.Timestamp)(nil), // 77: google.protobuf.Timestamp
+	(*StopSystemRequest)(nil),     // 17: sero.driver.v1.StopSystemRequest
+	(*StopSystemResponse)(nil),    // 18: sero.driver.v1.StopSystemResponse
+	(*Image)(nil),                 // 19: sero.driver.v1.Image
+	(*EnsureImageRequest)(nil),    // 20: sero.driver.v1.EnsureImageRequest
+	(*EnsureImageResponse)(nil),   // 21: sero.driver.v1.EnsureImageResponse
+	(*BuildImageRequest)(nil),     // 22: sero.driver.v1.BuildImageRequest
+	(*BuildImageResponse)(nil),    // 23: sero.driver.v1.BuildImageResponse
+	(*RemoveImageRequest)(nil),    // 24: sero.driver.v1.RemoveImageRequest
+	(*RemoveImageResponse)(nil),   // 25: sero.driver.v1.RemoveImageResponse
+	(*ListImagesRequest)(nil),     // 26: sero.driver.v1.ListImagesRequest
+	(*ListImagesResponse)(nil),    // 27: sero.driver.v1.ListImagesResponse
+	(*Mount)(nil),                 // 28: sero.driver.v1.Mount
+	(*EnvVar)(nil),                // 29: sero.driver.v1.EnvVar
+	(*Resources)(nil),             // 30: sero.driver.v1.Resources
+	(*PublishedPort)(nil),         // 31: sero.driver.v1.PublishedPort
+	(*SandboxSpec)(nil),           // 32: sero.driver.v1.SandboxSpec
+	(*Sandbox)(nil),               // 33: sero.driver.v1.Sandbox
+	(*CreateSandboxRequest)(nil),  // 34: sero.driver.v1.CreateSandboxRequest
+	(*CreateSandboxResponse)(nil), // 35: sero.driver.v1.CreateSandboxResponse
+	(*StartSandboxRequest)(nil),   // 36: sero.driver.v1.StartSandboxRequest
+	(*StartSandboxResponse)(nil),  // 37: sero.driver.v1.StartSandboxResponse
+	(*StopSandboxRequest)(nil),    // 38: sero.driver.v1.StopSandboxRequest
+	(*StopSandboxResponse)(nil),   // 39: sero.driver.v1.StopSandboxResponse
+	(*RemoveSandboxRequest)(nil),  // 40: sero.driver.v1.RemoveSandboxRequest
+	(*RemoveSandboxResponse)(nil), // 41: sero.driver.v1.RemoveSandboxResponse
+	(*GetSandboxRequest)(nil),     // 42: sero.driver.v1.GetSandboxRequest
+	(*GetSandboxResponse)(nil),    // 43: sero.driver.v1.GetSandboxResponse
+	(*ListSandboxesRequest)(nil),  // 44: sero.driver.v1.ListSandboxesRequest
+	(*ListSandboxesResponse)(nil), // 45: sero.driver.v1.ListSandboxesResponse
+	(*TerminalSize)(nil),          // 46: sero.driver.v1.TerminalSize
+	(*ExecStart)(nil),             // 47: sero.driver.v1.ExecStart
+	(*ExecRequest)(nil),           // 48: sero.driver.v1.ExecRequest
+	(*ExecStdinClose)(nil),        // 49: sero.driver.v1.ExecStdinClose
+	(*ExecCancel)(nil),            // 50: sero.driver.v1.ExecCancel
+	(*ExecStarted)(nil),           // 51: sero.driver.v1.ExecStarted
+	(*ExecExit)(nil),              // 52: sero.driver.v1.ExecExit
+	(*ExecResponse)(nil),          // 53: sero.driver.v1.ExecResponse
+	(*CopyInStart)(nil),           // 54: sero.driver.v1.CopyInStart
+	(*CopyInRequest)(nil),         // 55: sero.driver.v1.CopyInRequest
+	(*CopyInResponse)(nil),        // 56: sero.driver.v1.CopyInResponse
+	(*CopyOutRequest)(nil),        // 57: sero.driver.v1.CopyOutRequest
+	(*CopyOutResponse)(nil),       // 58: sero.driver.v1.CopyOutResponse
+	(*StatsRequest)(nil),          // 59: sero.driver.v1.StatsRequest
+	(*StatsResponse)(nil),         // 60: sero.driver.v1.StatsResponse
+	(*LogsRequest)(nil),           // 61: sero.driver.v1.LogsRequest
+	(*LogsResponse)(nil),          // 62: sero.driver.v1.LogsResponse
+	(*EventsRequest)(nil),         // 63: sero.driver.v1.EventsRequest
+	(*EventsResponse)(nil),        // 64: sero.driver.v1.EventsResponse
+	(*Listener)(nil),              // 65: sero.driver.v1.Listener
+	(*ListenersRequest)(nil),      // 66: sero.driver.v1.ListenersRequest
+	(*ListenersResponse)(nil),     // 67: sero.driver.v1.ListenersResponse
+	(*ShutdownRequest)(nil),       // 68: sero.driver.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),      // 69: sero.driver.v1.ShutdownResponse
+	nil,                           // 70: sero.driver.v1.HealthResponse.AttributesEntry
+	nil,                           // 71: sero.driver.v1.Image.LabelsEntry
+	nil,                           // 72: sero.driver.v1.BuildImageRequest.ArgsEntry
+	nil,                           // 73: sero.driver.v1.BuildImageRequest.LabelsEntry
+	nil,                           // 74: sero.driver.v1.ListImagesRequest.LabelsEntry
+	nil,                           // 75: sero.driver.v1.SandboxSpec.LabelsEntry
+	nil,                           // 76: sero.driver.v1.SandboxSpec.OptionsEntry
+	nil,                           // 77: sero.driver.v1.Sandbox.LabelsEntry
+	nil,                           // 78: sero.driver.v1.ListSandboxesRequest.LabelsEntry
+	(*timestamppb.Timestamp)(nil), // 79: google.protobuf.Timestamp
 }
 var file_sero_driver_v1_driver_proto_depIdxs = []int32{
 	7,  // 0: sero.driver.v1.ErrorDetail.remedies:type_name -> sero.driver.v1.Remedy
 	0,  // 1: sero.driver.v1.HandshakeResponse.isolation:type_name -> sero.driver.v1.Isolation
 	1,  // 2: sero.driver.v1.HealthResponse.state:type_name -> sero.driver.v1.HealthState
 	7,  // 3: sero.driver.v1.HealthResponse.remedies:type_name -> sero.driver.v1.Remedy
-	68, // 4: sero.driver.v1.HealthResponse.attributes:type_name -> sero.driver.v1.HealthResponse.AttributesEntry
+	70, // 4: sero.driver.v1.HealthResponse.attributes:type_name -> sero.driver.v1.HealthResponse.AttributesEntry
 	14, // 5: sero.driver.v1.StartSystemResponse.progress:type_name -> sero.driver.v1.Progress
-	77, // 6: sero.driver.v1.Image.created:type_name -> google.protobuf.Timestamp
-	69, // 7: sero.driver.v1.Image.labels:type_name -> sero.driver.v1.Image.LabelsEntry
-	2,  // 8: sero.driver.v1.EnsureImageRequest.policy:type_name -> sero.driver.v1.PullPolicy
-	14, // 9: sero.driver.v1.EnsureImageResponse.progress:type_name -> sero.driver.v1.Progress
-	17, // 10: sero.driver.v1.EnsureImageResponse.image:type_name -> sero.driver.v1.Image
-	70, // 11: sero.driver.v1.BuildImageRequest.args:type_name -> sero.driver.v1.BuildImageRequest.ArgsEntry
-	71, // 12: sero.driver.v1.BuildImageRequest.labels:type_name -> sero.driver.v1.BuildImageRequest.LabelsEntry
-	14, // 13: sero.driver.v1.BuildImageResponse.progress:type_name -> sero.driver.v1.Progress
-	17, // 14: sero.driver.v1.BuildImageResponse.image:type_name -> sero.driver.v1.Image
-	72, // 15: sero.driver.v1.ListImagesRequest.labels:type_name -> sero.driver.v1.ListImagesRequest.LabelsEntry
-	17, // 16: sero.driver.v1.ListImagesResponse.images:type_name -> sero.driver.v1.Image
-	26, // 17: sero.driver.v1.SandboxSpec.mounts:type_name -> sero.driver.v1.Mount
-	27, // 18: sero.driver.v1.SandboxSpec.env:type_name -> sero.driver.v1.EnvVar
-	73, // 19: sero.driver.v1.SandboxSpec.labels:type_name -> sero.driver.v1.SandboxSpec.LabelsEntry
-	28, // 20: sero.driver.v1.SandboxSpec.resources:type_name -> sero.driver.v1.Resources
-	29, // 21: sero.driver.v1.SandboxSpec.publish:type_name -> sero.driver.v1.PublishedPort
-	74, // 22: sero.driver.v1.SandboxSpec.options:type_name -> sero.driver.v1.SandboxSpec.OptionsEntry
-	3,  // 23: sero.driver.v1.SandboxSpec.network:type_name -> sero.driver.v1.Network
-	4,  // 24: sero.driver.v1.Sandbox.state:type_name -> sero.driver.v1.SandboxState
-	75, // 25: sero.driver.v1.Sandbox.labels:type_name -> sero.driver.v1.Sandbox.LabelsEntry
-	29, // 26: sero.driver.v1.Sandbox.publish:type_name -> sero.driver.v1.PublishedPort
-	26, // 27: sero.driver.v1.Sandbox.mounts:type_name -> sero.driver.v1.Mount
-	77, // 28: sero.driver.v1.Sandbox.created:type_name -> google.protobuf.Timestamp
-	77, // 29: sero.driver.v1.Sandbox.started:type_name -> google.protobuf.Timestamp
-	3,  // 30: sero.driver.v1.Sandbox.network:type_name -> sero.driver.v1.Network
-	30, // 31: sero.driver.v1.CreateSandboxRequest.spec:type_name -> sero.driver.v1.SandboxSpec
-	31, // 32: sero.driver.v1.CreateSandboxResponse.sandbox:type_name -> sero.driver.v1.Sandbox
-	31, // 33: sero.driver.v1.StartSandboxResponse.sandbox:type_name -> sero.driver.v1.Sandbox
-	31, // 34: sero.driver.v1.GetSandboxResponse.sandbox:type_name -> sero.driver.v1.Sandbox
-	76, // 35: sero.driver.v1.ListSandboxesRequest.labels:type_name -> sero.driver.v1.ListSandboxesRequest.LabelsEntry
-	31, // 36: sero.driver.v1.ListSandboxesResponse.sandboxes:type_name -> sero.driver.v1.Sandbox
-	27, // 37: sero.driver.v1.ExecStart.env:type_name -> sero.driver.v1.EnvVar
-	44, // 38: sero.driver.v1.ExecStart.terminal:type_name -> sero.driver.v1.TerminalSize
-	45, // 39: sero.driver.v1.ExecRequest.start:type_name -> sero.driver.v1.ExecStart
-	47, // 40: sero.driver.v1.ExecRequest.stdin_close:type_name -> sero.driver.v1.ExecStdinClose
-	44, // 41: sero.driver.v1.ExecRequest.resize:type_name -> sero.driver.v1.TerminalSize
-	48, // 42: sero.driver.v1.ExecRequest.cancel:type_name -> sero.driver.v1.ExecCancel
-	49, // 43: sero.driver.v1.ExecResponse.started:type_name -> sero.driver.v1.ExecStarted
-	50, // 44: sero.driver.v1.ExecResponse.exit:type_name -> sero.driver.v1.ExecExit
-	52, // 45: sero.driver.v1.CopyInRequest.start:type_name -> sero.driver.v1.CopyInStart
-	5,  // 46: sero.driver.v1.EventsResponse.type:type_name -> sero.driver.v1.EventType
-	77, // 47: sero.driver.v1.EventsResponse.time:type_name -> google.protobuf.Timestamp
-	63, // 48: sero.driver.v1.ListenersResponse.listeners:type_name -> sero.driver.v1.Listener
-	8,  // 49: sero.driver.v1.DriverService.Handshake:input_type -> sero.driver.v1.HandshakeRequest
-	10, // 50: sero.driver.v1.DriverService.Configure:input_type -> sero.driver.v1.ConfigureRequest
-	12, // 51: sero.driver.v1.DriverService.Health:input_type -> sero.driver.v1.HealthRequest
-	15, // 52: sero.driver.v1.DriverService.StartSystem:input_type -> sero.driver.v1.StartSystemRequest
-	18, // 53: sero.driver.v1.DriverService.EnsureImage:input_type -> sero.driver.v1.EnsureImageRequest
-	20, // 54: sero.driver.v1.DriverService.BuildImage:input_type -> sero.driver.v1.BuildImageRequest
-	22, // 55: sero.driver.v1.DriverService.RemoveImage:input_type -> sero.driver.v1.RemoveImageRequest
-	24, // 56: sero.driver.v1.DriverService.ListImages:input_type -> sero.driver.v1.ListImagesRequest
-	32, // 57: sero.driver.v1.DriverService.CreateSandbox:input_type -> sero.driver.v1.CreateSandboxRequest
-	34, // 58: sero.driver.v1.DriverService.StartSandbox:input_type -> sero.driver.v1.StartSandboxRequest
-	36, // 59: sero.driver.v1.DriverService.StopSandbox:input_type -> sero.driver.v1.StopSandboxRequest
-	38, // 60: sero.driver.v1.DriverService.RemoveSandbox:input_type -> sero.driver.v1.RemoveSandboxRequest
-	40, // 61: sero.driver.v1.DriverService.GetSandbox:input_type -> sero.driver.v1.GetSandboxRequest
-	42, // 62: sero.driver.v1.DriverService.ListSandboxes:input_type -> sero.driver.v1.ListSandboxesRequest
-	46, // 63: sero.driver.v1.DriverService.Exec:input_type -> sero.driver.v1.ExecRequest
-	53, // 64: sero.driver.v1.DriverService.CopyIn:input_type -> sero.driver.v1.CopyInRequest
-	55, // 65: sero.driver.v1.DriverService.CopyOut:input_type -> sero.driver.v1.CopyOutRequest
-	57, // 66: sero.driver.v1.DriverService.Stats:input_type -> sero.driver.v1.StatsRequest
-	59, // 67: sero.driver.v1.DriverService.Logs:input_type -> sero.driver.v1.LogsRequest
-	61, // 68: sero.driver.v1.DriverService.Events:input_type -> sero.driver.v1.EventsRequest
-	64, // 69: sero.driver.v1.DriverService.Listeners:input_type -> sero.driver.v1.ListenersRequest
-	66, // 70: sero.driver.v1.DriverService.Shutdown:input_type -> sero.driver.v1.ShutdownRequest
-	9,  // 71: sero.driver.v1.DriverService.Handshake:output_type -> sero.driver.v1.HandshakeResponse
-	11, // 72: sero.driver.v1.DriverService.Configure:output_type -> sero.driver.v1.ConfigureResponse
-	13, // 73: sero.driver.v1.DriverService.Health:output_type -> sero.driver.v1.HealthResponse
-	16, // 74: sero.driver.v1.DriverService.StartSystem:output_type -> sero.driver.v1.StartSystemResponse
-	19, // 75: sero.driver.v1.DriverService.EnsureImage:output_type -> sero.driver.v1.EnsureImageResponse
-	21, // 76: sero.driver.v1.DriverService.BuildImage:output_type -> sero.driver.v1.BuildImageResponse
-	23, // 77: sero.driver.v1.DriverService.RemoveImage:output_type -> sero.driver.v1.RemoveImageResponse
-	25, // 78: sero.driver.v1.DriverService.ListImages:output_type -> sero.driver.v1.ListImagesResponse
-	33, // 79: sero.driver.v1.DriverService.CreateSandbox:output_type -> sero.driver.v1.CreateSandboxResponse
-	35, // 80: sero.driver.v1.DriverService.StartSandbox:output_type -> sero.driver.v1.StartSandboxResponse
-	37, // 81: sero.driver.v1.DriverService.StopSandbox:output_type -> sero.driver.v1.StopSandboxResponse
-	39, // 82: sero.driver.v1.DriverService.RemoveSandbox:output_type -> sero.driver.v1.RemoveSandboxResponse
-	41, // 83: sero.driver.v1.DriverService.GetSandbox:output_type -> sero.driver.v1.GetSandboxResponse
-	43, // 84: sero.driver.v1.DriverService.ListSandboxes:output_type -> sero.driver.v1.ListSandboxesResponse
-	51, // 85: sero.driver.v1.DriverService.Exec:output_type -> sero.driver.v1.ExecResponse
-	54, // 86: sero.driver.v1.DriverService.CopyIn:output_type -> sero.driver.v1.CopyInResponse
-	56, // 87: sero.driver.v1.DriverService.CopyOut:output_type -> sero.driver.v1.CopyOutResponse
-	58, // 88: sero.driver.v1.DriverService.Stats:output_type -> sero.driver.v1.StatsResponse
-	60, // 89: sero.driver.v1.DriverService.Logs:output_type -> sero.driver.v1.LogsResponse
-	62, // 90: sero.driver.v1.DriverService.Events:output_type -> sero.driver.v1.EventsResponse
-	65, // 91: sero.driver.v1.DriverService.Listeners:output_type -> sero.driver.v1.ListenersResponse
-	67, // 92: sero.driver.v1.DriverService.Shutdown:output_type -> sero.driver.v1.ShutdownResponse
-	71, // [71:93] is the sub-list for method output_type
-	49, // [49:71] is the sub-list for method input_type
-	49, // [49:49] is the sub-list for extension type_name
-	49, // [49:49] is the sub-list for extension extendee
-	0,  // [0:49] is the sub-list for field type_name
+	14, // 6: sero.driver.v1.StopSystemResponse.progress:type_name -> sero.driver.v1.Progress
+	79, // 7: sero.driver.v1.Image.created:type_name -> google.protobuf.Timestamp
+	71, // 8: sero.driver.v1.Image.labels:type_name -> sero.driver.v1.Image.LabelsEntry
+	2,  // 9: sero.driver.v1.EnsureImageRequest.policy:type_name -> sero.driver.v1.PullPolicy
+	14, // 10: sero.driver.v1.EnsureImageResponse.progress:type_name -> sero.driver.v1.Progress
+	19, // 11: sero.driver.v1.EnsureImageResponse.image:type_name -> sero.driver.v1.Image
+	72, // 12: sero.driver.v1.BuildImageRequest.args:type_name -> sero.driver.v1.BuildImageRequest.ArgsEntry
+	73, // 13: sero.driver.v1.BuildImageRequest.labels:type_name -> sero.driver.v1.BuildImageRequest.LabelsEntry
+	14, // 14: sero.driver.v1.BuildImageResponse.progress:type_name -> sero.driver.v1.Progress
+	19, // 15: sero.driver.v1.BuildImageResponse.image:type_name -> sero.driver.v1.Image
+	74, // 16: sero.driver.v1.ListImagesRequest.labels:type_name -> sero.driver.v1.ListImagesRequest.LabelsEntry
+	19, // 17: sero.driver.v1.ListImagesResponse.images:type_name -> sero.driver.v1.Image
+	28, // 18: sero.driver.v1.SandboxSpec.mounts:type_name -> sero.driver.v1.Mount
+	29, // 19: sero.driver.v1.SandboxSpec.env:type_name -> sero.driver.v1.EnvVar
+	75, // 20: sero.driver.v1.SandboxSpec.labels:type_name -> sero.driver.v1.SandboxSpec.LabelsEntry
+	30, // 21: sero.driver.v1.SandboxSpec.resources:type_name -> sero.driver.v1.Resources
+	31, // 22: sero.driver.v1.SandboxSpec.publish:type_name -> sero.driver.v1.PublishedPort
+	76, // 23: sero.driver.v1.SandboxSpec.options:type_name -> sero.driver.v1.SandboxSpec.OptionsEntry
+	3,  // 24: sero.driver.v1.SandboxSpec.network:type_name -> sero.driver.v1.Network
+	4,  // 25: sero.driver.v1.Sandbox.state:type_name -> sero.driver.v1.SandboxState
+	77, // 26: sero.driver.v1.Sandbox.labels:type_name -> sero.driver.v1.Sandbox.LabelsEntry
+	31, // 27: sero.driver.v1.Sandbox.publish:type_name -> sero.driver.v1.PublishedPort
+	28, // 28: sero.driver.v1.Sandbox.mounts:type_name -> sero.driver.v1.Mount
+	79, // 29: sero.driver.v1.Sandbox.created:type_name -> google.protobuf.Timestamp
+	79, // 30: sero.driver.v1.Sandbox.started:type_name -> google.protobuf.Timestamp
+	3,  // 31: sero.driver.v1.Sandbox.network:type_name -> sero.driver.v1.Network
+	32, // 32: sero.driver.v1.CreateSandboxRequest.spec:type_name -> sero.driver.v1.SandboxSpec
+	33, // 33: sero.driver.v1.CreateSandboxResponse.sandbox:type_name -> sero.driver.v1.Sandbox
+	33, // 34: sero.driver.v1.StartSandboxResponse.sandbox:type_name -> sero.driver.v1.Sandbox
+	33, // 35: sero.driver.v1.GetSandboxResponse.sandbox:type_name -> sero.driver.v1.Sandbox
+	78, // 36: sero.driver.v1.ListSandboxesRequest.labels:type_name -> sero.driver.v1.ListSandboxesRequest.LabelsEntry
+	33, // 37: sero.driver.v1.ListSandboxesResponse.sandboxes:type_name -> sero.driver.v1.Sandbox
+	29, // 38: sero.driver.v1.ExecStart.env:type_name -> sero.driver.v1.EnvVar
+	46, // 39: sero.driver.v1.ExecStart.terminal:type_name -> sero.driver.v1.TerminalSize
+	47, // 40: sero.driver.v1.ExecRequest.start:type_name -> sero.driver.v1.ExecStart
+	49, // 41: sero.driver.v1.ExecRequest.stdin_close:type_name -> sero.driver.v1.ExecStdinClose
+	46, // 42: sero.driver.v1.ExecRequest.resize:type_name -> sero.driver.v1.TerminalSize
+	50, // 43: sero.driver.v1.ExecRequest.cancel:type_name -> sero.driver.v1.ExecCancel
+	51, // 44: sero.driver.v1.ExecResponse.started:type_name -> sero.driver.v1.ExecStarted
+	52, // 45: sero.driver.v1.ExecResponse.exit:type_name -> sero.driver.v1.ExecExit
+	54, // 46: sero.driver.v1.CopyInRequest.start:type_name -> sero.driver.v1.CopyInStart
+	5,  // 47: sero.driver.v1.EventsResponse.type:type_name -> sero.driver.v1.EventType
+	79, // 48: sero.driver.v1.EventsResponse.time:type_name -> google.protobuf.Timestamp
+	65, // 49: sero.driver.v1.ListenersResponse.listeners:type_name -> sero.driver.v1.Listener
+	8,  // 50: sero.driver.v1.DriverService.Handshake:input_type -> sero.driver.v1.HandshakeRequest
+	10, // 51: sero.driver.v1.DriverService.Configure:input_type -> sero.driver.v1.ConfigureRequest
+	12, // 52: sero.driver.v1.DriverService.Health:input_type -> sero.driver.v1.HealthRequest
+	15, // 53: sero.driver.v1.DriverService.StartSystem:input_type -> sero.driver.v1.StartSystemRequest
+	17, // 54: sero.driver.v1.DriverService.StopSystem:input_type -> sero.driver.v1.StopSystemRequest
+	20, // 55: sero.driver.v1.DriverService.EnsureImage:input_type -> sero.driver.v1.EnsureImageRequest
+	22, // 56: sero.driver.v1.DriverService.BuildImage:input_type -> sero.driver.v1.BuildImageRequest
+	24, // 57: sero.driver.v1.DriverService.RemoveImage:input_type -> sero.driver.v1.RemoveImageRequest
+	26, // 58: sero.driver.v1.DriverService.ListImages:input_type -> sero.driver.v1.ListImagesRequest
+	34, // 59: sero.driver.v1.DriverService.CreateSandbox:input_type -> sero.driver.v1.CreateSandboxRequest
+	36, // 60: sero.driver.v1.DriverService.StartSandbox:input_type -> sero.driver.v1.StartSandboxRequest
+	38, // 61: sero.driver.v1.DriverService.StopSandbox:input_type -> sero.driver.v1.StopSandboxRequest
+	40, // 62: sero.driver.v1.DriverService.RemoveSandbox:input_type -> sero.driver.v1.RemoveSandboxRequest
+	42, // 63: sero.driver.v1.DriverService.GetSandbox:input_type -> sero.driver.v1.GetSandboxRequest
+	44, // 64: sero.driver.v1.DriverService.ListSandboxes:input_type -> sero.driver.v1.ListSandboxesRequest
+	48, // 65: sero.driver.v1.DriverService.Exec:input_type -> sero.driver.v1.ExecRequest
+	55, // 66: sero.driver.v1.DriverService.CopyIn:input_type -> sero.driver.v1.CopyInRequest
+	57, // 67: sero.driver.v1.DriverService.CopyOut:input_type -> sero.driver.v1.CopyOutRequest
+	59, // 68: sero.driver.v1.DriverService.Stats:input_type -> sero.driver.v1.StatsRequest
+	61, // 69: sero.driver.v1.DriverService.Logs:input_type -> sero.driver.v1.LogsRequest
+	63, // 70: sero.driver.v1.DriverService.Events:input_type -> sero.driver.v1.EventsRequest
+	66, // 71: sero.driver.v1.DriverService.Listeners:input_type -> sero.driver.v1.ListenersRequest
+	68, // 72: sero.driver.v1.DriverService.Shutdown:input_type -> sero.driver.v1.ShutdownRequest
+	9,  // 73: sero.driver.v1.DriverService.Handshake:output_type -> sero.driver.v1.HandshakeResponse
+	11, // 74: sero.driver.v1.DriverService.Configure:output_type -> sero.driver.v1.ConfigureResponse
+	13, // 75: sero.driver.v1.DriverService.Health:output_type -> sero.driver.v1.HealthResponse
+	16, // 76: sero.driver.v1.DriverService.StartSystem:output_type -> sero.driver.v1.StartSystemResponse
+	18, // 77: sero.driver.v1.DriverService.StopSystem:output_type -> sero.driver.v1.StopSystemResponse
+	21, // 78: sero.driver.v1.DriverService.EnsureImage:output_type -> sero.driver.v1.EnsureImageResponse
+	23, // 79: sero.driver.v1.DriverService.BuildImage:output_type -> sero.driver.v1.BuildImageResponse
+	25, // 80: sero.driver.v1.DriverService.RemoveImage:output_type -> sero.driver.v1.RemoveImageResponse
+	27, // 81: sero.driver.v1.DriverService.ListImages:output_type -> sero.driver.v1.ListImagesResponse
+	35, // 82: sero.driver.v1.DriverService.CreateSandbox:output_type -> sero.driver.v1.CreateSandboxResponse
+	37, // 83: sero.driver.v1.DriverService.StartSandbox:output_type -> sero.driver.v1.StartSandboxResponse
+	39, // 84: sero.driver.v1.DriverService.StopSandbox:output_type -> sero.driver.v1.StopSandboxResponse
+	41, // 85: sero.driver.v1.DriverService.RemoveSandbox:output_type -> sero.driver.v1.RemoveSandboxResponse
+	43, // 86: sero.driver.v1.DriverService.GetSandbox:output_type -> sero.driver.v1.GetSandboxResponse
+	45, // 87: sero.driver.v1.DriverService.ListSandboxes:output_type -> sero.driver.v1.ListSandboxesResponse
+	53, // 88: sero.driver.v1.DriverService.Exec:output_type -> sero.driver.v1.ExecResponse
+	56, // 89: sero.driver.v1.DriverService.CopyIn:output_type -> sero.driver.v1.CopyInResponse
+	58, // 90: sero.driver.v1.DriverService.CopyOut:output_type -> sero.driver.v1.CopyOutResponse
+	60, // 91: sero.driver.v1.DriverService.Stats:output_type -> sero.driver.v1.StatsResponse
+	62, // 92: sero.driver.v1.DriverService.Logs:output_type -> sero.driver.v1.LogsResponse
+	64, // 93: sero.driver.v1.DriverService.Events:output_type -> sero.driver.v1.EventsResponse
+	67, // 94: sero.driver.v1.DriverService.Listeners:output_type -> sero.driver.v1.ListenersResponse
+	69, // 95: sero.driver.v1.DriverService.Shutdown:output_type -> sero.driver.v1.ShutdownResponse
+	73, // [73:96] is the sub-list for method output_type
+	50, // [50:73] is the sub-list for method input_type
+	50, // [50:50] is the sub-list for extension type_name
+	50, // [50:50] is the sub-list for extension extendee
+	0,  // [0:50] is the sub-list for field type_name
 }
 
 func init() { file_sero_driver_v1_driver_proto_init() }
@@ -4925,15 +5018,15 @@ func file_sero_driver_v1_driver_proto_init() {
 	if File_sero_driver_v1_driver_proto != nil {
 		return
 	}
-	file_sero_driver_v1_driver_proto_msgTypes[13].OneofWrappers = []any{
+	file_sero_driver_v1_driver_proto_msgTypes[15].OneofWrappers = []any{
 		(*EnsureImageResponse_Progress)(nil),
 		(*EnsureImageResponse_Image)(nil),
 	}
-	file_sero_driver_v1_driver_proto_msgTypes[15].OneofWrappers = []any{
+	file_sero_driver_v1_driver_proto_msgTypes[17].OneofWrappers = []any{
 		(*BuildImageResponse_Progress)(nil),
 		(*BuildImageResponse_Image)(nil),
 	}
-	file_sero_driver_v1_driver_proto_msgTypes[40].OneofWrappers = []any{
+	file_sero_driver_v1_driver_proto_msgTypes[42].OneofWrappers = []any{
 		(*ExecRequest_Start)(nil),
 		(*ExecRequest_Stdin)(nil),
 		(*ExecRequest_StdinClose)(nil),
@@ -4941,25 +5034,25 @@ func file_sero_driver_v1_driver_proto_init() {
 		(*ExecRequest_Signal)(nil),
 		(*ExecRequest_Cancel)(nil),
 	}
-	file_sero_driver_v1_driver_proto_msgTypes[45].OneofWrappers = []any{
+	file_sero_driver_v1_driver_proto_msgTypes[47].OneofWrappers = []any{
 		(*ExecResponse_Started)(nil),
 		(*ExecResponse_Stdout)(nil),
 		(*ExecResponse_Stderr)(nil),
 		(*ExecResponse_Exit)(nil),
 		(*ExecResponse_StdinConsumed)(nil),
 	}
-	file_sero_driver_v1_driver_proto_msgTypes[47].OneofWrappers = []any{
+	file_sero_driver_v1_driver_proto_msgTypes[49].OneofWrappers = []any{
 		(*CopyInRequest_Start)(nil),
 		(*CopyInRequest_Tar)(nil),
 	}
-	file_sero_driver_v1_driver_proto_msgTypes[52].OneofWrappers = []any{}
+	file_sero_driver_v1_driver_proto_msgTypes[54].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sero_driver_v1_driver_proto_rawDesc), len(file_sero_driver_v1_driver_proto_rawDesc)),
 			NumEnums:      6,
-			NumMessages:   71,
+			NumMessages:   73,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

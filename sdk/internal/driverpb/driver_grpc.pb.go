@@ -59,6 +59,7 @@ const (
 	DriverService_Configure_FullMethodName     = "/sero.driver.v1.DriverService/Configure"
 	DriverService_Health_FullMethodName        = "/sero.driver.v1.DriverService/Health"
 	DriverService_StartSystem_FullMethodName   = "/sero.driver.v1.DriverService/StartSystem"
+	DriverService_StopSystem_FullMethodName    = "/sero.driver.v1.DriverService/StopSystem"
 	DriverService_EnsureImage_FullMethodName   = "/sero.driver.v1.DriverService/EnsureImage"
 	DriverService_BuildImage_FullMethodName    = "/sero.driver.v1.DriverService/BuildImage"
 	DriverService_RemoveImage_FullMethodName   = "/sero.driver.v1.DriverService/RemoveImage"
@@ -99,6 +100,11 @@ type DriverServiceClient interface {
 	// StartSystem starts an installed but stopped engine. Idempotent; concurrent
 	// calls join. Needs system.start@1.
 	StartSystem(ctx context.Context, in *StartSystemRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StartSystemResponse], error)
+	// StopSystem stops the engine and with it everything that runs there, other
+	// people's sandboxes and containers too. It is called only when a person has
+	// asked for it. Their files stay. Idempotent; concurrent calls join. It ends
+	// with its caller's deadline at the latest. Needs system.stop@1.
+	StopSystem(ctx context.Context, in *StopSystemRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StopSystemResponse], error)
 	// EnsureImage makes an image available locally, pulling it if policy allows.
 	// The last message carries the image. Needs image.pull@1.
 	EnsureImage(ctx context.Context, in *EnsureImageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[EnsureImageResponse], error)
@@ -228,9 +234,28 @@ func (c *driverServiceClient) StartSystem(ctx context.Context, in *StartSystemRe
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type DriverService_StartSystemClient = grpc.ServerStreamingClient[StartSystemResponse]
 
+func (c *driverServiceClient) StopSystem(ctx context.Context, in *StopSystemRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StopSystemResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[2], DriverService_StopSystem_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[StopSystemRequest, StopSystemResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DriverService_StopSystemClient = grpc.ServerStreamingClient[StopSystemResponse]
+
 func (c *driverServiceClient) EnsureImage(ctx context.Context, in *EnsureImageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[EnsureImageResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[2], DriverService_EnsureImage_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[3], DriverService_EnsureImage_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -249,7 +274,7 @@ type DriverService_EnsureImageClient = grpc.ServerStreamingClient[EnsureImageRes
 
 func (c *driverServiceClient) BuildImage(ctx context.Context, in *BuildImageRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[BuildImageResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[3], DriverService_BuildImage_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[4], DriverService_BuildImage_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -348,7 +373,7 @@ func (c *driverServiceClient) ListSandboxes(ctx context.Context, in *ListSandbox
 
 func (c *driverServiceClient) Exec(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ExecRequest, ExecResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[4], DriverService_Exec_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[5], DriverService_Exec_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -361,7 +386,7 @@ type DriverService_ExecClient = grpc.BidiStreamingClient[ExecRequest, ExecRespon
 
 func (c *driverServiceClient) CopyIn(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[CopyInRequest, CopyInResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[5], DriverService_CopyIn_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[6], DriverService_CopyIn_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -374,7 +399,7 @@ type DriverService_CopyInClient = grpc.ClientStreamingClient[CopyInRequest, Copy
 
 func (c *driverServiceClient) CopyOut(ctx context.Context, in *CopyOutRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[CopyOutResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[6], DriverService_CopyOut_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[7], DriverService_CopyOut_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -393,7 +418,7 @@ type DriverService_CopyOutClient = grpc.ServerStreamingClient[CopyOutResponse]
 
 func (c *driverServiceClient) Stats(ctx context.Context, in *StatsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StatsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[7], DriverService_Stats_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[8], DriverService_Stats_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -412,7 +437,7 @@ type DriverService_StatsClient = grpc.ServerStreamingClient[StatsResponse]
 
 func (c *driverServiceClient) Logs(ctx context.Context, in *LogsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[LogsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[8], DriverService_Logs_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[9], DriverService_Logs_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -431,7 +456,7 @@ type DriverService_LogsClient = grpc.ServerStreamingClient[LogsResponse]
 
 func (c *driverServiceClient) Events(ctx context.Context, in *EventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[EventsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[9], DriverService_Events_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[10], DriverService_Events_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -450,7 +475,7 @@ type DriverService_EventsClient = grpc.ServerStreamingClient[EventsResponse]
 
 func (c *driverServiceClient) Listeners(ctx context.Context, in *ListenersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ListenersResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[10], DriverService_Listeners_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &DriverService_ServiceDesc.Streams[11], DriverService_Listeners_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -497,6 +522,11 @@ type DriverServiceServer interface {
 	// StartSystem starts an installed but stopped engine. Idempotent; concurrent
 	// calls join. Needs system.start@1.
 	StartSystem(*StartSystemRequest, grpc.ServerStreamingServer[StartSystemResponse]) error
+	// StopSystem stops the engine and with it everything that runs there, other
+	// people's sandboxes and containers too. It is called only when a person has
+	// asked for it. Their files stay. Idempotent; concurrent calls join. It ends
+	// with its caller's deadline at the latest. Needs system.stop@1.
+	StopSystem(*StopSystemRequest, grpc.ServerStreamingServer[StopSystemResponse]) error
 	// EnsureImage makes an image available locally, pulling it if policy allows.
 	// The last message carries the image. Needs image.pull@1.
 	EnsureImage(*EnsureImageRequest, grpc.ServerStreamingServer[EnsureImageResponse]) error
@@ -579,6 +609,9 @@ func (UnimplementedDriverServiceServer) Health(*HealthRequest, grpc.ServerStream
 }
 func (UnimplementedDriverServiceServer) StartSystem(*StartSystemRequest, grpc.ServerStreamingServer[StartSystemResponse]) error {
 	return status.Error(codes.Unimplemented, "method StartSystem not implemented")
+}
+func (UnimplementedDriverServiceServer) StopSystem(*StopSystemRequest, grpc.ServerStreamingServer[StopSystemResponse]) error {
+	return status.Error(codes.Unimplemented, "method StopSystem not implemented")
 }
 func (UnimplementedDriverServiceServer) EnsureImage(*EnsureImageRequest, grpc.ServerStreamingServer[EnsureImageResponse]) error {
 	return status.Error(codes.Unimplemented, "method EnsureImage not implemented")
@@ -712,6 +745,17 @@ func _DriverService_StartSystem_Handler(srv interface{}, stream grpc.ServerStrea
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type DriverService_StartSystemServer = grpc.ServerStreamingServer[StartSystemResponse]
+
+func _DriverService_StopSystem_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(StopSystemRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(DriverServiceServer).StopSystem(m, &grpc.GenericServerStream[StopSystemRequest, StopSystemResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type DriverService_StopSystemServer = grpc.ServerStreamingServer[StopSystemResponse]
 
 func _DriverService_EnsureImage_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(EnsureImageRequest)
@@ -1027,6 +1071,11 @@ var DriverService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "StartSystem",
 			Handler:       _DriverService_StartSystem_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "StopSystem",
+			Handler:       _DriverService_StopSystem_Handler,
 			ServerStreams: true,
 		},
 		{

@@ -139,6 +139,19 @@ func (c *Client) StartSystem(ctx context.Context, report func(driver.Progress)) 
 	})
 }
 
+// StopSystem stops the engine.
+func (c *Client) StopSystem(ctx context.Context, report func(driver.Progress)) error {
+	if err := c.gate(driver.CapSystemStop); err != nil {
+		return err
+	}
+	return stream(ctx, c, &driverpb.StopSystemRequest{}, c.rpc.StopSystem, func(m *driverpb.StopSystemResponse) error {
+		if m.GetProgress() != nil {
+			report(progressFromProto(m.GetProgress()))
+		}
+		return nil
+	})
+}
+
 // imageStep is a message of the two image streams.
 type imageStep interface {
 	GetProgress() *driverpb.Progress
@@ -342,6 +355,7 @@ var (
 	_ driver.Configurer      = (*Client)(nil)
 	_ driver.Shutdowner      = (*Client)(nil)
 	_ driver.SystemStarter   = (*Client)(nil)
+	_ driver.SystemStopper   = (*Client)(nil)
 	_ driver.ImageEnsurer    = (*Client)(nil)
 	_ driver.ImageBuilder    = (*Client)(nil)
 	_ driver.ImageRemover    = (*Client)(nil)

@@ -163,6 +163,17 @@ func (s *Server) StartSystem(_ *driverpb.StartSystemRequest, stream grpc.ServerS
 	})
 }
 
+// StopSystem stops the engine.
+func (s *Server) StopSystem(_ *driverpb.StopSystemRequest, stream grpc.ServerStreamingServer[driverpb.StopSystemResponse]) error {
+	stopper, err := driver.SystemStopperOf(s.d)
+	if err != nil {
+		return err
+	}
+	return stopper.StopSystem(stream.Context(), func(p driver.Progress) {
+		_ = stream.Send(&driverpb.StopSystemResponse{Progress: progressToProto(p)}) // a caller that is gone ends ctx
+	})
+}
+
 // EnsureImage makes an image available.
 func (s *Server) EnsureImage(r *driverpb.EnsureImageRequest, stream grpc.ServerStreamingServer[driverpb.EnsureImageResponse]) error {
 	ensurer, err := driver.ImageEnsurerOf(s.d)

@@ -9,13 +9,13 @@ import (
 func (a *app) driverCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "driver",
-		Short: "show and check the drivers",
+		Short: "show, check and restart the drivers",
 		Long: `A driver makes workspaces run in one kind of runtime. Some are part of sero, others are
 programs named sero-driver-NAME beside it, in its drivers directory or on SERO_DRIVER_PATH.`,
 		Example: `  sero driver ls
   sero driver info host`,
 	}
-	return a.group(cmd, a.driverListCommand(), a.driverInfoCommand(), a.driverTestCommand(), a.driverServeCommand())
+	return a.group(cmd, a.driverListCommand(), a.driverInfoCommand(), a.driverRestartCommand(), a.driverTestCommand(), a.driverServeCommand())
 }
 
 func (a *app) driverListCommand() *cobra.Command {

@@ -47,6 +47,7 @@ const exitIncomplete = 3
 
 func (a *app) driverTestCommand() *cobra.Command {
 	var run, jsonFile, junitFile string
+	config := conformance.Config{}
 	cmd := &cobra.Command{
 		Use:   "test [flags] <driver>",
 		Short: "hold a driver to the contract",
@@ -57,7 +58,6 @@ language. Capabilities that it does not declare are skipped, all others must hol
 		Annotations: map[string]string{exitKey: "0 when the driver conforms, 1 when not, 2 for a mistake in the command line,\n3 when nothing failed and not all could be tried on this machine"},
 		Args:        arguments(1, 1, "the driver's name or path"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			config := conformance.Config{}
 			if run != "" {
 				var err error
 				if config.Run, err = regexp.Compile(run); err != nil {
@@ -79,6 +79,7 @@ language. Capabilities that it does not declare are skipped, all others must hol
 	}
 	f := cmd.Flags()
 	f.StringVar(&run, "run", "", "only cases whose id matches this `expression` [all]")
+	f.BoolVar(&config.Profile.StopSystem, "stop-system", false, "also cases that stop the driver's whole system, and all that others run in it")
 	f.StringVar(&jsonFile, "json", "", "write the report as JSON to this `file`, - for standard output")
 	f.StringVar(&junitFile, "junit", "", "write the report as JUnit's XML to this `file`, - for standard output")
 	return cmd

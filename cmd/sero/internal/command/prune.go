@@ -48,7 +48,7 @@ first and asks. Only what this sero made is looked at.`,
 				}
 			}
 			if !yes {
-				if err := a.confirm("remove these?", "prune", "--yes"); err != nil {
+				if err := a.confirm("remove these?", "nothing was removed", "prune", "--yes"); err != nil {
 					return err
 				}
 			}
@@ -90,17 +90,17 @@ func (a *app) pruned(done *apipb.PruneResponse) error {
 	return nil
 }
 
-// confirm asks a person, who must be there: command is what does it without
-// asking.
-func (a *app) confirm(question string, command ...string) error {
+// confirm asks a person, who must be there. Otherwise says what has become of it
+// if not, and command is what does it without asking.
+func (a *app) confirm(question, otherwise string, command ...string) error {
 	remedy := append([]string{"sero"}, command...)
 	if a.view.JSON || !a.view.Terminal || !term.IsTerminal(int(a.stdin.Fd())) {
-		return driver.Errorf(driver.InvalidArgument, "nobody can be asked here, so nothing was removed").Remedy("do it without asking", remedy...)
+		return driver.Errorf(driver.InvalidArgument, "nobody can be asked here, so %s", otherwise).Remedy("do it without asking", remedy...)
 	}
 	a.view.Ask(question)
 	answer, err := bufio.NewReader(a.stdin).ReadString('\n')
 	if word := strings.ToLower(strings.TrimSpace(answer)); err == nil && (word == "y" || word == "yes") {
 		return nil
 	}
-	return driver.Errorf(driver.Canceled, "nothing was removed").Remedy("do it without asking", remedy...)
+	return driver.Errorf(driver.Canceled, "%s", otherwise).Remedy("do it without asking", remedy...)
 }

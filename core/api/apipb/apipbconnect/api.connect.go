@@ -86,6 +86,9 @@ const (
 	DriverServiceListDriversProcedure = "/sero.api.v1.DriverService/ListDrivers"
 	// DriverServiceGetDriverProcedure is the fully-qualified name of the DriverService's GetDriver RPC.
 	DriverServiceGetDriverProcedure = "/sero.api.v1.DriverService/GetDriver"
+	// DriverServiceRestartSystemProcedure is the fully-qualified name of the DriverService's
+	// RestartSystem RPC.
+	DriverServiceRestartSystemProcedure = "/sero.api.v1.DriverService/RestartSystem"
 	// DaemonServiceGetStatusProcedure is the fully-qualified name of the DaemonService's GetStatus RPC.
 	DaemonServiceGetStatusProcedure = "/sero.api.v1.DaemonService/GetStatus"
 	// DaemonServiceDoctorProcedure is the fully-qualified name of the DaemonService's Doctor RPC.
@@ -625,6 +628,11 @@ type DriverServiceClient interface {
 	ListDrivers(context.Context, *apipb.ListDriversRequest) (*apipb.ListDriversResponse, error)
 	// GetDriver describes one driver.
 	GetDriver(context.Context, *apipb.GetDriverRequest) (*apipb.GetDriverResponse, error)
+	// RestartSystem stops a driver's engine, with everything that runs in it, and
+	// starts it again, or only says what that would stop. Only a person's explicit
+	// wish is a reason to call it without dry_run: others may have something
+	// running there. UNSUPPORTED, with what to do, where the driver cannot.
+	RestartSystem(context.Context, *apipb.RestartSystemRequest) (*connect.ServerStreamForClient[apipb.RestartSystemResponse], error)
 }
 
 // NewDriverServiceClient constructs a client for the sero.api.v1.DriverService service. By default,
@@ -650,13 +658,20 @@ func NewDriverServiceClient(httpClient connect.HTTPClient, baseURL string, opts 
 			connect.WithSchema(driverServiceMethods.ByName("GetDriver")),
 			connect.WithClientOptions(opts...),
 		),
+		restartSystem: connect.NewClient[apipb.RestartSystemRequest, apipb.RestartSystemResponse](
+			httpClient,
+			baseURL+DriverServiceRestartSystemProcedure,
+			connect.WithSchema(driverServiceMethods.ByName("RestartSystem")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // driverServiceClient implements DriverServiceClient.
 type driverServiceClient struct {
-	listDrivers *connect.Client[apipb.ListDriversRequest, apipb.ListDriversResponse]
-	getDriver   *connect.Client[apipb.GetDriverRequest, apipb.GetDriverResponse]
+	listDrivers   *connect.Client[apipb.ListDriversRequest, apipb.ListDriversResponse]
+	getDriver     *connect.Client[apipb.GetDriverRequest, apipb.GetDriverResponse]
+	restartSystem *connect.Client[apipb.RestartSystemRequest, apipb.RestartSystemResponse]
 }
 
 // ListDrivers calls sero.api.v1.DriverService.ListDrivers.
@@ -677,12 +692,22 @@ func (c *driverServiceClient) GetDriver(ctx context.Context, req *apipb.GetDrive
 	return nil, err
 }
 
+// RestartSystem calls sero.api.v1.DriverService.RestartSystem.
+func (c *driverServiceClient) RestartSystem(ctx context.Context, req *apipb.RestartSystemRequest) (*connect.ServerStreamForClient[apipb.RestartSystemResponse], error) {
+	return c.restartSystem.CallServerStream(ctx, connect.NewRequest(req))
+}
+
 // DriverServiceHandler is an implementation of the sero.api.v1.DriverService service.
 type DriverServiceHandler interface {
 	// ListDrivers lists every driver found, usable or not, and why not.
 	ListDrivers(context.Context, *apipb.ListDriversRequest) (*apipb.ListDriversResponse, error)
 	// GetDriver describes one driver.
 	GetDriver(context.Context, *apipb.GetDriverRequest) (*apipb.GetDriverResponse, error)
+	// RestartSystem stops a driver's engine, with everything that runs in it, and
+	// starts it again, or only says what that would stop. Only a person's explicit
+	// wish is a reason to call it without dry_run: others may have something
+	// running there. UNSUPPORTED, with what to do, where the driver cannot.
+	RestartSystem(context.Context, *apipb.RestartSystemRequest, *connect.ServerStream[apipb.RestartSystemResponse]) error
 }
 
 // NewDriverServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -704,12 +729,20 @@ func NewDriverServiceHandler(svc DriverServiceHandler, opts ...connect.HandlerOp
 		connect.WithSchema(driverServiceMethods.ByName("GetDriver")),
 		connect.WithHandlerOptions(opts...),
 	)
+	driverServiceRestartSystemHandler := connect.NewServerStreamHandlerSimple(
+		DriverServiceRestartSystemProcedure,
+		svc.RestartSystem,
+		connect.WithSchema(driverServiceMethods.ByName("RestartSystem")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/sero.api.v1.DriverService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case DriverServiceListDriversProcedure:
 			driverServiceListDriversHandler.ServeHTTP(w, r)
 		case DriverServiceGetDriverProcedure:
 			driverServiceGetDriverHandler.ServeHTTP(w, r)
+		case DriverServiceRestartSystemProcedure:
+			driverServiceRestartSystemHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -725,6 +758,10 @@ func (UnimplementedDriverServiceHandler) ListDrivers(context.Context, *apipb.Lis
 
 func (UnimplementedDriverServiceHandler) GetDriver(context.Context, *apipb.GetDriverRequest) (*apipb.GetDriverResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("sero.api.v1.DriverService.GetDriver is not implemented"))
+}
+
+func (UnimplementedDriverServiceHandler) RestartSystem(context.Context, *apipb.RestartSystemRequest, *connect.ServerStream[apipb.RestartSystemResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("sero.api.v1.DriverService.RestartSystem is not implemented"))
 }
 
 // DaemonServiceClient is a client for the sero.api.v1.DaemonService service.
