@@ -25,6 +25,7 @@ var cases = []testCase{
 	{"B17 the image is removed", nil, imageRemoved},
 	{"B17 the engine is restarted", nil, restarted},
 	{"B17 the engine does not answer", canFreeze, frozen},
+	{"B17 the engine is killed", canDie, killed},
 	{"B18 another's sandbox has the name", nil, foreign},
 	{"B18 another's sandbox takes the name", nil, replaced},
 	{"B18 lost records are found by label", nil, lostRecords},
@@ -37,6 +38,7 @@ var cases = []testCase{
 func canBreak(e Engine) bool  { _, ok := e.(Breaker); return ok }
 func canPause(e Engine) bool  { _, ok := e.(Pauser); return ok }
 func canFreeze(e Engine) bool { _, ok := e.(Freezer); return ok }
+func canDie(e Engine) bool    { _, ok := e.(Killer); return ok }
 
 func stopped(s *sero) {
 	s.workspace("a")
@@ -200,6 +202,34 @@ func frozen(s *sero) {
 	if len(s.Instances()) != 2 {
 		s.Error(s.Instances())
 	}
+}
+
+func killed(s *sero) {
+	killer, _ := s.Engine.(Killer)
+	s.workspace("a")
+	s.workspace("new")
+	instance := s.up("a")
+	s.ok("a", "exec", "--", "sh", "-c", "echo kept > /var/kept")
+	killer.Kill()
+	if got := s.becomes("a", "unknown"); got.StateMessage == "" {
+		s.Errorf("%+v", got)
+	}
+	if r := s.sero("a", "exec", "--", "true"); r.code != 125 {
+		s.Errorf("exit code %d: %s%s", r.code, r.stdout, r.stderr)
+	}
+	for _, workspace := range []string{"a", "new"} {
+		if e := s.fails([]driver.Reason{driver.EngineNotRunning}, workspace, "up", "--json"); !e.Retryable || len(e.Remedies) == 0 {
+			s.Errorf("%+v", e)
+		}
+	}
+	killer.Start()
+	s.recovers("a")
+	s.runs("a")
+	if out := s.ok("a", "exec", "--", "cat", "/var/kept"); out != "kept\n" || s.Instances()["sero-a"] != instance {
+		s.Errorf("it was made anew: %q", out)
+	}
+	s.ok("new", "up")
+	s.runs("new")
 }
 
 func foreign(s *sero) {

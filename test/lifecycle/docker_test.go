@@ -103,5 +103,7 @@ func (d *docker) RebuildImage() {
 }
 
 func (d *docker) Restart() { d.daemon.Restart() }
+func (d *docker) Kill()    { d.daemon.Kill() }
+func (d *docker) Start()   { d.daemon.Start() }
 func (d *docker) Freeze()  { d.daemon.Pause() }
 func (d *docker) Thaw()    { d.daemon.Resume() }

@@ -56,6 +56,12 @@ type Freezer interface {
 	Thaw()
 }
 
+// Killer is an engine that can be ended without warning, and started again.
+type Killer interface {
+	Kill()
+	Start()
+}
+
 // TestLifecycle runs the suite on every engine of this machine.
 func TestLifecycle(t *testing.T) {
 	engines := map[string]func(t *testing.T) Engine{"docker": newDocker, "apple-container": newApple}
