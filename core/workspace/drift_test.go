@@ -141,6 +141,21 @@ func TestB19RecreateTouchesNothingBeforeItCan(t *testing.T) {
 	}
 }
 
+func TestB19RecreateEndsWhenTheEngineNeverStarts(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	w.upDir(w.dir("shop", ""))
+	w.script(fake.Script{Rules: []fake.Rule{{Call: "StartSystem", Hang: true}}})
+	w.willStart = true
+	m := w.manager(func(_ *world, o *workspace.Options) { o.EnsureTimeout = 50 * time.Millisecond })
+	_, err := m.Recreate(t.Context(), workspace.RecreateOptions{Ref: workspace.Ref{ID: "shop"}}, nil)
+	if e := wantReason(t, err, driver.Timeout); !e.Retryable || len(e.Remedies) == 0 {
+		t.Errorf("%+v", e)
+	}
+	if n := w.box.Calls("RemoveSandbox") + w.box.Calls("StopSandbox"); n != 0 {
+		t.Errorf("%d calls took something away", n)
+	}
+}
+
 func TestB19RecreateSparesRunningCommands(t *testing.T) {
 	w := newWorld(t, fake.Script{})
 	servers := &recordingServers{}

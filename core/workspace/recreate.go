@@ -49,7 +49,7 @@ func (m *Manager) Recreate(ctx context.Context, options RecreateOptions, report 
 	now := m.observe(ctx, []*entry{e})[0]
 	m.lookAtDrift(ctx, e, &now)
 	done := Recreated{Drift: now.Drift}
-	if err := m.prepare(ctx, e, report); err != nil {
+	if err := m.prepareInTime(ctx, e, report); err != nil {
 		return done, err
 	}
 	report(driver.Progress{Phase: "stop", Message: "ending what runs in the sandbox"})
@@ -128,6 +128,19 @@ func countOf(n int, one, many string) string {
 		return "1 " + one
 	}
 	return fmt.Sprintf("%d %s", n, many)
+}
+
+// prepareInTime is prepare with the deadline of making a workspace ready: an engine
+// that is to be started may never be.
+func (m *Manager) prepareInTime(ctx context.Context, e *entry, report func(driver.Progress)) error {
+	late := errEnsureTimeout(e.id, m.options.EnsureTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, m.options.EnsureTimeout, late)
+	defer cancel()
+	err := m.prepare(ctx, e, report)
+	if err != nil && ctx.Err() != nil {
+		return driver.AsError(context.Cause(ctx))
+	}
+	return err
 }
 
 // prepare finds out whether a sandbox could be made now, and gets its image.
