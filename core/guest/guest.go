@@ -182,9 +182,27 @@ func (g *Guest) Listeners(ctx context.Context, report func([]driver.Listener) er
 		return err
 	}
 	if l == nil {
-		return g.plain.listeners(ctx, report)
+		return g.plain.listeners(ctx, paced(ctx, report))
 	}
-	return l.listeners(ctx, report)
+	return l.listeners(ctx, paced(ctx, report))
+}
+
+// listenersPause is the least time between two sets that are passed on, whatever
+// a sandbox says.
+const listenersPause = 20 * time.Millisecond
+
+// paced passes sets of listeners on, and then pauses.
+func paced(ctx context.Context, report func([]driver.Listener) error) func([]driver.Listener) error {
+	return func(set []driver.Listener) error {
+		if err := report(set); err != nil {
+			return err
+		}
+		select {
+		case <-time.After(listenersPause):
+		case <-ctx.Done():
+		}
+		return nil
+	}
 }
 
 // Dial connects to a TCP address, such as "127.0.0.1:5173", from inside the

@@ -43,23 +43,12 @@ func (l *link) ask(ctx context.Context, open *frame.Open, take func(*frame.Frame
 	}
 }
 
-// listenersPause is the least time between two sets that are passed on, whatever
-// a sandbox says. Only the newest one waits.
-const listenersPause = 20 * time.Millisecond
-
 func (l *link) listeners(ctx context.Context, report func([]driver.Listener) error) error {
 	return l.ask(ctx, &frame.Open{Watch: true}, func(f *frame.Frame) (bool, error) {
 		if f.Listeners == nil {
 			return true, nil
 		}
-		if err := report(listeners(f.Listeners)); err != nil {
-			return false, err
-		}
-		select {
-		case <-time.After(listenersPause):
-		case <-ctx.Done():
-		}
-		return true, nil
+		return true, report(listeners(f.Listeners))
 	})
 }
 

@@ -27,7 +27,7 @@ const (
 	maxSessions = 256
 	maxViewers  = 32 // of one terminal
 
-	maxOfWorkspace = 64 // terminals; a sandbox may say that there are more
+	maxOfWorkspace = 32 // terminals; a sandbox may say that there are more
 )
 
 // Runner runs commands in workspaces; it is a workspace.Manager.
