@@ -75,7 +75,7 @@ func endCancel(t T, s *Session) {
 		t.Errorf("Exec returned %v, want CANCELED", o.Err)
 	}
 	if s.alive(t, id, child) {
-		t.Errorf("process %s goes on", child)
+		t.Errorf("process %s goes on; Exec returned %v", child, o.Err)
 	}
 }
 
@@ -101,9 +101,9 @@ func endDeaf(t T, s *Session) {
 	c := s.Begin(t, d, run)
 	pid := c.pidOf(t)
 	c.cancel(errCaseCancel)
-	c.Wait(t, run.KillGrace)
+	o := c.Wait(t, run.KillGrace)
 	if s.alive(t, id, pid) {
-		t.Errorf("process %s goes on", pid)
+		t.Errorf("process %s goes on; Exec returned %v", pid, o.Err)
 	}
 }
 
@@ -116,9 +116,9 @@ func endSession(t T, s *Session) {
 	c := s.Begin(t, d, s.script(id, `setsid sh -c 'echo pid $$ .; sleep 600' & wait`))
 	pid := c.pidOf(t)
 	c.cancel(errCaseCancel)
-	c.Wait(t, driver.DefaultKillGrace)
+	o := c.Wait(t, driver.DefaultKillGrace)
 	if s.alive(t, id, pid) {
-		t.Errorf("process %s goes on", pid)
+		t.Errorf("process %s goes on; Exec returned %v", pid, o.Err)
 	}
 }
 

@@ -15,11 +15,18 @@ import (
 )
 
 // cancelMargin is how much longer than the kill grace a driver may take to
-// confirm that a command is gone, before the stream is cut.
-const cancelMargin = 2 * time.Second
+// confirm that a command is gone, before the stream is cut. Some drivers need
+// processes of their own for it, which take their time on a busy machine.
+const cancelMargin = 5 * time.Second
+
+// exitMargin is how long after the exit a driver may take to end the stream.
+const exitMargin = 2 * time.Second
+
+var errUnconfirmed = driver.Errorf(driver.Timeout, "the driver has not confirmed that the command has ended")
 
 // Exec runs one command. When ctx ends it asks the driver to end the command
-// and returns once that is confirmed, or cancelMargin after the kill grace.
+// and returns once that is confirmed, or cancelMargin after the kill grace with
+// an error that says so.
 // A Read of stdio.Stdin may still be under way when Exec returns; it ends when
 // the reader does.
 func (c *Client) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.ExecIO) (driver.ExitStatus, error) {
@@ -55,12 +62,23 @@ func (c *Client) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.Ex
 	case err == nil:
 		return status, nil
 	case x.failure() != nil:
-		return driver.ExitStatus{}, x.failure()
+		return driver.ExitStatus{}, confirmed(sctx, x.failure())
 	case ctx.Err() != nil:
-		return driver.ExitStatus{}, contextError(ctx)
+		return driver.ExitStatus{}, confirmed(sctx, contextError(ctx))
 	default:
 		return driver.ExitStatus{}, c.fail(sctx, err)
 	}
+}
+
+// confirmed is err, which ended a command; it says more where the stream was cut
+// without the driver's word that the command is gone.
+func confirmed(sctx context.Context, err error) error {
+	if !errors.Is(context.Cause(sctx), errUnconfirmed) {
+		return err
+	}
+	e := *driver.AsError(err)
+	e.Message, e.Err = e.Message+"; "+errUnconfirmed.Message, err
+	return &e
 }
 
 // execClient is one Exec under way.
@@ -121,7 +139,7 @@ func (x *execClient) abandon(sctx context.Context, cut context.CancelCauseFunc, 
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		cut(driver.Errorf(driver.Timeout, "the driver did not confirm the end of the command"))
+		cut(errUnconfirmed)
 	case <-sctx.Done():
 	}
 }
@@ -201,7 +219,7 @@ func (x *execClient) receive() (driver.ExitStatus, error) {
 			}
 		case *driverpb.ExecResponse_Exit:
 			status = new(exitFromProto(frame.Exit))
-			late := time.AfterFunc(cancelMargin, func() {
+			late := time.AfterFunc(exitMargin, func() {
 				x.cut(driver.Errorf(driver.Internal, "the driver did not end the stream after the exit"))
 			})
 			defer late.Stop()

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -194,4 +195,67 @@ func TestStreamThatGoesOnAfterTheExit(t *testing.T) {
 			t.Error("no error")
 		}
 	})
+}
+
+// lateDriver confirms the end of a command some time after it was asked for, or
+// never.
+type lateDriver struct {
+	driverpb.DriverServiceClient
+	late time.Duration // 0: never
+}
+
+func (d lateDriver) Exec(ctx context.Context, _ ...grpc.CallOption) (grpc.BidiStreamingClient[driverpb.ExecRequest, driverpb.ExecResponse], error) {
+	return &lateStream{ctx: ctx, late: d.late, ended: make(chan struct{})}, nil
+}
+
+type lateStream struct {
+	grpc.BidiStreamingClient[driverpb.ExecRequest, driverpb.ExecResponse]
+	ctx   context.Context //nolint:containedctx // a stream has one
+	late  time.Duration
+	ended chan struct{}
+}
+
+func (s *lateStream) Send(m *driverpb.ExecRequest) error {
+	if m.GetCancel() != nil && s.late > 0 {
+		time.AfterFunc(s.late, func() { close(s.ended) })
+	}
+	return nil
+}
+
+func (s *lateStream) Recv() (*driverpb.ExecResponse, error) {
+	select {
+	case <-s.ended:
+		return nil, status.FromContextError(context.Canceled).Err()
+	case <-s.ctx.Done():
+		return nil, status.FromContextError(s.ctx.Err()).Err()
+	}
+}
+
+// What ends a command may be processes of its own, on a machine that is busy:
+// until the driver has confirmed it, the command counts as running, and a caller
+// that cannot wait any longer is told so.
+func TestB41EndOfACommandIsConfirmed(t *testing.T) {
+	const grace = 300 * time.Millisecond
+	for _, c := range []struct {
+		late      time.Duration
+		confirmed bool
+	}{{grace, true}, {grace + 4*time.Second, true}, {0, false}} {
+		synctest.Test(t, func(t *testing.T) {
+			client := &Client{rpc: lateDriver{late: c.late}, ungated: true}
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			begun := time.Now()
+			time.AfterFunc(time.Second, func() { cancel(errors.New("nobody wants it")) })
+			_, err := client.Exec(ctx, driver.ExecSpec{Argv: []string{"sleep"}, KillGrace: grace}, driver.ExecIO{})
+			if driver.ReasonOf(err) != driver.Canceled || !strings.Contains(err.Error(), "nobody wants it") {
+				t.Errorf("%v: %v", c.late, err)
+			}
+			if told := !strings.Contains(err.Error(), "has not confirmed"); told != c.confirmed {
+				t.Errorf("%v: %v", c.late, err)
+			}
+			if took := time.Since(begun) - time.Second; c.confirmed && took != c.late {
+				t.Errorf("confirmed after %v, returned after %v", c.late, took)
+			}
+		})
+	}
 }
