@@ -127,9 +127,13 @@ func (d *Driver) Health(ctx context.Context, report func(driver.Health) error) e
 		return err
 	}
 	d.mu.Lock()
-	steps := d.current.Health
+	steps, down := d.current.Health, d.down
 	d.mu.Unlock()
-	if len(steps) == 0 {
+	switch {
+	case len(steps) > 0:
+	case down:
+		steps = []HealthStep{stoppedStep}
+	default:
 		steps = []HealthStep{{State: driver.HealthReady.String()}}
 	}
 	for _, s := range steps {
@@ -151,6 +155,11 @@ func (d *Driver) Health(ctx context.Context, report func(driver.Health) error) e
 	return d.healthChanges(ctx, steps[len(steps)-1].State == driver.HealthStopped.String(), report)
 }
 
+var stoppedStep = HealthStep{
+	State: driver.HealthStopped.String(), Reason: driver.EngineNotRunning, Message: "the imaginary engine is stopped",
+	Remedies: []driver.Remedy{{Text: "use a workspace that needs it: that starts it"}},
+}
+
 // healthChanges reports what StartSystem and StopSystem make of an engine that
 // was stopped or ran.
 func (d *Driver) healthChanges(ctx context.Context, was bool, report func(driver.Health) error) error {
@@ -163,7 +172,7 @@ func (d *Driver) healthChanges(ctx context.Context, was bool, report func(driver
 			was = down
 			h := driver.Health{State: driver.HealthReady}
 			if down {
-				h = driver.Health{State: driver.HealthStopped, Reason: driver.EngineNotRunning, Message: "the imaginary engine is stopped"}
+				h = driver.Health{State: driver.HealthStopped, Reason: stoppedStep.Reason, Message: stoppedStep.Message, Remedies: stoppedStep.Remedies}
 			}
 			if err := report(h); err != nil {
 				return err

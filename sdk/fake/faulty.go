@@ -401,6 +401,9 @@ func (f *faulty) StopSystem(ctx context.Context, report func(driver.Progress)) e
 	f.mu.Lock()
 	again := f.systemDown
 	f.systemDown = true
+	for id := range f.state {
+		f.state[id] = driver.SandboxStopped
+	}
 	f.mu.Unlock()
 	if f.has("stop-system-once") && again {
 		return driver.Errorf(driver.Internal, "the system is stopped already")

@@ -136,8 +136,14 @@ func (d *Driver) instruction(line string, labels map[string]string) error {
 	case word == "" || strings.HasPrefix(word, "#"):
 		return nil
 	case word == "LABEL":
-		k, v, _ := strings.Cut(rest, "=")
-		labels[k] = v
+		pairs := strings.Fields(rest)
+		if slices.ContainsFunc(pairs, func(p string) bool { return !strings.Contains(p, "=") }) {
+			pairs = []string{rest} // a value with spaces in it
+		}
+		for _, pair := range pairs {
+			k, v, _ := strings.Cut(pair, "=")
+			labels[k] = v
+		}
 		return nil
 	case slices.Contains(ignoredInstructions, word):
 		return nil
