@@ -108,6 +108,7 @@ func Start(ctx context.Context, c Config) (*Process, error) {
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(wire.MaxMessage)),
 			grpc.WithInitialWindowSize(wire.StreamWindow), grpc.WithInitialConnWindowSize(wire.ConnWindow),
 			grpc.WithReadBufferSize(wire.SocketBuffer), grpc.WithWriteBufferSize(wire.SocketBuffer),
+			grpc.WithStreamInterceptor(r.noteConnection),
 		},
 	})
 	p := &Process{run: r, client: client, log: c.Log}
@@ -242,6 +243,7 @@ func (p *Process) end(patience time.Duration) {
 		}
 	}
 	p.client.Kill() // closes the connection; there is nothing left to kill
+	p.run.closeConnections()
 	p.run.cleanUp()
 }
 

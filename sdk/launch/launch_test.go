@@ -111,6 +111,11 @@ func (toy) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.ExecIO) 
 
 func start(t *testing.T, mode string) (*launch.Process, error) {
 	t.Helper()
+	return startWithin(t.Context(), t, mode)
+}
+
+func startWithin(ctx context.Context, t *testing.T, mode string) (*launch.Process, error) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -119,7 +124,7 @@ func start(t *testing.T, mode string) (*launch.Process, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := launch.Start(t.Context(), launch.Config{
+	p, err := launch.Start(ctx, launch.Config{
 		Path: self, Env: []string{"SERO_TEST_DRIVER=" + mode, "PATH=" + os.Getenv("PATH")},
 		RunDir: dir, HostVersion: "0.1.0", StartTimeout: 3 * time.Second,
 	})
@@ -167,6 +172,18 @@ func TestStart(t *testing.T) {
 	defer cancel()
 	if _, err := p.Get(ctx, "slow"); driver.ReasonOf(err) != driver.Timeout || !strings.Contains(err.Error(), "get: no answer") {
 		t.Errorf("deadline: %v", err)
+	}
+}
+
+// Whenever a start is given up, no connection is left that is tried again for
+// ever; goleak looks at the end.
+func TestB8AStartThatIsGivenUpLeavesNoConnection(t *testing.T) {
+	for after := range 60 {
+		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Duration(after)*time.Millisecond, errors.New("given up"))
+		if p, err := startWithin(ctx, t, "good"); err == nil {
+			_ = p.Close(t.Context())
+		}
+		cancel()
 	}
 }
 

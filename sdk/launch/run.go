@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/sero-labs/sero-runtime/internal/peer"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 	"github.com/sero-labs/sero-runtime/sdk/internal/plug"
@@ -50,10 +52,12 @@ type run struct {
 	line     string   // the first line of its standard output
 	gotLine  bool
 	spawnErr error
+
+	connections map[*grpc.ClientConn]bool
 }
 
 func newRun(c Config) *run {
-	r := &run{config: c, exited: make(chan struct{}), log: c.Log.With("driver", c.Name)}
+	r := &run{config: c, exited: make(chan struct{}), log: c.Log.With("driver", c.Name), connections: map[*grpc.ClientConn]bool{}}
 	r.handshakeR, r.handshakeW = io.Pipe()
 	return r
 }
@@ -68,6 +72,26 @@ func (r *run) prepare(pluginEnv []string, socketDir string) {
 		plug.LifelineEnv+"="+strconv.Itoa(plug.LifelineFD))
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	r.cmd.Dir = "/"
+}
+
+// noteConnection remembers each connection by its first stream, which go-plugin
+// opens: it forgets to close one whose driver ends meanwhile, and gRPC would try
+// it again for ever.
+func (r *run) noteConnection(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string,
+	open grpc.Streamer, options ...grpc.CallOption,
+) (grpc.ClientStream, error) {
+	r.mu.Lock()
+	r.connections[conn] = true
+	r.mu.Unlock()
+	return open(ctx, desc, conn, method, options...)
+}
+
+func (r *run) closeConnections() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for conn := range r.connections {
+		_ = conn.Close() // once more does no harm
+	}
 }
 
 // Start starts the process: runner.Runner.
