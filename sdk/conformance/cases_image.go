@@ -104,7 +104,7 @@ func (s *Session) build(t T, tag string, labels map[string]string) (driver.Image
 	t.Helper()
 	dir := s.r.dir()
 	// The tag makes it an image of its own: cases run at the same time.
-	text := fmt.Sprintf("FROM %s\nLABEL conf.run=%s conf.tag=%s\n", s.localImage(t), s.r.nonce, tag)
+	text := fmt.Sprintf("FROM %s\nLABEL conf.run=%s\nLABEL conf.tag=%s\n", s.localImage(t), s.r.nonce, tag)
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(text), 0o600); err != nil {
 		t.Fatalf("%v", err)
 	}
