@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/config"
@@ -238,11 +239,11 @@ func execID(name string, born int64, run uint64) string {
 	return fmt.Sprintf("dev-%s-%x-%d", name, born, run)
 }
 
-var execIDPattern = regexp.MustCompile(`^dev-([a-z0-9][a-z0-9-]*)-[0-9a-f]+-[0-9]+$`)
+var execIDPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^dev-([a-z0-9][a-z0-9-]*)-[0-9a-f]+-[0-9]+$`) })
 
 func nameInExecID(id string) string {
-	m := execIDPattern.FindStringSubmatch(id)
-	if m == nil || !validName.MatchString(m[1]) || onlyDigit.MatchString(m[1]) {
+	m := execIDPattern().FindStringSubmatch(id)
+	if m == nil || !validName().MatchString(m[1]) || onlyDigit().MatchString(m[1]) {
 		return ""
 	}
 	return strings.Clone(m[1])

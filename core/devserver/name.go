@@ -6,15 +6,16 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // maxName is the longest name of a server: it becomes part of a host name.
 const maxName = 40
 
 var (
-	validName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
-	onlyDigit = regexp.MustCompile(`^[0-9]+$`)
-	notName   = regexp.MustCompile(`[^a-z0-9]+`)
+	validName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`) })
+	onlyDigit = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[0-9]+$`) })
+	notName   = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[^a-z0-9]+`) })
 )
 
 // frameworks are programs that a server is best named after.
@@ -46,12 +47,12 @@ func guessName(command []string) string {
 		if strings.HasPrefix(word, "-") || strings.Contains(word, "=") {
 			continue
 		}
-		if name := cleanName(baseName(word)); name != "" && !onlyDigit.MatchString(name) && !slices.Contains(carriers, name) {
+		if name := cleanName(baseName(word)); name != "" && !onlyDigit().MatchString(name) && !slices.Contains(carriers, name) {
 			return name
 		}
 	}
 	if len(words) > 0 {
-		if name := cleanName(baseName(words[0])); name != "" && !onlyDigit.MatchString(name) {
+		if name := cleanName(baseName(words[0])); name != "" && !onlyDigit().MatchString(name) {
 			return name
 		}
 	}
@@ -74,7 +75,7 @@ func baseName(word string) string {
 }
 
 func cleanName(s string) string {
-	s = notName.ReplaceAllString(strings.ToLower(s[:min(len(s), 4*maxName)]), "-")
+	s = notName().ReplaceAllString(strings.ToLower(s[:min(len(s), 4*maxName)]), "-")
 	s = strings.Trim(s, "-")
 	return strings.Trim(s[:min(len(s), maxName)], "-")
 }

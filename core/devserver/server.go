@@ -177,7 +177,7 @@ func (s *Spec) check() error {
 				Remedy("use letters, digits and hyphens")
 		}
 	}
-	if s.Name != "" && (!validName.MatchString(s.Name) || onlyDigit.MatchString(s.Name)) {
+	if s.Name != "" && (!validName().MatchString(s.Name) || onlyDigit().MatchString(s.Name)) {
 		return argument("name", "%s is not allowed as a name: use lower-case letters, digits and inner hyphens, not digits alone, at most %d", shown(s.Name), maxName).
 			Remedy("use a name such as web")
 	}

@@ -31,7 +31,7 @@ func TestGuessName(t *testing.T) {
 	if got := uniqueName("web", func(s string) bool { return taken[s] }); got != "web-3" {
 		t.Error(got)
 	}
-	if got := uniqueName(strings.Repeat("a", 40), func(s string) bool { return len(s) == 40 && !strings.Contains(s, "-") }); len(got) > 40 || !validName.MatchString(got) {
+	if got := uniqueName(strings.Repeat("a", 40), func(s string) bool { return len(s) == 40 && !strings.Contains(s, "-") }); len(got) > 40 || !validName().MatchString(got) {
 		t.Error(got)
 	}
 }

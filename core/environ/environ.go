@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -60,12 +61,12 @@ func Of(values map[string]string) []driver.EnvVar {
 	return env
 }
 
-var zonePattern = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$`)
+var zonePattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}$`) })
 
 // TimeZone is the name of the machine's time zone: tz if that is a zone's name,
 // else the one that the link localtime leads to. It is empty if neither tells.
 func TimeZone(tz, localtime string) string {
-	if zonePattern.MatchString(tz) {
+	if zonePattern().MatchString(tz) {
 		return tz
 	}
 	for _, follow := range []func(string) (string, error){os.Readlink, filepath.EvalSymlinks} {
@@ -73,7 +74,7 @@ func TimeZone(tz, localtime string) string {
 		if err != nil {
 			continue
 		}
-		if _, zone, ok := strings.Cut(target, "zoneinfo/"); ok && zonePattern.MatchString(zone) {
+		if _, zone, ok := strings.Cut(target, "zoneinfo/"); ok && zonePattern().MatchString(zone) {
 			return zone
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/sero-labs/sero-runtime/internal/nearest"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -65,12 +66,12 @@ func NotFound(name string, known []string) *driver.Error {
 	return e.Remedy("see the drivers there are", "sero", "driver", "ls")
 }
 
-var capabilityName = regexp.MustCompile(`^[a-z][a-z0-9.-]*(/[a-z0-9.-]+)?@[0-9]+$`)
+var capabilityName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z][a-z0-9.-]*(/[a-z0-9.-]+)?@[0-9]+$`) })
 
 // WhoHas adds to an Unsupported error which other drivers have the capability
 // that is missing. Any other error is returned as it is.
 func WhoHas(err *driver.Error, offers []Offer) *driver.Error {
-	if err.Reason != driver.Unsupported || !capabilityName.MatchString(err.Resource) {
+	if err.Reason != driver.Unsupported || !capabilityName().MatchString(err.Resource) {
 		return err
 	}
 	missing := driver.Capability(err.Resource)

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"unicode"
 	"unicode/utf8"
 
@@ -161,10 +162,10 @@ func checkImage(call string, image driver.Image) error {
 	return checkLabels(call, image.Labels)
 }
 
-var signalPattern = regexp.MustCompile(`^(SIG[A-Z0-9+]{1,16})?$`)
+var signalPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^(SIG[A-Z0-9+]{1,16})?$`) })
 
 func checkExit(s driver.ExitStatus) error {
-	if s.Code < 0 || s.Code > 255 || !signalPattern.MatchString(s.Signal) {
+	if s.Code < 0 || s.Code > 255 || !signalPattern().MatchString(s.Signal) {
 		return wrong("Exec", "the command ended with code %d, signal %q", s.Code, printable(s.Signal))
 	}
 	return nil

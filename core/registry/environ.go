@@ -4,6 +4,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // passed are the variables of the core's environment that drivers get: what
@@ -28,7 +29,9 @@ var passed = []string{
 var passedPrefixes = []string{"LC_", "SERO_FAKE_"}
 
 // secretName matches the names of variables that hold secrets.
-var secretName = regexp.MustCompile(`(?i)token|passw(or)?d|credential|secret|askpass|authorization|(^|[_-])auth([_-]|$)`)
+var secretName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)token|passw(or)?d|credential|secret|askpass|authorization|(^|[_-])auth([_-]|$)`)
+})
 
 // environment is the part of an environment that a driver gets.
 func environment(all []string) []string {
@@ -43,5 +46,5 @@ func allowed(name string) bool {
 		return true
 	}
 	byPrefix := slices.ContainsFunc(passedPrefixes, func(p string) bool { return strings.HasPrefix(name, p) })
-	return byPrefix && !secretName.MatchString(name)
+	return byPrefix && !secretName().MatchString(name)
 }

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -158,12 +159,12 @@ func (s *supervisor) healthReported(p *launch.Process, h driver.Health) {
 	s.health = h
 }
 
-var reasonPattern = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,63}$`)
+var reasonPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,63}$`) })
 
 // cleanHealth bounds what a driver says about its runtime. What a call would
 // fail with is its to say; that it says so in a known form is not.
 func cleanHealth(h driver.Health) driver.Health {
-	if h.Reason != "" && !reasonPattern.MatchString(string(h.Reason)) {
+	if h.Reason != "" && !reasonPattern().MatchString(string(h.Reason)) {
 		h.Reason = driver.Internal
 	}
 	if h.State == driver.HealthUnknown && h.Message == "" {
@@ -206,7 +207,7 @@ func cleanHandshake(h launch.Handshake) launch.Handshake {
 // cleanError bounds what an error of a driver asks a person to run.
 func cleanError(e *driver.Error) *driver.Error {
 	clean := *e
-	if !reasonPattern.MatchString(string(e.Reason)) {
+	if !reasonPattern().MatchString(string(e.Reason)) {
 		clean.Reason = driver.Internal
 	}
 	clean.Remedies = cleanRemedies(e.Remedies)

@@ -97,7 +97,7 @@ func errOtherDriver(id, wish, actual string) error {
 }
 
 func checkWish(wish string) error {
-	if wish == "" || driverName.MatchString(wish) {
+	if wish == "" || driverName().MatchString(wish) {
 		return nil
 	}
 	err := driver.Errorf(driver.InvalidArgument, "%s is not a driver's name", shown(wish)).

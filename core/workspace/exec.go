@@ -131,7 +131,7 @@ func (c *command) run(ctx context.Context, stdio driver.ExecIO) (ExecResult, err
 	if err != nil {
 		return ExecResult{}, err
 	}
-	file, _, err := config.LoadWorkspace(c.e.directory)
+	file, err := c.e.file.LoadWorkspace(c.e.directory)
 	if err != nil {
 		return ExecResult{}, err
 	}

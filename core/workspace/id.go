@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -21,9 +22,9 @@ const SandboxPrefix = "sero-"
 const fallbackID = "workspace"
 
 var (
-	validID    = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,56}[a-z0-9])?$`)
-	notIDChars = regexp.MustCompile(`[^a-z0-9]+`)
-	driverName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+	validID    = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,56}[a-z0-9])?$`) })
+	notIDChars = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`[^a-z0-9]+`) })
+	driverName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`) })
 )
 
 // SandboxID is the name of a workspace's sandbox.
@@ -31,7 +32,7 @@ func SandboxID(id string) string { return SandboxPrefix + id }
 
 // ValidateID is nil for a valid workspace id, else NameInvalid with the rule.
 func ValidateID(id string) error {
-	if validID.MatchString(id) {
+	if validID().MatchString(id) {
 		return nil
 	}
 	err := driver.Errorf(driver.NameInvalid,
@@ -47,7 +48,7 @@ func ValidateID(id string) error {
 // IDFromName makes a valid id from a directory's name.
 func IDFromName(name string) string {
 	const most = 4 * MaxID // a name may be long; more than this cannot matter
-	id := notIDChars.ReplaceAllString(strings.ToLower(name[:min(len(name), most)]), "-")
+	id := notIDChars().ReplaceAllString(strings.ToLower(name[:min(len(name), most)]), "-")
 	id = strings.Trim(id, "-")
 	id = strings.Trim(id[:min(len(id), MaxID)], "-")
 	if id == "" {

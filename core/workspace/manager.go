@@ -106,6 +106,7 @@ type entry struct {
 	directory string
 	created   time.Time
 	turn      chan struct{} // holds one token; whoever takes it may change the sandbox
+	file      config.Reader // of the directory, for commands
 
 	mu       sync.Mutex // guards what follows
 	wish     string     // the driver asked for with up, kept

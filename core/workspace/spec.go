@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/environ"
@@ -12,7 +13,7 @@ import (
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
-var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var envName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`) })
 
 // buildSpec is what the sandbox of a workspace is made from, with warnings about
 // what is asked for and not done. What the host cannot give is left out: the
@@ -110,7 +111,7 @@ func (e *entry) shownIn(s driver.Sandbox) bool {
 // checkEnv refuses names and values that no system can carry.
 func checkEnv(env []driver.EnvVar) error {
 	for _, v := range env {
-		if !envName.MatchString(v.Name) {
+		if !envName().MatchString(v.Name) {
 			return argument("env", "%s is not a variable's name", shown(v.Name)).
 				Remedy("use letters, digits and underscores, not starting with a digit")
 		}

@@ -112,7 +112,7 @@ func (s *store) read(id string) (record, string) {
 		return record{}, "it is not valid JSON"
 	case r.Version != recordVersion:
 		return record{}, "its version is missing"
-	case r.ID != id || !validID.MatchString(id):
+	case r.ID != id || !validID().MatchString(id):
 		return record{}, "its id is not its name"
 	case !filepath.IsAbs(r.Directory) || strings.ContainsRune(r.Directory, 0):
 		return record{}, "its directory is not absolute"

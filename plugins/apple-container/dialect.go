@@ -3,6 +3,7 @@ package applecontainer
 import (
 	"fmt"
 	"regexp"
+	"sync"
 
 	goversion "github.com/hashicorp/go-version"
 
@@ -73,10 +74,10 @@ func engineOf(v *goversion.Version) (engine, error) {
 // versionLine is what container --version prints: "container CLI version 1.2.2
 // (build: release, commit: 1234567)". A build between releases has what git
 // describe says.
-var versionLine = regexp.MustCompile(`\bversion v?(\d+\.\d+(?:\.\d+)?\S*)`)
+var versionLine = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`\bversion v?(\d+\.\d+(?:\.\d+)?\S*)`) })
 
 func parseVersion(text string) (*goversion.Version, error) {
-	m := versionLine.FindStringSubmatch(text)
+	m := versionLine().FindStringSubmatch(text)
 	if m == nil {
 		return nil, fmt.Errorf("no version in %.100q", text)
 	}

@@ -340,7 +340,7 @@ func signalPattern(name string) bool {
 
 // inside runs a script about the command, as root. It has no caller to end it.
 func (x *execution) inside(limit time.Duration, script string, args ...string) error {
-	argv := []string{"exec", "--user", "0", "--env", "SERO_END=" + x.mark, x.spec.SandboxID, "/bin/sh", "-c", comments.ReplaceAllString(script, "")}
+	argv := []string{"exec", "--user", "0", "--env", "SERO_END=" + x.mark, x.spec.SandboxID, "/bin/sh", "-c", comments().ReplaceAllString(script, "")}
 	r, err := x.d.cli.call(context.Background(), command{limit: limit, args: append(argv, args...), free: true, probe: true})
 	if err == nil && r.code != 0 {
 		err = failure(r, x.spec.SandboxID)
@@ -355,7 +355,7 @@ func steps(d time.Duration) string { return fmt.Sprint(max(1, int(d/(50*time.Mil
 func (d *Driver) askToExit(ctx context.Context, id string, grace time.Duration) error {
 	r, err := d.cli.call(ctx, command{
 		limit: grace + signalLimit, free: true,
-		args: []string{"exec", "--user", "0", id, "/bin/sh", "-c", comments.ReplaceAllString(stopScript, ""), "sero-stop", steps(grace)},
+		args: []string{"exec", "--user", "0", id, "/bin/sh", "-c", comments().ReplaceAllString(stopScript, ""), "sero-stop", steps(grace)},
 	})
 	if err == nil && r.code != 0 {
 		err = failure(r, id)

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -27,10 +28,10 @@ var (
 const markLine = "\n_s_k=MARK\n"
 
 // comments are for readers of this repository, not for process listings.
-var comments = regexp.MustCompile(`(?m)^#.*\n`)
+var comments = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`(?m)^#.*\n`) })
 
 func markedScript(mark string) string {
-	return strings.Replace("\n"+comments.ReplaceAllString(execScript, ""), markLine, "\n_s_k="+mark+"\n", 1)
+	return strings.Replace("\n"+comments().ReplaceAllString(execScript, ""), markLine, "\n_s_k="+mark+"\n", 1)
 }
 
 // header is the line that tells execScript what to run. It goes over standard

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -28,14 +29,14 @@ const (
 )
 
 var (
-	idPattern  = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]*[a-z0-9])$`)
-	envPattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	idPattern  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]*[a-z0-9])$`) })
+	envPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`) })
 )
 
 // checkID refuses names that some release does not take. The name becomes the
 // host name, so that it is stricter than the CLI.
 func checkID(id string) error {
-	if len(id) > 63 || !idPattern.MatchString(id) {
+	if len(id) > 63 || !idPattern().MatchString(id) {
 		e := driver.Errorf(driver.NameInvalid, "%.80q is no name for a sandbox: lower-case letters, digits and hyphens, 2 to 63 of them, a letter or digit at both ends", id).
 			Remedy("give the workspace another id", "sero", "up", "--id", "NAME")
 		e.Field = "id"
@@ -141,7 +142,7 @@ func checkSpec(e engine, spec driver.SandboxSpec) error {
 func checkEnv(env []driver.EnvVar) error {
 	for i, v := range env {
 		switch {
-		case !envPattern.MatchString(v.Name):
+		case !envPattern().MatchString(v.Name):
 			return argument(fmt.Sprintf("env[%d].name", i), "%.80q is no name for a variable", v.Name).Remedy("use letters, digits and underscores")
 		case strings.ContainsRune(v.Value, 0):
 			return argument(fmt.Sprintf("env[%d].value", i), "the value of %s has a NUL byte in it", v.Name).Remedy("remove it")

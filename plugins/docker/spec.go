@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
@@ -44,12 +45,12 @@ const readOnlySince = "1.44"
 var mainProcess = []string{"sleep", "2147483647"}
 
 var (
-	idPattern  = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	envPattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	idPattern  = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`) })
+	envPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`) })
 )
 
 func checkID(id string) error {
-	if idPattern.MatchString(id) {
+	if idPattern().MatchString(id) {
 		return nil
 	}
 	return &driver.Error{
@@ -90,7 +91,7 @@ func (d *Driver) checkSpec(spec driver.SandboxSpec) error {
 
 func checkEnv(env []driver.EnvVar) error {
 	for i, v := range env {
-		if !envPattern.MatchString(v.Name) {
+		if !envPattern().MatchString(v.Name) {
 			return invalid(fmt.Sprintf("env[%d].name", i), "a variable's name is letters, digits and underscores")
 		}
 		if strings.ContainsRune(v.Value, 0) {

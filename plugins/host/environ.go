@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/sero-labs/sero-runtime/plugins/host/internal/proc"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -32,7 +33,9 @@ const allowedPrefix = "LC_"
 
 // secretName finds names that look as if the value were secret. It guards the
 // allow-list; what a caller passes on purpose is not looked at.
-var secretName = regexp.MustCompile(`(?i)token|password|passwd|credential|secret|askpass|authorization|(^|[_-])auth([_-]|$)`)
+var secretName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`(?i)token|password|passwd|credential|secret|askpass|authorization|(^|[_-])auth([_-]|$)`)
+})
 
 // defaultPath is for a driver that was started without PATH.
 const defaultPath = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
@@ -55,7 +58,7 @@ func inherit(environ []string) []string {
 }
 
 func allowed(name string) bool {
-	return (slices.Contains(allowedNames, name) || strings.HasPrefix(name, allowedPrefix)) && !secretName.MatchString(name)
+	return (slices.Contains(allowedNames, name) || strings.HasPrefix(name, allowedPrefix)) && !secretName().MatchString(name)
 }
 
 // environment is a command's: the inherited, the sandbox's, its own, and what
@@ -95,13 +98,13 @@ func setEnv(env []string, name, value string) []string {
 	return append(env, name+"="+value)
 }
 
-var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var envName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`) })
 
 // checkEnv never shows a value: it may be secret.
 func checkEnv(env []driver.EnvVar) error {
 	for i, v := range env {
 		field := "env[" + strconv.Itoa(i) + "]"
-		if !envName.MatchString(v.Name) {
+		if !envName().MatchString(v.Name) {
 			return invalid(field+".name", "the name of an environment variable is letters, digits and underscores, and does not begin with a digit")
 		}
 		if strings.ContainsRune(v.Value, 0) {

@@ -277,10 +277,10 @@ func (s *sandbox) describe() driver.Sandbox {
 	}
 }
 
-var idPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+var idPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`) })
 
 func checkID(id string) error {
-	if idPattern.MatchString(id) {
+	if idPattern().MatchString(id) {
 		return nil
 	}
 	return &driver.Error{

@@ -4,6 +4,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -84,7 +85,7 @@ func (x *execFlags) start(a *app) (*apipb.ExecStart, error) {
 	}, nil
 }
 
-var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+var variableName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`) })
 
 // environment reads the values of --env. A variable that is passed on and not
 // set here stays unset there.
@@ -92,7 +93,7 @@ func environment(list []string) ([]*apipb.EnvVar, error) {
 	var env []*apipb.EnvVar
 	for _, entry := range list {
 		name, value, given := strings.Cut(entry, "=")
-		if !variableName.MatchString(name) {
+		if !variableName().MatchString(name) {
 			return nil, usagef("--env: %q is no name for a variable", name)
 		}
 		if !given {
