@@ -249,6 +249,7 @@ func systemStopped(t T, s *Session) {
 	_, err := d.Start(s.Ctx, id)
 	s.OK(t, "Start", err)
 	s.StateIs(t, d, id, driver.SandboxRunning)
+	s.OK(t, "Stop", d.Stop(s.Ctx, id, 0))
 }
 
 func systemStopTwice(t T, s *Session) {

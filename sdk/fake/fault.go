@@ -89,7 +89,7 @@ var identityFaults = []Fault{
 	{Name: "slow-health", Does: "reports its health after a while", Breaks: []string{"HEALTH-1"}, script: func(s *Script) {
 		s.Health = []HealthStep{{State: "ready", After: Duration(slowHealth)}}
 	}},
-	{Name: "health-ends", Does: "ends the health stream after the first report", Breaks: []string{"HEALTH-2"}, script: func(s *Script) {
+	{Name: "health-ends", Does: "ends the health stream after the first report", Breaks: []string{"HEALTH-2", "SYSTEM-2"}, script: func(s *Script) {
 		s.Health = []HealthStep{{State: "ready"}, {End: true}}
 	}},
 	{Name: "health-unexplained", Does: "reports to be unhealthy without a reason", Breaks: []string{"HEALTH-3"}, script: func(s *Script) {
