@@ -327,6 +327,16 @@ func TestB13SeroNodeOnDocker(t *testing.T) {
 for tool in node npm npx pnpm corepack git ssh curl rg python3 g++ make ps ss setsid tini; do command -v $tool >/dev/null || echo "no $tool"; done
 node -e 'console.log(process.release.lts || process.version)' >/dev/null; npm --version >/dev/null; pnpm --version >/dev/null
 echo 'int main() { return 0; }' > /tmp/a.cc && g++ -o /tmp/a /tmp/a.cc && /tmp/a
+mkdir /tmp/native && cd /tmp/native
+echo '{"name": "native", "version": "1.0.0", "scripts": {"install": "node-gyp rebuild", "quiet": "true"}}' > package.json
+echo '{"targets": [{"target_name": "m", "sources": ["m.cc"]}]}' > binding.gyp
+printf '#include <node_api.h>\nNAPI_MODULE_INIT() { return exports; }\n' > m.cc
+for manager in npm pnpm; do
+  $manager run install > log 2>&1 && node -e 'require("./build/Release/m.node")' || echo "no native module with $manager: $(cat log)"
+  ! grep 'http GET' log || echo "no headers for $manager"
+  rm -rf build
+done
+! npm run quiet 2>&1 | grep -i warn || echo "no quiet npm"
 git init -q /tmp/repo && git -C /tmp/repo status >/dev/null
 cat /proc/1/comm; echo done`
 	if got := d.ok("exec", "--", "sh", "-c", look); !strings.HasSuffix(got, "done\n") || strings.Contains(got, "no ") {

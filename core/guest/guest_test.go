@@ -48,16 +48,21 @@ func TestB39CommandsComeThrough(t *testing.T) {
 }
 
 func TestB41CancelEndsAllThatDescends(t *testing.T) {
-	g := inContainer(t, true)
-	ctx, cancel := context.WithCancelCause(t.Context())
-	_, err := g.Exec(ctx, driver.ExecSpec{
-		Argv: []string{"sh", "-c", `trap "" TERM; (setsid sh -c "trap '' TERM; sleep 5001") & sleep 5002`}, Dir: "/", ExecID: "tree", KillGrace: 100 * time.Millisecond,
-	}, driver.ExecIO{Started: func(int64) { time.AfterFunc(200*time.Millisecond, func() { cancel(nil) }) }})
-	if driver.ReasonOf(err) != driver.Canceled {
-		t.Errorf("the end was %v", err)
-	}
-	if out, _, _ := run(t, g, "sh", "-c", "pgrep -f 'sleep 500[12]' | grep -vx $$"); strings.TrimSpace(out) != "" {
-		t.Errorf("left: %s", out)
+	for _, user := range []string{"", "nobody"} { // root in a container sees less of others' processes
+		t.Run("user "+user, func(t *testing.T) {
+			g := inContainer(t, true)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			_, err := g.Exec(ctx, driver.ExecSpec{
+				Argv: []string{"sh", "-c", `trap "" TERM; (setsid sh -c "trap '' TERM; sleep 5001" & ); sleep 5002`},
+				User: user, Dir: "/", ExecID: "tree", KillGrace: 100 * time.Millisecond,
+			}, driver.ExecIO{Started: func(int64) { time.AfterFunc(200*time.Millisecond, func() { cancel(nil) }) }})
+			if driver.ReasonOf(err) != driver.Canceled {
+				t.Errorf("the end was %v", err)
+			}
+			if out, _, _ := run(t, g, "sh", "-c", "pgrep -f 'sleep 500[12]' | grep -vx $$"); strings.TrimSpace(out) != "" {
+				t.Errorf("left: %s", out)
+			}
+		})
 	}
 }
 

@@ -302,3 +302,27 @@ func TestB17Health(t *testing.T) {
 	cancel(errors.New("enough"))
 	wantReason(t, "Health", <-ended, driver.Canceled)
 }
+
+// TestB41AnotherUsersOrphan ends a command that left a process behind, whose
+// environment the container's root may not read.
+func TestB41AnotherUsersOrphan(t *testing.T) {
+	b := newBox(t, dockertest.Engine(t))
+	b.start()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	spec := driver.ExecSpec{
+		SandboxID: b.spec.ID, ExecID: "orphan", User: "7001:7002", KillGrace: 100 * time.Millisecond,
+		Argv: []string{"sh", "-c", "(setsid sleep 5003 &); until pgrep -f '^sleep 5003' >/dev/null; do sleep 0.1; done; echo left; sleep 5004"},
+	}
+	out := writerFunc(func(p []byte) (int, error) { cancel(nil); return len(p), nil })
+	if _, err := b.Exec(ctx, spec, driver.ExecIO{Stdout: out}); driver.ReasonOf(err) != driver.Canceled {
+		t.Errorf("the end was %v", err)
+	}
+	if out, _ := b.sh("pgrep -a sleep"); strings.Contains(out, "500") {
+		t.Errorf("left: %s", out)
+	}
+}
+
+type writerFunc func(p []byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }

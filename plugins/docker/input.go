@@ -95,7 +95,7 @@ func (c *command) signal(ctx context.Context, name string) {
 		slog.Warn("there is no such signal", "signal", name)
 		return
 	}
-	if err := c.d.control(ctx, c.container, startLimit, signalScript, c.leader, name[len("SIG"):]); err != nil {
+	if err := c.d.control(ctx, c.container, "0", startLimit, signalScript, c.leader, name[len("SIG"):]); err != nil {
 		slog.Debug("a signal could not be sent", "signal", name, "error", err)
 	}
 }
@@ -119,7 +119,11 @@ func (c *command) abandon(err error) error {
 		leader = c.leader
 	}
 	// The caller's context has ended; the limit bounds this.
-	if failed := c.d.endProcesses(context.Background(), c.container, leader, c.mark, grace); failed != nil {
+	failed := c.d.endProcesses(context.Background(), c.container, "0", leader, c.mark, grace)
+	if c.spec.User != "" { // whose environments even root may not be shown
+		failed = errors.Join(failed, c.d.endProcesses(context.Background(), c.container, c.spec.User, "none", c.mark, grace))
+	}
+	if failed != nil {
 		slog.Error("a command could not be ended", "exec", c.spec.ExecID, "error", failed)
 	}
 	select {
@@ -131,22 +135,22 @@ func (c *command) abandon(err error) error {
 
 // endAll ends everything in a container but its main process.
 func (d *Driver) endAll(ctx context.Context, container string, grace time.Duration) error {
-	return d.endProcesses(ctx, container, "all", "none", grace)
+	return d.endProcesses(ctx, container, "0", "all", "none", grace)
 }
 
 // endStep is the time between two looks of end.sh.
 const endStep = 50 * time.Millisecond
 
-func (d *Driver) endProcesses(ctx context.Context, container, leader, mark string, grace time.Duration) error {
-	return d.control(ctx, container, grace+startLimit, endScript, leader, mark, strconv.Itoa(int(grace/endStep)))
+func (d *Driver) endProcesses(ctx context.Context, container, user, leader, mark string, grace time.Duration) error {
+	return d.control(ctx, container, user, grace+startLimit, endScript, leader, mark, strconv.Itoa(int(grace/endStep)))
 }
 
-// control runs one of the driver's own scripts in a container, as its root, and
-// waits for its end.
-func (d *Driver) control(ctx context.Context, container string, limit time.Duration, script string, args ...string) error {
+// control runs one of the driver's own scripts in a container and waits for its
+// end.
+func (d *Driver) control(ctx context.Context, container, user string, limit time.Duration, script string, args ...string) error {
 	return do(ctx, d, limit, func(ctx context.Context, c *connection) error {
 		made, err := c.ExecCreate(ctx, container, client.ExecCreateOptions{
-			User: "0", WorkingDir: "/", AttachStdout: true, AttachStderr: true,
+			User: user, WorkingDir: "/", AttachStdout: true, AttachStderr: true,
 			Env: []string{scriptEnv + "=" + script},
 			Cmd: append([]string{"sh", "-c", runScript, "sero-control"}, args...),
 		})
