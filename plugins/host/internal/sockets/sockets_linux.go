@@ -28,6 +28,7 @@ type finder struct {
 	fd   int
 	open bool
 	last map[uint64]endpoint
+	buf  []byte // for answers; made once, as a look is made several times a second
 }
 
 type endpoint struct {
@@ -158,16 +159,18 @@ func (f *finder) dumpFamily(family byte, found map[uint64]endpoint) error {
 	if err := unix.Sendto(f.fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return err
 	}
-	buf := make([]byte, 32<<10)
+	if f.buf == nil {
+		f.buf = make([]byte, 32<<10)
+	}
 	for {
-		n, _, err := unix.Recvfrom(f.fd, buf, 0)
+		n, _, err := unix.Recvfrom(f.fd, f.buf, 0)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		messages, err := syscall.ParseNetlinkMessage(buf[:n])
+		messages, err := syscall.ParseNetlinkMessage(f.buf[:n])
 		if err != nil {
 			return err
 		}
