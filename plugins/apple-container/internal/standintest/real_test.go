@@ -2,6 +2,7 @@ package standintest
 
 import (
 	"bytes"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -32,7 +33,9 @@ func TestImages(t *testing.T) {
 	everyVersion(t, func(t *testing.T, s *Standin) {
 		dir := t.TempDir()
 		file := filepath.Join(dir, "Dockerfile")
-		text := "FROM sero-base:bookworm\nARG WORD\nCOPY greeting /greeting\nENV WORD=$WORD\nUSER 1000\nWORKDIR /srv\nCMD [\"cat\", \"/greeting\"]\n"
+		// A layer of its own: releases run at once, and one that removes its image would
+		// take the layers that another builds on out of the engine's cache.
+		text := "FROM sero-base:bookworm\nLABEL of=" + rand.Text() + "\nARG WORD\nCOPY greeting /greeting\nENV WORD=$WORD\nUSER 1000\nWORKDIR /srv\nCMD [\"cat\", \"/greeting\"]\n"
 		for name, content := range map[string]string{file: text, filepath.Join(dir, "greeting"): "hello " + t.Name()} {
 			if err := os.WriteFile(name, []byte(content), 0o644); err != nil { //nolint:gosec // the image's user reads it
 				t.Fatal(err)
