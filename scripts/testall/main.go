@@ -32,7 +32,7 @@ func run(ctx context.Context, patterns []string) int {
 	if len(patterns) == 0 {
 		patterns = []string{"./..."}
 	}
-	flags := []string{"-timeout", "15m"}
+	flags := []string{"-timeout", "40m"}
 	report := newReport(os.Stdout)
 	if why := noRace(ctx); why == "" {
 		flags = append(flags, "-race")
