@@ -47,7 +47,7 @@ func (i *Inside) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.Ex
 func (i *Inside) Shutdown(ctx context.Context) error { return i.driver.Shutdown(ctx) }
 
 const (
-	insidePause = 200 * time.Millisecond // between two looks: measured, an event took 241 ms at most, and watching 0.17 % of a core
+	insidePause = 200 * time.Millisecond // between two looks: measured, watching took 0.17 % of a core, and of 20 events the slowest 177 ms
 	insideAgain = 30 * time.Second       // a socket may have gone to another process meanwhile
 )
 
