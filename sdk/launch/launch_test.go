@@ -120,7 +120,7 @@ func startWithin(ctx context.Context, t *testing.T, mode string) (*launch.Proces
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir, err := os.MkdirTemp("", "sl") //nolint:usetesting // short: sockets live below it
+	dir, err := os.MkdirTemp("", "sl") // short: sockets live below it
 	if err != nil {
 		t.Fatal(err)
 	}
