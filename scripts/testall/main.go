@@ -47,7 +47,9 @@ func run(ctx context.Context, patterns []string) int {
 		if ctx.Err() != nil {
 			break
 		}
+		before := len(report.failed)
 		report.module(ctx, dir, flags, patterns)
+		report.again(ctx, dir, flags, before)
 	}
 	report.summary(time.Since(begin))
 	if ctx.Err() != nil {

@@ -23,6 +23,7 @@ type report struct {
 	passed   int
 	failed   []string            // tests and packages
 	skips    map[string][]string // why → tests
+	unsteady []string            // failed at first, and passed when run again alone
 	lacking  []string            // of the machine, not of one test
 	packages int
 	broken   bool // something failed that is no test
@@ -85,6 +86,41 @@ func (r *report) module(ctx context.Context, dir string, flags, patterns []strin
 	if err := cmd.Wait(); err != nil && len(r.failed) == before {
 		fmt.Fprintf(r.out, "FAIL\t%s: go test: %v\n", dir, err)
 		r.broken = true
+	}
+}
+
+// mostAgain is how many packages may fail and be run again; more are no accident.
+const mostAgain = 6
+
+// again runs the packages of a module that failed once more, each alone: many
+// tests wait for engines, browsers and processes, and beside other packages a busy
+// machine keeps them waiting for too long. What passes now is told apart, not
+// hidden.
+func (r *report) again(ctx context.Context, dir string, flags []string, before int) {
+	var packages []string
+	for _, name := range r.failed[before:] {
+		pkg, _, _ := strings.Cut(name, " ")
+		if !slices.Contains(packages, pkg) {
+			packages = append(packages, pkg)
+		}
+	}
+	if r.broken || len(packages) > mostAgain {
+		return
+	}
+	for _, pkg := range packages {
+		fmt.Fprintf(r.out, "again\t%s\n", pkg)
+		second := newReport(r.out)
+		second.module(ctx, dir, flags, []string{pkg})
+		if second.exitCode() != 0 || ctx.Err() != nil {
+			continue
+		}
+		r.failed = slices.DeleteFunc(r.failed, func(name string) bool {
+			if name != pkg && !strings.HasPrefix(name, pkg+" ") {
+				return false
+			}
+			r.unsteady = append(r.unsteady, name)
+			return true
+		})
 	}
 }
 
@@ -197,6 +233,12 @@ func (r *report) summary(took time.Duration) {
 		}
 		if more := len(tests) - 5; more > 0 {
 			fmt.Fprintf(r.out, "      and %d more\n", more)
+		}
+	}
+	if len(r.unsteady) > 0 {
+		fmt.Fprintln(r.out, "\nFailed at first, and passed when run again alone:")
+		for _, name := range r.unsteady {
+			fmt.Fprintf(r.out, "  %s\n", name)
 		}
 	}
 	if len(r.failed) > 0 {

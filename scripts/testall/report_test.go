@@ -47,6 +47,23 @@ func TestReport(t *testing.T) {
 		"  x/b TestBad\n", "  x/c\n", "FAIL: 1 tests passed, 2 failed,")
 }
 
+// A package that passes when it is run again is told apart; one that does not has
+// failed.
+func TestAgain(t *testing.T) {
+	var out strings.Builder
+	r := newReport(&out)
+	const steady = module + "/internal/version"
+	r.failed = []string{"race", steady + " TestX", steady, "x/gone TestY"}
+	r.again(t.Context(), "../..", []string{"-count=1"}, 1)
+	r.summary(time.Second)
+	if r.exitCode() != 1 || len(r.failed) != 2 || len(r.unsteady) != 2 {
+		t.Errorf("failed %v, unsteady %v", r.failed, r.unsteady)
+	}
+	contains(t, out.String(), "again\t"+steady, "passed when run again alone:\n  "+steady+" TestX\n", "Failed:\n  race\n  x/gone TestY\n")
+}
+
+const module = "github.com/sero-labs/sero-runtime"
+
 func contains(t *testing.T, text string, parts ...string) {
 	t.Helper()
 	for _, part := range parts {
