@@ -36,7 +36,8 @@ func newPerson(t testing.TB, options ...standintest.Option) *person {
 		t.Fatal(err)
 	}
 	p.env = append(os.Environ(), "HOME="+p.home, paths.HomeVariable+"="+filepath.Join(p.home, ".sero"), paths.RunVariable+"="+run,
-		"SERO_APPLE_CONTAINER_PATH="+p.Path)
+		"SERO_APPLE_CONTAINER_PATH="+p.Path,
+		"DOCKER_HOST=unix:///nowhere") // no other driver takes the workspace over while this one is broken
 	t.Cleanup(func() {
 		if _, errs, code := p.run(p.home, "daemon", "stop"); code != 0 {
 			t.Errorf("daemon stop: %s", errs)
