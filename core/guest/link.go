@@ -29,7 +29,7 @@ type link struct {
 const (
 	helloLimit = 10 * time.Second // from the start of the helper to its hello
 	pingEvery  = 5 * time.Second
-	openLimit  = 30 * time.Second // for the answer to the opening of a stream
+	openLimit  = 15 * time.Second // for the answer to the opening of a stream
 	endLimit   = 2 * time.Second  // for the helper to end by itself
 )
 

@@ -85,9 +85,9 @@ func (m *Manager) Exec(ctx context.Context, options ExecOptions, stdio driver.Ex
 }
 
 // madeReady are the failures of a command that making its workspace ready again
-// may mend.
+// may mend. A sandbox that was paused answers nothing.
 var madeReady = map[driver.Reason]bool{
-	driver.NotFound: true, driver.NotRunning: true, driver.Corrupt: true, driver.EngineNotRunning: true,
+	driver.NotFound: true, driver.NotRunning: true, driver.Corrupt: true, driver.EngineNotRunning: true, driver.Timeout: true,
 }
 
 // Check is nil for a command that may be run, else InvalidArgument. Exec makes

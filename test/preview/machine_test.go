@@ -359,7 +359,8 @@ func (m *machine) processes() []string {
 		}
 	} else {
 		for line := range strings.Lines(m.ok("exec", "--", "ps", "-eo", "args=")) {
-			if line = strings.TrimSpace(line); !own(line) {
+			// What has ended and waits to be reaped is no process any more.
+			if line = strings.TrimSpace(line); !own(line) && !strings.HasSuffix(line, "<defunct>") {
 				found = append(found, line)
 			}
 		}
