@@ -80,7 +80,7 @@ func (m *Manager) Exec(ctx context.Context, options ExecOptions, stdio driver.Ex
 		if again || !madeReady[driver.ReasonOf(err)] || c.started.Load() {
 			return result, err
 		}
-		again = true // the sandbox or its engine ended behind our back; nothing has run yet
+		again = true // it ended behind our back and nothing has run; a paused helper may yet begin what timed out
 	}
 }
 
