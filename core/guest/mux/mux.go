@@ -27,6 +27,7 @@ type Conn struct {
 	opened  func(s *Stream, open *frame.Open) // nil: the other end may open none
 	rest    []byte                            // of an incomplete frame
 	buffers sync.Pool
+	opening chan struct{} // held while a stream is opened: the other end takes them in order
 
 	mu      sync.Mutex
 	streams map[uint64]*Stream
@@ -41,7 +42,7 @@ type Conn struct {
 func New(send func(ctx context.Context, b []byte) error, control func(*frame.Frame), opened func(*Stream, *frame.Open)) *Conn {
 	return &Conn{
 		send: send, control: control, opened: opened,
-		streams: map[uint64]*Stream{}, done: make(chan struct{}),
+		opening: make(chan struct{}, 1), streams: map[uint64]*Stream{}, done: make(chan struct{}),
 	}
 }
 
@@ -92,6 +93,14 @@ func (c *Conn) Send(ctx context.Context, f *frame.Frame) error {
 
 // Open opens a stream.
 func (c *Conn) Open(ctx context.Context, open *frame.Open) (*Stream, error) {
+	select {
+	case c.opening <- struct{}{}:
+		defer func() { <-c.opening }()
+	case <-c.done:
+		return nil, c.Err()
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
 	c.mu.Lock()
 	switch {
 	case c.err != nil:

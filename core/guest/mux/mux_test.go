@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -97,6 +98,36 @@ func TestASlowStreamHoldsUpNoOther(t *testing.T) {
 	}
 	if f, err := slow.Next(t.Context()); err != nil || f.Exit == nil || f.Exit.Code != 5 {
 		t.Errorf("%+v, %v", f, err)
+	}
+}
+
+// Streams that are opened at the same time reach the other end in the order of
+// their numbers: it takes none that is lower than one before.
+func TestStreamsAreOpenedInOrder(t *testing.T) {
+	const many = 300
+	var far *mux.Conn
+	var feeding sync.Mutex
+	var broken error
+	near := mux.New(func(_ context.Context, b []byte) error {
+		runtime.Gosched() // to whoever opens another one
+		feeding.Lock()
+		defer feeding.Unlock()
+		broken = errors.Join(broken, far.Feed(b))
+		return nil
+	}, func(*frame.Frame) {}, nil)
+	opened := 0
+	far = mux.New(func(context.Context, []byte) error { return nil }, func(*frame.Frame) {}, func(*mux.Stream, *frame.Open) { opened++ })
+	var opening sync.WaitGroup
+	for range many {
+		opening.Go(func() {
+			if _, err := near.Open(t.Context(), &frame.Open{Watch: true}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	opening.Wait()
+	if broken != nil || opened != many {
+		t.Errorf("%d of %d streams are open: %v", opened, many, broken)
 	}
 }
 
