@@ -295,6 +295,9 @@ func (s *Supervisor) execute(ctx context.Context, v *server, r *run) {
 	default:
 		r.outcome = fmt.Sprintf("the command exited with code %d", result.Code)
 	}
+	if result.OutOfMemory {
+		r.outcome += ": the sandbox has no memory left, see resources.memory in sero.json"
+	}
 	close(r.done)
 	if err != nil && !r.started && !r.stopping {
 		r.settled = true

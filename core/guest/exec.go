@@ -186,12 +186,12 @@ func (c *call) abandon(why error) error {
 
 func exitStatus(e *frame.Exit) driver.ExitStatus {
 	if _, known := driver.SignalNumber(e.Signal); known {
-		return driver.ExitStatus{Signal: e.Signal}
+		return driver.ExitStatus{Signal: e.Signal, OutOfMemory: e.OutOfMemory}
 	}
 	if e.Signal != "" { // a real-time one, or nonsense
 		return driver.ExitStatus{Signal: line(e.Signal, 16)}
 	}
-	return driver.ExitStatus{Code: int(min(e.Code, 255))}
+	return driver.ExitStatus{Code: int(min(e.Code, 255)), OutOfMemory: e.OutOfMemory}
 }
 
 // helperReasons are those that a helper may give. Others say more of the

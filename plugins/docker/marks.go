@@ -161,6 +161,7 @@ func (m *marked) close() {
 
 // statusOf reads the script's last line.
 func statusOf(end string) (driver.ExitStatus, bool) {
+	end, outOfMemory := strings.CutSuffix(end, "m")
 	if len(end) < 2 {
 		return driver.ExitStatus{}, false
 	}
@@ -168,10 +169,12 @@ func statusOf(end string) (driver.ExitStatus, bool) {
 	if err != nil || n < 0 || n > 255 {
 		return driver.ExitStatus{}, false
 	}
+	status := driver.ExitStatus{Code: n}
 	if end[0] == 's' {
-		return diedFrom(n), true
+		status = diedFrom(n)
 	}
-	return driver.ExitStatus{Code: n}, end[0] == 'e'
+	status.OutOfMemory = outOfMemory
+	return status, end[0] == 's' || end[0] == 'e'
 }
 
 // realtimeSignals is the number of SIGRTMIN.

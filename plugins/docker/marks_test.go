@@ -74,12 +74,13 @@ func TestB39NothingIsHeldBack(t *testing.T) {
 func TestStatusOf(t *testing.T) {
 	for end, want := range map[string]driver.ExitStatus{
 		"e0": {}, "e137": {Code: 137}, "e255": {Code: 255}, "s9": {Signal: "SIGKILL"}, "s36": {Signal: "SIGRTMIN+2"},
+		"s9m": {Signal: "SIGKILL", OutOfMemory: true}, "e137m": {Code: 137, OutOfMemory: true},
 	} {
 		if got, ok := statusOf(end); !ok || got != want {
 			t.Errorf("%s: %+v, %t", end, got, ok)
 		}
 	}
-	for _, end := range []string{"", "e", "e256", "x1", "e-1", "eone"} {
+	for _, end := range []string{"", "e", "m", "em", "e256", "x1", "e-1", "eone"} {
 		if got, ok := statusOf(end); ok {
 			t.Errorf("%q is taken for %+v", end, got)
 		}

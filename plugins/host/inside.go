@@ -18,6 +18,7 @@ import (
 // environment, and with the rights for it they run as any user.
 type Inside struct {
 	driver *Driver
+	kills  killCounter
 }
 
 // insideID is the one sandbox of an Inside.
@@ -34,13 +35,17 @@ func NewInside(environ []string) (*Inside, error) {
 	if _, err := d.Start(ctx, insideID); err != nil {
 		return nil, err
 	}
-	return &Inside{d}, nil
+	return &Inside{driver: d, kills: findKillCounter()}, nil
 }
 
-// Exec runs a command by the rules of driver.ExecIO.
+// Exec runs a command by the rules of driver.ExecIO, and tells whether it was
+// killed for memory.
 func (i *Inside) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.ExecIO) (driver.ExitStatus, error) {
 	spec.SandboxID = insideID
-	return i.driver.Exec(ctx, spec, stdio)
+	before := i.kills.read()
+	status, err := i.driver.Exec(ctx, spec, stdio)
+	status.OutOfMemory = err == nil && wasKilled(status) && i.kills.read() > before
+	return status, err
 }
 
 // Shutdown ends every command, within ctx's deadline.

@@ -70,7 +70,7 @@ type ExecIO struct {
 type ExitStatus struct {
 	Code        int    // 0 to 255
 	Signal      string // "SIGKILL"; empty unless it died from one
-	OutOfMemory bool   // the kernel killed it for memory
+	OutOfMemory bool   // the kernel killed it, or what it ran and waited for (137), for memory
 }
 
 // ShellCode is the status as a shell tells it: 128 and the signal's number

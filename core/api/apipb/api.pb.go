@@ -2158,7 +2158,8 @@ type ExecExit struct {
 	Signal string `protobuf:"bytes,2,opt,name=signal,proto3" json:"signal,omitempty"`
 	// timed_out when the timeout ended it.
 	TimedOut bool `protobuf:"varint,3,opt,name=timed_out,json=timedOut,proto3" json:"timed_out,omitempty"`
-	// out_of_memory when it was killed for memory.
+	// out_of_memory when it was killed for memory, or what it waited for (its code
+	// is 137 then).
 	OutOfMemory   bool `protobuf:"varint,4,opt,name=out_of_memory,json=outOfMemory,proto3" json:"out_of_memory,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

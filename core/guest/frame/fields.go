@@ -80,6 +80,7 @@ func (s *Started) fields(c *codec) {
 func (e *Exit) fields(c *codec) {
 	number(c, 1, &e.Code)
 	text(c, 2, &e.Signal)
+	flag(c, 3, &e.OutOfMemory)
 }
 
 func (e *Error) fields(c *codec) {

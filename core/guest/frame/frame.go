@@ -115,8 +115,9 @@ type Started struct {
 
 // Exit is how a command ended.
 type Exit struct {
-	Code   uint32
-	Signal string
+	Code        uint32
+	Signal      string
+	OutOfMemory bool
 }
 
 // Error is why a stream failed.

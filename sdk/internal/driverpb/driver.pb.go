@@ -3366,7 +3366,8 @@ type ExecExit struct {
 	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
 	// signal by name, "SIGKILL", when the command died from one.
 	Signal string `protobuf:"bytes,2,opt,name=signal,proto3" json:"signal,omitempty"`
-	// out_of_memory when the kernel killed it for memory.
+	// out_of_memory when the kernel killed it, or what it waited for (its code is
+	// 137 then), for memory.
 	OutOfMemory   bool `protobuf:"varint,3,opt,name=out_of_memory,json=outOfMemory,proto3" json:"out_of_memory,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -104,7 +104,7 @@ func execSpec(e *frame.Exec) driver.ExecSpec {
 }
 
 func exitFrame(status driver.ExitStatus) *frame.Exit {
-	return &frame.Exit{Code: uint32(status.Code), Signal: status.Signal}
+	return &frame.Exit{Code: uint32(status.Code), Signal: status.Signal, OutOfMemory: status.OutOfMemory}
 }
 
 // exec runs a command that ends with its stream.

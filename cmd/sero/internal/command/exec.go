@@ -136,8 +136,17 @@ func (a *app) runWith(cmd *cobra.Command, start *apipb.ExecStart, config session
 			time.Duration(start.GetTimeoutMs())*time.Millisecond))
 		return &statusError{exitTimeout}
 	}
+	if exit.OutOfMemory {
+		progress.Done()
+		a.view.Failure(errOutOfMemory())
+	}
 	if code := exit.ShellCode(); code != 0 {
 		return &statusError{code}
 	}
 	return nil
+}
+
+func errOutOfMemory() *driver.Error {
+	return driver.Errorf(driver.OutOfMemory, "the command was killed: the sandbox has no memory left").
+		Remedy("give the sandbox more, with resources.memory in sero.json, and make it anew", "sero", "recreate")
 }

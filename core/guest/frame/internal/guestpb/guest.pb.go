@@ -1102,7 +1102,9 @@ type Exit struct {
 	// code is 0 to 255.
 	Code uint32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
 	// signal by name when it died from one.
-	Signal        string `protobuf:"bytes,2,opt,name=signal,proto3" json:"signal,omitempty"`
+	Signal string `protobuf:"bytes,2,opt,name=signal,proto3" json:"signal,omitempty"`
+	// out_of_memory when the kernel killed it, or what it waited for, for memory.
+	OutOfMemory   bool `protobuf:"varint,3,opt,name=out_of_memory,json=outOfMemory,proto3" json:"out_of_memory,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1149,6 +1151,13 @@ func (x *Exit) GetSignal() string {
 		return x.Signal
 	}
 	return ""
+}
+
+func (x *Exit) GetOutOfMemory() bool {
+	if x != nil {
+		return x.OutOfMemory
+	}
+	return false
 }
 
 // Error is why a stream failed.
@@ -1551,10 +1560,11 @@ const file_sero_guest_v1_guest_proto_rawDesc = "" +
 	"\aexec_id\x18\x01 \x01(\tR\x06execId\"/\n" +
 	"\aStarted\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x04R\x03pid\x12\x12\n" +
-	"\x04port\x18\x02 \x01(\rR\x04port\"2\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\"V\n" +
 	"\x04Exit\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x16\n" +
-	"\x06signal\x18\x02 \x01(\tR\x06signal\"k\n" +
+	"\x06signal\x18\x02 \x01(\tR\x06signal\x12\"\n" +
+	"\rout_of_memory\x18\x03 \x01(\bR\voutOfMemory\"k\n" +
 	"\x05Error\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x1a\n" +
