@@ -64,7 +64,10 @@ func build(c Config) (*parts, error) {
 	if err != nil {
 		return nil, errors.Join(err, p.closeDrivers())
 	}
-	p.egress, err = egress.New(egress.Options{StateDir: state, Machine: machine.Egress, Listen: p.workspaces.Listen, Events: p.events, Log: c.Log})
+	p.egress, err = egress.New(egress.Options{
+		StateDir: state, Machine: machine.Egress, Events: p.events, Log: c.Log,
+		Listen: p.workspaces.Listen, Current: p.workspaces.IsCurrent, Gone: p.workspaces.HasEnded,
+	})
 	if err != nil {
 		return nil, errors.Join(err, p.closeDrivers())
 	}

@@ -26,11 +26,19 @@ type Options struct {
 	// Listen accepts connections that are made inside a workspace's sandbox to
 	// its 127.0.0.1:port; nil or an error where it cannot.
 	Listen func(ctx context.Context, workspaceID string, port uint16) (net.Listener, error)
+	// Current tells at once whether a sandbox is the one that a workspace is known
+	// to run in; nil: it always is.
+	Current func(workspaceID string, sandbox driver.Sandbox) bool
+	// Gone asks whether a sandbox has ended; false where that cannot be told. nil:
+	// it never has.
+	Gone   func(ctx context.Context, workspaceID string, sandbox driver.Sandbox) bool
 	Events *event.Bus   // may be nil
 	Log    *slog.Logger // nil: slog.Default
 
 	Resolver Resolver                                                // nil: the system's
 	Dial     func(context.Context, netip.AddrPort) (net.Conn, error) // nil: TCP
+
+	LookEvery time.Duration // between looks at whether a sandbox has gone that would not tell; 0: a minute
 }
 
 // Service runs the proxies of all workspaces: one for each that has egress rules,
@@ -41,7 +49,10 @@ type Service struct {
 	machine policy.List
 	dir     string
 
-	mu         sync.Mutex
+	life context.Context // ends with Close
+	end  context.CancelCauseFunc
+
+	mu         sync.Mutex // comes before a workspace's
 	workspaces map[string]*workspace
 	closed     bool
 }
@@ -56,6 +67,7 @@ type workspace struct {
 	kept    kept
 	granted []policy.Rule // kept.Granted, read
 	session *session      // nil: no proxy
+	over    error         // why nothing is opened or written any more
 }
 
 // New makes a Service; nothing listens yet.
@@ -68,7 +80,16 @@ func New(o Options) (*Service, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Service{options: o, log: cmp.Or(o.Log, slog.Default()), machine: machine, dir: dir, workspaces: map[string]*workspace{}}, nil
+	o.LookEvery = cmp.Or(o.LookEvery, lookEvery)
+	if o.Current == nil {
+		o.Current = func(string, driver.Sandbox) bool { return true }
+	}
+	if o.Gone == nil {
+		o.Gone = func(context.Context, string, driver.Sandbox) bool { return false }
+	}
+	s := &Service{options: o, log: cmp.Or(o.Log, slog.Default()), machine: machine, dir: dir, workspaces: map[string]*workspace{}}
+	s.life, s.end = context.WithCancelCause(context.Background())
+	return s, nil
 }
 
 // listOf reads the rules of a configuration that package config has checked.
@@ -94,13 +115,22 @@ func (s *Service) Environment(ctx context.Context, id string, sandbox driver.San
 	if w == nil {
 		return nil, errClosing
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.life, func() { cancel(errClosing) })()
 	if err := w.take(ctx); err != nil {
 		return nil, err
 	}
 	defer w.leave()
 	w.mu.Lock()
-	current, before := w.session, w.kept.Life
+	current, before, over := w.session, w.kept.Life, w.over
 	w.mu.Unlock()
+	switch { // while this waited for its turn
+	case over != nil:
+		return nil, over
+	case !s.options.Current(id, sandbox):
+		return nil, errNotCurrent(id)
+	}
 	life := Life{Instance: sandbox.Instance, Started: sandbox.Started, Rules: file}
 	switch {
 	case before != nil && before.of(sandbox):
@@ -112,7 +142,10 @@ func (s *Service) Environment(ctx context.Context, id string, sandbox driver.San
 	if current == nil || !current.life.of(sandbox) || !current.alive() {
 		w.close()
 		opened, err := s.open(ctx, w, sandbox, life)
-		if err != nil {
+		switch {
+		case err != nil && s.life.Err() != nil:
+			return nil, errClosing
+		case err != nil:
 			return nil, err
 		}
 		current = opened
@@ -122,15 +155,23 @@ func (s *Service) Environment(ctx context.Context, id string, sandbox driver.San
 
 var errClosing = driver.Errorf(driver.Canceled, "sero is shutting down")
 
-// workspace finds or makes what is known of one; nil when the Service is closed.
+func errForgotten(id string) error {
+	return driver.Errorf(driver.NotFound, "workspace %s was removed", id).About(id).
+		Remedy("open its directory again", "sero", "up")
+}
+
+// errNotCurrent is for a command whose sandbox has stopped since it was found.
+func errNotCurrent(id string) error {
+	return driver.Errorf(driver.NotRunning, "the sandbox of workspace %s has stopped", id).About(id).
+		Remedy("make it ready", "sero", "up", "-w", id)
+}
+
+// workspace finds what is known of one, or makes it unless the Service is closed.
 func (s *Service) workspace(id string) *workspace {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return nil
-	}
 	w := s.workspaces[id]
-	if w == nil {
+	if w == nil && !s.closed {
 		w = &workspace{id: id, turn: make(chan struct{}, 1)}
 		w.kept = s.read(id)
 		w.granted, _ = policy.ParseRules(w.kept.Granted) // read checked it
@@ -179,6 +220,9 @@ func (s *Service) changeGrants(id string, change func([]string) []string) ([]str
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.over != nil {
+		return nil, w.over
+	}
 	next := w.kept
 	next.Granted = nil
 	seen := map[string]bool{}
@@ -259,13 +303,35 @@ func (s *Service) StopWorkspace(id string) {
 }
 
 // ForgetWorkspace ends its proxy and drops all that is known of it, grants too.
+// Who waits for the workspace's turn gets an error.
 func (s *Service) ForgetWorkspace(id string) {
-	s.StopWorkspace(id)
+	w := s.workspace(id)
+	if w != nil {
+		w.turn <- struct{}{}
+		defer w.leave()
+		w.close()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.workspaces, id)
+	switch {
+	case w == nil:
+	case s.workspaces[id] != w:
+		return // it was forgotten before
+	default:
+		w.finish(errForgotten(id))
+		delete(s.workspaces, id)
+	}
 	if err := os.Remove(s.file(id)); err != nil && !os.IsNotExist(err) {
 		s.log.Warn("what was granted to a workspace stays", "workspace", id, "error", err)
+	}
+}
+
+// finish makes sure that nothing of a workspace is opened or written any more.
+func (w *workspace) finish(why error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.over == nil {
+		w.over = why
 	}
 }
 
@@ -274,8 +340,10 @@ func (s *Service) Close() {
 	s.mu.Lock()
 	s.closed = true
 	s.mu.Unlock()
+	s.end(errClosing)
 	for _, w := range s.all() {
 		w.turn <- struct{}{}
+		w.finish(errClosing)
 		w.close()
 		w.leave()
 	}

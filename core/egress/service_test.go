@@ -14,12 +14,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/egress/policy"
 	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/internal/testutil"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -30,6 +32,7 @@ const guard = 30 * time.Second
 type inside struct {
 	mu   sync.Mutex
 	err  error
+	bad  int // listeners that are refused first
 	open []net.Listener
 }
 
@@ -39,6 +42,10 @@ func (i *inside) listen(ctx context.Context, _ string, port uint16) (net.Listene
 	if i.err != nil {
 		return nil, i.err
 	}
+	if i.bad > 0 {
+		i.bad--
+		return nil, errors.New("the way in is broken")
+	}
 	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err == nil {
 		i.open = append(i.open, l)
@@ -47,9 +54,13 @@ func (i *inside) listen(ctx context.Context, _ string, port uint16) (net.Listene
 }
 
 // cut breaks the way in, as the loss of a channel does.
-func (i *inside) cut() {
+func (i *inside) cut() { i.breaks(0) }
+
+// breaks is cut, after which so many attempts to listen fail.
+func (i *inside) breaks(attempts int) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
+	i.bad = attempts
 	for _, l := range i.open {
 		_ = l.Close()
 	}
@@ -61,6 +72,7 @@ type service struct {
 	t      *testing.T
 	way    *inside
 	events *event.Bus
+	ended  atomic.Bool // the sandboxes are not there any more
 }
 
 // newService is one whose proxies find a server that says hello behind every
@@ -73,6 +85,9 @@ func newService(t *testing.T, dir string, machine config.Egress) *service {
 	var err error
 	s.Service, err = New(Options{
 		StateDir: dir, Machine: machine, Listen: s.way.listen, Events: s.events, Resolver: everywhere{},
+		Current:   func(string, driver.Sandbox) bool { return !s.ended.Load() },
+		Gone:      func(context.Context, string, driver.Sandbox) bool { return s.ended.Load() },
+		LookEvery: 10 * time.Millisecond,
 		Dial: func(ctx context.Context, _ netip.AddrPort) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "tcp", strings.TrimPrefix(hello.URL, "http://"))
 		},
@@ -223,6 +238,41 @@ func TestReopens(t *testing.T) {
 	}
 }
 
+// TestReopensWhereItWas: a proxy inside of a sandbox is not opened on its gateway
+// when the way in breaks: no program would find it there.
+func TestReopensWhereItWas(t *testing.T) {
+	gateway := privateAddress(t)
+	s := newService(t, t.TempDir(), config.Egress{})
+	connected := box
+	connected.Network, connected.Gateway = driver.NetworkDefault, gateway
+	env := s.environment(connected, config.Egress{Mode: "open"})
+	proxy, err := url.Parse(env["HTTP_PROXY"].Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.way.breaks(3)
+	for deadline := time.Now().Add(guard); s.get(env, "http://good.example/") != http.StatusOK; time.Sleep(10 * time.Millisecond) {
+		if conn, err := net.Dial("tcp", net.JoinHostPort(gateway, proxy.Port())); err == nil {
+			_ = conn.Close()
+			t.Fatal("it is opened on the gateway")
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("it stays closed")
+		}
+	}
+}
+
+// privateAddress is one of this machine's.
+func privateAddress(t *testing.T) string {
+	t.Helper()
+	own, _ := net.InterfaceAddrs()
+	at := slices.IndexFunc(own, func(a net.Addr) bool { return netip.MustParsePrefix(a.String()).Addr().IsPrivate() })
+	if at < 0 {
+		testutil.Missing(t, "network", "this machine has no private address to listen on")
+	}
+	return netip.MustParsePrefix(own[at].String()).Addr().String()
+}
+
 // TestNoWayIn: without a listener inside, only a gateway that is this machine's
 // and private will do; else there is an error, with a remedy.
 func TestNoWayIn(t *testing.T) {
@@ -237,13 +287,7 @@ func TestNoWayIn(t *testing.T) {
 			t.Errorf("gateway %q: %v", gateway, err)
 		}
 	}
-	own, _ := net.InterfaceAddrs()
-	at := slices.IndexFunc(own, func(a net.Addr) bool { return netip.MustParsePrefix(a.String()).Addr().IsPrivate() })
-	if at < 0 {
-		t.Log("this machine has no private address to try")
-		return
-	}
-	connected.Gateway = netip.MustParsePrefix(own[at].String()).Addr().String()
+	connected.Gateway = privateAddress(t)
 	env := s.environment(connected, config.Egress{Mode: "open"})
 	if got := s.get(env, "http://good.example/"); got != http.StatusOK || !strings.Contains(env["HTTP_PROXY"].Value, connected.Gateway) {
 		t.Errorf("on the gateway %s: %d", connected.Gateway, got)

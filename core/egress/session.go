@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +45,7 @@ type session struct {
 type listening struct {
 	net.Listener
 	address netip.AddrPort
+	outside bool // on this machine: the end of the sandbox is not felt
 }
 
 // Pauses of a proxy whose listener has failed, as it does when the channel into
@@ -52,6 +54,7 @@ const (
 	listenPause    = 500 * time.Millisecond
 	listenAttempts = 120
 	listenTimeout  = 15 * time.Second
+	lookEvery      = time.Minute
 )
 
 // open makes a session. The caller has the workspace's turn.
@@ -103,20 +106,21 @@ func (s *Service) open(ctx context.Context, w *workspace, sandbox driver.Sandbox
 	return opened, nil
 }
 
-// run serves until the session is closed. A listener that fails is opened again,
-// where the sandbox's programs know it.
+// run serves until the session is closed or its sandbox has gone. A listener that
+// fails is opened again, where the sandbox's programs know it.
 func (s *Service) run(ctx context.Context, w *workspace, o *session, sandbox driver.Sandbox) {
 	defer close(o.done)
+	defer o.proxy.Close()
 	defer o.over.Store(true)
 	for listener, failed := o.listener, 0; ; {
-		err := o.proxy.Serve(listener)
+		err := s.serve(ctx, w, o, listener, sandbox)
 		if ctx.Err() != nil {
 			return
 		}
 		s.log.Info("the way out of a sandbox is cut off", "workspace", w.id, "error", err)
 		for err = errAgain; err != nil; failed++ {
-			if failed >= listenAttempts {
-				s.log.Warn("the egress proxy of a sandbox has ended", "workspace", w.id)
+			if failed >= listenAttempts || s.options.Gone(ctx, w.id, sandbox) {
+				s.log.Info("the egress proxy of a sandbox has ended", "workspace", w.id)
 				return
 			}
 			select {
@@ -124,9 +128,36 @@ func (s *Service) run(ctx context.Context, w *workspace, o *session, sandbox dri
 				return
 			case <-time.After(listenPause):
 			}
-			listener, err = s.listen(ctx, w.id, sandbox, o.life.Port)
+			listener, err = s.listenAgain(ctx, w.id, sandbox, o)
 		}
 	}
+}
+
+// serve serves on one listener until it fails. Where nothing else tells that the
+// sandbox has gone, it looks now and then.
+func (s *Service) serve(ctx context.Context, w *workspace, o *session, listener listening, sandbox driver.Sandbox) error {
+	if listener.outside {
+		ctx, done := context.WithCancelCause(ctx)
+		var look sync.WaitGroup
+		defer look.Wait()
+		defer done(nil)
+		look.Go(func() {
+			ticker := time.NewTicker(s.options.LookEvery)
+			defer ticker.Stop()
+			for {
+				select {
+				case <-ctx.Done():
+					return
+				case <-ticker.C:
+				}
+				if s.options.Gone(ctx, w.id, sandbox) {
+					_ = listener.Close()
+					return
+				}
+			}
+		})
+	}
+	return o.proxy.Serve(listener)
 }
 
 var errAgain = errors.New("not tried yet")
@@ -142,26 +173,44 @@ func (o *session) close() {
 // listen opens the proxy's door: inside the sandbox if somebody can, else on the
 // sandbox's gateway.
 func (s *Service) listen(ctx context.Context, id string, sandbox driver.Sandbox, port uint16) (listening, error) {
-	bounded, cancel := context.WithTimeoutCause(ctx, listenTimeout, errLate)
+	ctx, cancel := context.WithTimeoutCause(ctx, listenTimeout, errLate)
 	defer cancel()
-	var inside error = driver.Errorf(driver.Unsupported, "nothing listens inside of sandboxes")
-	if s.options.Listen != nil {
-		l, err := s.options.Listen(bounded, id, port)
-		if err == nil {
-			if address, parseErr := netip.ParseAddrPort(l.Addr().String()); parseErr == nil {
-				return listening{Listener: l, address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), address.Port())}, nil
-			}
-			_ = l.Close()
-			err = driver.Errorf(driver.Internal, "the listener in the sandbox has no address")
-		}
-		inside = err
+	l, inside := s.listenInside(ctx, id, port)
+	if inside == nil {
+		return l, nil
 	}
-	if l, err := listenGateway(bounded, sandbox, port); err == nil {
+	if l, err := listenGateway(ctx, sandbox, port); err == nil {
 		return l, nil
 	}
 	e := driver.Errorf(driver.AsError(inside).Reason, "the egress proxy of workspace %s cannot be reached from its sandbox: %w", id, inside).About(id)
 	return listening{}, e.Remedy("make the sandbox anew", "sero", "recreate", "-w", id).
 		Remedy("or remove egress from sero.json and config.json to run without rules")
+}
+
+// listenAgain opens the door of a session where it was.
+func (s *Service) listenAgain(ctx context.Context, id string, sandbox driver.Sandbox, o *session) (listening, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, listenTimeout, errLate)
+	defer cancel()
+	if o.listener.outside {
+		return listenGateway(ctx, sandbox, o.life.Port)
+	}
+	return s.listenInside(ctx, id, o.life.Port)
+}
+
+func (s *Service) listenInside(ctx context.Context, id string, port uint16) (listening, error) {
+	if s.options.Listen == nil {
+		return listening{}, driver.Errorf(driver.Unsupported, "nothing listens inside of sandboxes")
+	}
+	l, err := s.options.Listen(ctx, id, port)
+	if err != nil {
+		return listening{}, err
+	}
+	address, err := netip.ParseAddrPort(l.Addr().String())
+	if err != nil {
+		_ = l.Close()
+		return listening{}, driver.Errorf(driver.Internal, "the listener in the sandbox has no address")
+	}
+	return listening{Listener: l, address: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), address.Port())}, nil
 }
 
 // listenGateway listens where the sandbox sees the host: only on an address that
@@ -181,7 +230,7 @@ func listenGateway(ctx context.Context, sandbox driver.Sandbox, port uint16) (li
 		_ = l.Close()
 		return listening{}, err
 	}
-	return listening{Listener: l, address: address}, nil
+	return listening{Listener: l, address: address, outside: true}, nil
 }
 
 // environment is what programs look for: the proxy in both spellings of its

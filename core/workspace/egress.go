@@ -100,6 +100,36 @@ func (m *Manager) ReopenEgress(ctx context.Context, id string) error {
 	return err
 }
 
+// IsCurrent tells whether a sandbox, in this life of it, is the one that a
+// workspace is known to run in.
+func (m *Manager) IsCurrent(id string, s driver.Sandbox) bool {
+	_, now, err := m.ready(id)
+	return err == nil && sameLife(now.state, s)
+}
+
+// HasEnded asks the driver whether a workspace's sandbox has ended. Where that
+// cannot be told it has not.
+func (m *Manager) HasEnded(ctx context.Context, id string, s driver.Sandbox) bool {
+	_, now, err := m.ready(id)
+	if err != nil || !sameLife(now.state, s) {
+		return true
+	}
+	name := now.choice.Actual
+	d, err := m.options.Drivers.Driver(ctx, name)
+	if err != nil {
+		return false
+	}
+	state, err := m.get(ctx, d, name, s.ID)
+	if err != nil {
+		return driver.ReasonOf(err) == driver.NotFound
+	}
+	return state.State == driver.SandboxStopped || !sameLife(state, s)
+}
+
+func sameLife(a, b driver.Sandbox) bool {
+	return a.Instance == b.Instance && (a.Started.Equal(b.Started) || a.Started.IsZero() || b.Started.IsZero())
+}
+
 // EgressRules are a known workspace's id and what its sero.json says of egress
 // now.
 func (m *Manager) EgressRules(ref Ref) (string, config.Egress, error) {

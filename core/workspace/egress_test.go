@@ -74,7 +74,7 @@ func TestB28Commands(t *testing.T) {
 	if _, _, err := w.Remove(t.Context(), workspace.Ref{ID: "shop"}); err != nil {
 		t.Fatal(err)
 	}
-	if want := []string{"environment shop isolated", "stop shop", "forget shop"}; !slices.Equal(proxies.calls, want) {
+	if want := []string{"environment shop isolated", "stop shop", "forget shop"}; !slices.Equal(slices.Compact(proxies.calls), want) {
 		t.Errorf("%v, want %v", proxies.calls, want)
 	}
 	if got := run(workspace.Ref{Dir: w.dir("plain", "")}, "host"); strings.Contains(got, "HTTP_PROXY=http://demo") {
@@ -192,4 +192,55 @@ func TestB43Egress(t *testing.T) {
 	if want := []string{"environment shop isolated"}; !slices.Equal(proxies.calls, want) {
 		t.Errorf("%v, want %v", proxies.calls, want)
 	}
+}
+
+// TestB30KnowsWhatRuns: a proxy is opened for the sandbox that a workspace runs
+// in, and ends with it, whoever ended it.
+func TestB30KnowsWhatRuns(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	proxies := &recordingEgress{}
+	w.SetEgress(proxies)
+	w.upDir(w.dir("shop", ""))
+	get := func() driver.Sandbox {
+		t.Helper()
+		s, err := w.box.Get(t.Context(), "sero-shop")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	is := func(when string, s driver.Sandbox, current, ended bool) {
+		t.Helper()
+		if c, e := w.IsCurrent("shop", s), w.HasEnded(t.Context(), "shop", s); c != current || e != ended {
+			t.Errorf("%s: current %t, ended %t", when, c, e)
+		}
+	}
+	first := get()
+	is("while it runs", first, true, false)
+	w.stopDriver("box", true)
+	is("while nobody can tell", first, true, false)
+	w.stopDriver("box", false)
+	other := first
+	other.Instance = "another"
+	is("another one", other, false, true)
+	if err := w.box.Stop(t.Context(), "sero-shop", 0); err != nil {
+		t.Fatal(err)
+	}
+	is("stopped by another", first, true, true)
+	if _, err := w.box.Start(t.Context(), "sero-shop"); err != nil {
+		t.Fatal(err)
+	}
+	is("started again by another", first, true, !get().Started.Equal(first.Started))
+	if err := w.box.Remove(t.Context(), "sero-shop", true); err != nil {
+		t.Fatal(err)
+	}
+	is("removed by another", first, true, true)
+	if _, _, err := w.Stop(t.Context(), workspace.Ref{ID: "shop"}, 0); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(proxies.calls, []string{"stop shop"}) {
+		t.Errorf("the proxy of a sandbox that is not there is not ended: %v", proxies.calls)
+	}
+	is("after a stop", first, false, true)
+	is("a workspace that nobody knows", driver.Sandbox{}, false, true)
 }

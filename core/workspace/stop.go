@@ -90,6 +90,9 @@ func (m *Manager) takeDown(ctx context.Context, e *entry, grace time.Duration, e
 	e.mu.Unlock()
 
 	lines, err := m.endSandbox(ctx, e, name, hostMode, grace, end != endProcesses)
+	if proxies := m.egressPart(); err == nil && proxies != nil {
+		proxies.StopWorkspace(e.id)
+	}
 	if err == nil && end == endWorkspace {
 		err = m.forget(e, &lines)
 	}
@@ -172,9 +175,6 @@ func (m *Manager) stopSandbox(ctx context.Context, e *entry, d driver.Driver, na
 		return err
 	}
 	e.endCommands(errStopped)
-	if proxies := m.egressPart(); proxies != nil {
-		proxies.StopWorkspace(e.id)
-	}
 	m.publish(event.WorkspaceStopped, e.id, "stopped")
 	return nil
 }

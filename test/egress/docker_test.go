@@ -19,7 +19,12 @@ import (
 	"github.com/sero-labs/sero-runtime/core/workspace"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		_ = os.RemoveAll(built)
+		os.Exit(code) //nolint:forbidigo // it is the test binary's main function
+	}))
+}
 
 // data reads a file that the proxy's own tests read too.
 func data(t *testing.T, file string) []string {
