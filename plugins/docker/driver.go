@@ -32,6 +32,7 @@ type Driver struct {
 	engine  *engine
 	turns   turns
 	secrets secrets
+	adopted adoption
 
 	commands sync.WaitGroup // running Execs
 	closed   chan struct{}
@@ -44,6 +45,7 @@ func New() *Driver {
 		engine:  &engine{},
 		turns:   turns{of: map[string]*turn{}},
 		secrets: secrets{of: map[string][]string{}},
+		adopted: adoption{of: map[string]chan struct{}{}},
 		closed:  make(chan struct{}),
 	}
 }

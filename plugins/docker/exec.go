@@ -70,6 +70,9 @@ func (d *Driver) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.Ex
 	if err := checkRunning(c, spec.SandboxID); err != nil {
 		return driver.ExitStatus{}, err
 	}
+	if err := d.adopt(ctx, c.ID); err != nil {
+		return driver.ExitStatus{}, err
+	}
 	run, err := d.begin(ctx, c, spec, stdio)
 	if err != nil {
 		return driver.ExitStatus{}, err
@@ -129,7 +132,7 @@ func (d *Driver) begin(ctx context.Context, c container.Summary, spec driver.Exe
 	}
 	mark := newMark()
 	options.Cmd = append([]string{
-		"sh", "-c", runScript, "sero-exec", mark, dir, strconv.Itoa(int(size.Rows)), strconv.Itoa(int(size.Cols)),
+		"sh", "-c", runScript, commandName(spec.Detach, run.mark), mark, dir, strconv.Itoa(int(size.Rows)), strconv.Itoa(int(size.Cols)),
 	}, spec.Argv...)
 	run.stdout = &marked{mark: []byte(mark), terminal: options.TTY, out: stdio.Stdout, began: run.takeBegin, lost: run.lose, ended: run.takeEnd}
 	run.stderr = &marked{mark: []byte(mark), out: stdio.Stderr, lost: run.lose, ended: func(string) {}}

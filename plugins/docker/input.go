@@ -95,7 +95,7 @@ func (c *command) signal(ctx context.Context, name string) {
 		slog.Warn("there is no such signal", "signal", name)
 		return
 	}
-	if err := c.d.control(ctx, c.container, "0", startLimit, signalScript, c.leader, name[len("SIG"):]); err != nil {
+	if err := c.d.control(ctx, c.container, "0", startLimit, io.Discard, signalScript, c.leader, name[len("SIG"):]); err != nil {
 		slog.Debug("a signal could not be sent", "signal", name, "error", err)
 	}
 }
@@ -119,11 +119,7 @@ func (c *command) abandon(err error) error {
 		leader = c.leader
 	}
 	// The caller's context has ended; the limit bounds this.
-	failed := c.d.endProcesses(context.Background(), c.container, "0", leader, c.mark, grace)
-	if c.spec.User != "" { // whose environments even root may not be shown
-		failed = errors.Join(failed, c.d.endProcesses(context.Background(), c.container, c.spec.User, "none", c.mark, grace))
-	}
-	if failed != nil {
+	if failed := c.d.endCommand(context.Background(), c.container, c.spec.User, leader, c.mark, grace); failed != nil {
 		slog.Error("a command could not be ended", "exec", c.spec.ExecID, "error", failed)
 	}
 	select {
@@ -142,12 +138,12 @@ func (d *Driver) endAll(ctx context.Context, container string, grace time.Durati
 const endStep = 50 * time.Millisecond
 
 func (d *Driver) endProcesses(ctx context.Context, container, user, leader, mark string, grace time.Duration) error {
-	return d.control(ctx, container, user, grace+startLimit, endScript, leader, mark, strconv.Itoa(int(grace/endStep)))
+	return d.control(ctx, container, user, grace+startLimit, io.Discard, endScript, leader, mark, strconv.Itoa(int(grace/endStep)))
 }
 
 // control runs one of the driver's own scripts in a container and waits for its
-// end.
-func (d *Driver) control(ctx context.Context, container, user string, limit time.Duration, script string, args ...string) error {
+// end; out gets what it says.
+func (d *Driver) control(ctx context.Context, container, user string, limit time.Duration, out io.Writer, script string, args ...string) error {
 	return do(ctx, d, limit, func(ctx context.Context, c *connection) error {
 		made, err := c.ExecCreate(ctx, container, client.ExecCreateOptions{
 			User: user, WorkingDir: "/", AttachStdout: true, AttachStderr: true,
@@ -163,7 +159,7 @@ func (d *Driver) control(ctx context.Context, container, user string, limit time
 		}
 		defer stream.Close()
 		defer context.AfterFunc(ctx, stream.Close)()
-		_, err = stdcopy.StdCopy(io.Discard, io.Discard, stream.Reader)
+		_, err = stdcopy.StdCopy(out, io.Discard, stream.Reader)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}

@@ -193,6 +193,7 @@ func (d *Driver) Remove(ctx context.Context, id string, force bool) error {
 // remove removes a container by force and returns once it is gone.
 func (d *Driver) remove(ctx context.Context, container string) error {
 	defer d.secrets.forget(container)
+	defer d.adopted.forget(container)
 	for {
 		err := do(ctx, d, changeLimit, func(ctx context.Context, c *connection) error {
 			_, err := c.ContainerRemove(ctx, container, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
