@@ -9,43 +9,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/sero-labs/sero-runtime/core/guest"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
-// localExec is a driver that runs the helper on this machine, so that nothing
-// but the helper is measured.
-type localExec struct {
-	driver.Driver
-	helper string
-	env    []string
-}
-
-func (localExec) Info() driver.Info { return driver.Info{Name: "local"} }
-
-func (d localExec) Exec(ctx context.Context, _ driver.ExecSpec, stdio driver.ExecIO) (driver.ExitStatus, error) {
-	cmd := exec.CommandContext(ctx, d.helper)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdio.Stdin, stdio.Stdout, stdio.Stderr
-	cmd.Env = append(os.Environ(), d.env...)
-	cmd.WaitDelay = time.Second
-	err := cmd.Run()
-	if ctx.Err() != nil {
-		return driver.ExitStatus{}, driver.AsError(context.Cause(ctx))
-	}
-	return driver.ExitStatus{Code: cmd.ProcessState.ExitCode()}, err
-}
-
-// local is a Guest whose sandbox is this machine.
-func local(t testing.TB) *guest.Guest {
-	t.Helper()
-	return guestOf(t, "local", true, localExec{helper: filepath.Join(helpers(t), "sero-guest-"+runtime.GOARCH)})
-}
-
+// BenchmarkExec compares a command in a container with one on this machine. The
+// driver of the container is the docker command.
 func BenchmarkExec(b *testing.B) {
 	b.Run("direct", func(b *testing.B) {
 		for b.Loop() {
@@ -54,24 +26,55 @@ func BenchmarkExec(b *testing.B) {
 			}
 		}
 	})
-	b.Run("helper", func(b *testing.B) {
-		g := local(b)
-		n := 0
+	for _, by := range []way{byDriver, bySocket} {
+		b.Run("helper by "+string(by), func(b *testing.B) {
+			g := inContainer(b, by)
+			n := 0
+			for b.Loop() {
+				n++
+				_, err := g.Exec(b.Context(), driver.ExecSpec{Argv: []string{"true"}, Dir: "/", ExecID: fmt.Sprint(n)}, driver.ExecIO{})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkOutput compares how fast the output of a command in a container comes
+// with a pipe on this machine.
+func BenchmarkOutput(b *testing.B) {
+	const size = 256 << 20
+	argv := []string{"head", "-c", fmt.Sprint(size), "/dev/zero"}
+	b.Run("direct", func(b *testing.B) {
+		b.SetBytes(size)
 		for b.Loop() {
-			n++
-			_, err := g.Exec(b.Context(), driver.ExecSpec{Argv: []string{"true"}, Dir: "/", ExecID: fmt.Sprint(n)}, driver.ExecIO{})
-			if err != nil {
+			cmd := exec.Command(argv[0], argv[1:]...)
+			cmd.Stdout = struct{ io.Writer }{io.Discard} // a pipe
+			if err := cmd.Run(); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
+	for _, by := range []way{byDriver, bySocket} {
+		b.Run("helper by "+string(by), func(b *testing.B) {
+			g := inContainer(b, by)
+			b.SetBytes(size)
+			for b.Loop() {
+				_, err := g.Exec(b.Context(), driver.ExecSpec{Argv: argv, Dir: "/", ExecID: "output"}, driver.ExecIO{Stdout: io.Discard})
+				if err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
 
 // BenchmarkListenerEvent measures from a listen in a container to the core's
 // knowledge of it, and what watching costs the helper there.
 func BenchmarkListenerEvent(b *testing.B) {
 	id, engine := container(b, true)
-	g := guestOf(b, id, true, dockerExec{engine: engine})
+	g := guestOf(b, id, bySocket, dockerExec{engine: engine})
 	sets := make(chan []driver.Listener, 64)
 	ctx, cancel := context.WithCancelCause(b.Context())
 	done := make(chan error, 1)

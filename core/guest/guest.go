@@ -24,6 +24,7 @@ type Target struct {
 	SandboxID string
 	Owner     string // names the core that the helper works for: its installation
 	HasHelper bool   // the helper is mounted
+	Shared    string // the directory of this machine that is mounted, if the sandbox shares its kernel
 	User      string // who commands run as if they do not say; empty: the sandbox's own user
 	// Driver is the sandbox's driver as it runs now.
 	Driver func(ctx context.Context) (driver.Driver, error)
@@ -75,7 +76,11 @@ func (g *Guest) Status() string {
 	defer g.mu.Unlock()
 	switch {
 	case g.link != nil && g.link.alive():
-		return fmt.Sprintf("helper %s", line(g.link.about.Build, 64))
+		way := "the driver"
+		if g.link.direct { // set before the link was kept
+			way = "a socket"
+		}
+		return fmt.Sprintf("helper %s over %s", line(g.link.about.Build, 64), way)
 	case g.absent != nil:
 		return "no helper: " + driver.AsError(g.absent).Message
 	default:

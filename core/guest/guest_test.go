@@ -28,7 +28,7 @@ while True: threading.Thread(target=serve, args=(l.accept()[0],)).start()
 ' "$1" "$2"`
 
 func TestB39CommandsComeThrough(t *testing.T) {
-	both(t, func(t *testing.T, g *guest.Guest) {
+	everyWay(t, func(t *testing.T, g *guest.Guest) {
 		out, errs, status := run(t, g, "sh", "-c", `printf 'a\0b\377'; echo err >&2; exit 7`)
 		if out != "a\x00b\xff" || errs != "err\n" || status.Code != 7 {
 			t.Errorf("%q, %q, %+v", out, errs, status)
@@ -50,7 +50,7 @@ func TestB39CommandsComeThrough(t *testing.T) {
 func TestB41CancelEndsAllThatDescends(t *testing.T) {
 	for _, user := range []string{"", "nobody"} { // root in a container sees less of others' processes
 		t.Run("user "+user, func(t *testing.T) {
-			g := inContainer(t, true)
+			g := inContainer(t, bySocket)
 			ctx, cancel := context.WithCancelCause(t.Context())
 			_, err := g.Exec(ctx, driver.ExecSpec{
 				Argv: []string{"sh", "-c", `trap "" TERM; (setsid sh -c "trap '' TERM; sleep 5001" & ); sleep 5002`},
@@ -67,7 +67,7 @@ func TestB41CancelEndsAllThatDescends(t *testing.T) {
 }
 
 func TestUserSignalTerminal(t *testing.T) {
-	g := inContainer(t, true)
+	g := inContainer(t, bySocket)
 	var out bytes.Buffer
 	_, err := g.Exec(t.Context(), driver.ExecSpec{Argv: []string{"sh", "-c", "id -un; echo $HOME"}, User: "nobody", Dir: "/", ExecID: "u"}, driver.ExecIO{Stdout: &out})
 	if err != nil || out.String() != "nobody\n/nonexistent\n" {
@@ -122,7 +122,7 @@ func watch(t *testing.T, g *guest.Guest) func(is func([]driver.Listener) bool) {
 }
 
 func TestListenersDialStop(t *testing.T) {
-	both(t, func(t *testing.T, g *guest.Guest) {
+	everyWay(t, func(t *testing.T, g *guest.Guest) {
 		until := watch(t, g)
 		ended := make(chan driver.ExitStatus, 1)
 		go func() {
@@ -168,7 +168,7 @@ func TestListenersDialStop(t *testing.T) {
 
 func TestB34StopSparesTheFirstGroup(t *testing.T) {
 	id, engine := container(t, true)
-	g := guestOf(t, id, true, dockerExec{engine: engine})
+	g := guestOf(t, id, bySocket, dockerExec{engine: engine})
 	// The whole tree of a server that ignores SIGTERM goes; a neighbour stays.
 	go func() {
 		_, _ = g.Exec(t.Context(), driver.ExecSpec{Argv: []string{"sh", "-c", `trap "" TERM; sleep 5003 & ` + server, "sh", "0.0.0.0", "8124"}, Dir: "/", ExecID: "tree"}, driver.ExecIO{})
@@ -193,7 +193,7 @@ func TestB34StopSparesTheFirstGroup(t *testing.T) {
 }
 
 func TestListen(t *testing.T) {
-	g := inContainer(t, true)
+	g := inContainer(t, bySocket)
 	l, err := g.Listen(t.Context(), 0)
 	if err != nil {
 		t.Fatal(err)

@@ -88,7 +88,7 @@ func TestHostileHelper(t *testing.T) {
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g := guestOf(t, "hostile", true, fakeHelper{run: c.run})
+			g := guestOf(t, "hostile", byDriver, fakeHelper{run: c.run})
 			ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Second, io.ErrNoProgress)
 			defer cancel()
 			writer := slowWriter{ctx}
@@ -123,7 +123,7 @@ func (w slowWriter) Write(b []byte) (int, error) {
 
 // A helper that is killed takes its commands along, and the next one works.
 func TestKilledHelper(t *testing.T) {
-	g := inContainer(t, true)
+	g := inContainer(t, bySocket)
 	_, err := g.Exec(t.Context(), driver.ExecSpec{Argv: []string{"sleep", "5005"}, Dir: "/", ExecID: "a"}, driver.ExecIO{
 		Started: func(int64) {
 			go func() {
@@ -143,7 +143,7 @@ func TestKilledHelper(t *testing.T) {
 // A kept command outlives the core that started it, with its output.
 func TestB40KeptCommandsOutliveTheCore(t *testing.T) {
 	id, engine := container(t, true)
-	first := guestOf(t, id, true, dockerExec{engine: engine})
+	first := guestOf(t, id, bySocket, dockerExec{engine: engine})
 	ctx, leave := context.WithCancelCause(t.Context())
 	var seen bytes.Buffer
 	_, err := first.ExecKept(ctx, driver.ExecSpec{Argv: []string{"sh", "-c", `echo I am $$; read -r line; echo "it was $line"; exit 9`}, Dir: "/", ExecID: "kept"},
@@ -156,7 +156,7 @@ func TestB40KeptCommandsOutliveTheCore(t *testing.T) {
 	}
 	first.Close()
 
-	second := guestOf(t, id, true, dockerExec{engine: engine})
+	second := guestOf(t, id, bySocket, dockerExec{engine: engine})
 	list, err := second.Sessions(t.Context())
 	if err != nil || len(list) != 1 || list[0].ExecID != "kept" || list[0].Label != "a label" || list[0].Ended {
 		t.Fatalf("the sessions are %+v, %v", list, err)
@@ -194,7 +194,7 @@ func (f writerFunc) Write(b []byte) (int, error) {
 func TestHostileAnswers(t *testing.T) {
 	many := &frame.Sessions{Sessions: make([]frame.Session, 300)}
 	t.Run("sessions without end", func(t *testing.T) {
-		g := guestOf(t, "hostile", true, fakeHelper{run: func(in io.Reader, out io.Writer) {
+		g := guestOf(t, "hostile", byDriver, fakeHelper{run: func(in io.Reader, out io.Writer) {
 			say(out, hello)
 			awaitOpen(in)
 			go func() { _, _ = io.Copy(io.Discard, in) }()
@@ -210,7 +210,7 @@ func TestHostileAnswers(t *testing.T) {
 	})
 	t.Run("listeners that change all the time", func(t *testing.T) {
 		const sets = 500
-		g := guestOf(t, "hostile", true, fakeHelper{run: func(in io.Reader, out io.Writer) {
+		g := guestOf(t, "hostile", byDriver, fakeHelper{run: func(in io.Reader, out io.Writer) {
 			say(out, hello)
 			awaitOpen(in)
 			for port := range uint32(sets) {
@@ -231,7 +231,7 @@ func TestHostileAnswers(t *testing.T) {
 		}
 	})
 	t.Run("the name of a process", func(t *testing.T) {
-		g := guestOf(t, "hostile", false, listing{text: "LISTEN 0 1 127.0.0.1:80 0.0.0.0:* users:((\"a\x1b[31m\u009b\xffb\",pid=7,fd=3))\nexec 7 id\x1b[31m\n.\n"})
+		g := guestOf(t, "hostile", plain, listing{text: "LISTEN 0 1 127.0.0.1:80 0.0.0.0:* users:((\"a\x1b[31m\u009b\xffb\",pid=7,fd=3))\nexec 7 id\x1b[31m\n.\n"})
 		var set []driver.Listener
 		_ = g.Listeners(t.Context(), func(now []driver.Listener) error { set = now; return io.EOF })
 		if len(set) != 1 || strings.ContainsFunc(set[0].Command+set[0].ExecID, unicode.IsControl) || !utf8.ValidString(set[0].Command) {
@@ -242,18 +242,7 @@ func TestHostileAnswers(t *testing.T) {
 
 // awaitOpen reads what the core says until it opens a stream.
 func awaitOpen(in io.Reader) {
-	for {
-		var size uint32
-		if binary.Read(in, binary.BigEndian, &size) != nil {
-			return
-		}
-		b := make([]byte, size)
-		if _, err := io.ReadFull(in, b); err != nil {
-			return
-		}
-		if f, err := frame.Decode(b); err != nil || f.Open != nil {
-			return
-		}
+	for f := listen(in); f != nil && f.Open == nil; f = listen(in) {
 	}
 }
 
@@ -275,7 +264,7 @@ func (d listing) Exec(_ context.Context, _ driver.ExecSpec, stdio driver.ExecIO)
 // nor who attaches next.
 func TestB40LeavingInTheMiddleOfWhatWasKept(t *testing.T) {
 	id, engine := container(t, true)
-	first := guestOf(t, id, true, dockerExec{engine: engine})
+	first := guestOf(t, id, bySocket, dockerExec{engine: engine})
 	ctx, leave := context.WithCancelCause(t.Context())
 	written := 0
 	_, err := first.ExecKept(ctx, driver.ExecSpec{Argv: []string{"sh", "-c", `head -c 900000 /dev/zero; read -r line; echo "it was $line"`}, Dir: "/", ExecID: "kept"},

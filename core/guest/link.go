@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -15,21 +17,28 @@ import (
 )
 
 // link is one connection with the helper in a sandbox. It runs as a command
-// through the driver, whose input and output are the connection.
+// through the driver, whose input and output are the connection; where the
+// sandbox shares this machine's kernel, a socket takes their place.
 type link struct {
-	conn  *mux.Conn
-	out   *outbox
-	hello chan *frame.Hello
-	about frame.Hello // once hello came
-	last  tail        // of the helper's standard error
-	ended chan struct{}
+	conn    *mux.Conn
+	stdin   *outbox
+	out     *outbox // what frames leave by: stdin, or the socket's
+	hello   chan *frame.Hello
+	refused chan struct{} // has a token when the helper cannot use the socket
+	about   frame.Hello   // once hello came
+	last    tail          // of the helper's standard error
+	tasks   sync.WaitGroup
+	ended   chan struct{}
+
+	feeding sync.Mutex
+	direct  bool // frames come from the socket
 }
 
 // Times of a link.
 const (
 	helloLimit = 10 * time.Second // from the start of the helper to its hello
 	pingEvery  = 5 * time.Second
-	openLimit  = 15 * time.Second // for the answer to the opening of a stream
+	openLimit  = 30 * time.Second // for the answer to the opening of a stream
 	endLimit   = 2 * time.Second  // for the helper to end by itself
 )
 
@@ -51,36 +60,91 @@ func openLink(ctx context.Context, d driver.Driver, target Target, execID string
 	if target.User != "" {
 		user = "0"
 	}
-	l := &link{out: newOutbox(), hello: make(chan *frame.Hello, 1), ended: make(chan struct{})}
+	l := &link{stdin: newOutbox(), hello: make(chan *frame.Hello, 1), refused: make(chan struct{}, 1), ended: make(chan struct{})}
+	l.out = l.stdin
 	l.conn = mux.New(l.send, l.control, nil)
 	go l.run(d, driver.ExecSpec{ // ends with the helper, or when close gives up on it
 		SandboxID: target.SandboxID, ExecID: execID, Argv: []string{helperPath()}, Dir: "/", User: user, Detach: true,
 	})
-	timer := time.NewTimer(helloLimit)
-	defer timer.Stop()
-	var err error
-	select {
-	case hello := <-l.hello:
-		l.about = *hello
-		if hello.Version != frame.Version {
-			err = driver.Errorf(driver.Unsupported, "the helper speaks version %d of the guest protocol, this sero %d", hello.Version, frame.Version)
-			break
-		}
-		err = l.conn.Send(ctx, &frame.Frame{Hello: &frame.Hello{Version: frame.Version, Owner: target.Owner}})
-	case <-l.conn.Done():
-		err = l.conn.Err()
-	case <-timer.C:
-		err = driver.Errorf(driver.Timeout, "the helper did not answer in %s", helloLimit)
-	case <-ctx.Done():
-		err = driver.AsError(context.Cause(ctx))
-	}
+	ctx, cancel := context.WithTimeoutCause(ctx, helloLimit, driver.Errorf(driver.Timeout, "the helper did not answer in %s", helloLimit))
+	defer cancel()
+	err := l.greet(ctx, target)
 	if err != nil {
 		l.close(err)
 		return nil, err
 	}
-	go l.ping() // ends with the connection
+	l.tasks.Go(l.ping) // ends with the connection
 	return l, nil
 }
+
+// greet exchanges hellos, and goes on over a socket if that can be.
+func (l *link) greet(ctx context.Context, target Target) error {
+	select {
+	case hello := <-l.hello:
+		l.about = *hello
+	case <-l.conn.Done():
+		return l.conn.Err()
+	case <-ctx.Done():
+		return driver.AsError(context.Cause(ctx))
+	}
+	if l.about.Version != frame.Version {
+		return driver.Errorf(driver.Unsupported, "the helper speaks version %d of the guest protocol, this sero %d", l.about.Version, frame.Version)
+	}
+	answer := &frame.Hello{Version: frame.Version, Owner: target.Owner}
+	if !l.about.Sockets || target.Shared == "" {
+		return l.conn.Send(ctx, &frame.Frame{Hello: answer})
+	}
+	o, err := newOffer(target.Shared)
+	if err != nil { // such as a path that is too long for a socket
+		return l.conn.Send(ctx, &frame.Frame{Hello: answer})
+	}
+	defer o.close()
+	answer.Socket, answer.Token = o.socket, o.token
+	if err := l.conn.Send(ctx, &frame.Frame{Hello: answer}); err != nil {
+		return err
+	}
+	select {
+	case socket := <-o.met:
+		l.moveTo(socket)
+		return nil
+	case <-l.refused:
+		return nil
+	case <-l.conn.Done():
+		return l.conn.Err()
+	case <-ctx.Done():
+		return driver.AsError(context.Cause(ctx))
+	}
+}
+
+// moveTo goes on over a socket. The helper's input and output stay open, for the
+// connection to end with them.
+func (l *link) moveTo(socket *net.UnixConn) {
+	l.feeding.Lock()
+	l.direct = true
+	l.feeding.Unlock()
+	l.out = newOutbox()
+	l.tasks.Go(func() { // ends with the connection
+		<-l.conn.Done()
+		l.out.close(mux.ErrClosed)
+		_ = socket.Close()
+	})
+	l.tasks.Go(func() { // ends with the socket
+		_, err := io.Copy(socket, l.out)
+		l.conn.Close(errors.Join(errSocket, err))
+	})
+	l.tasks.Go(func() { // ends with the socket
+		_, err := io.Copy(feeder{l, true}, socket)
+		// The helper has ended, or its channel: the driver may know why.
+		l.stdin.close(mux.ErrClosed)
+		select {
+		case <-l.conn.Done():
+		case <-time.After(endLimit):
+			l.conn.Close(errors.Join(errSocket, err))
+		}
+	})
+}
+
+var errSocket = errors.New("the helper's socket is closed")
 
 func (l *link) send(ctx context.Context, b []byte) error {
 	err := l.out.send(ctx, b)
@@ -101,19 +165,20 @@ func (l *link) run(d driver.Driver, spec driver.ExecSpec) {
 		case <-ctx.Done():
 			return
 		}
-		l.out.close(mux.ErrClosed) // end of input: the helper ends
+		l.stdin.close(mux.ErrClosed) // end of input: the helper ends
 		select {
 		case <-ctx.Done():
 		case <-time.After(endLimit):
 			cancel(mux.ErrClosed)
 		}
 	}()
-	status, err := d.Exec(ctx, spec, driver.ExecIO{Stdin: l.out, Stdout: feeder{l.conn}, Stderr: &l.last})
+	status, err := d.Exec(ctx, spec, driver.ExecIO{Stdin: l.stdin, Stdout: feeder{l, false}, Stderr: &l.last})
 	if err == nil {
 		err = fmt.Errorf("the helper ended with code %d%s", status.ShellCode(), l.last.String())
 	}
 	l.conn.Close(err)
-	l.out.close(mux.ErrClosed)
+	l.stdin.close(mux.ErrClosed)
+	l.tasks.Wait()
 }
 
 // close ends the connection and with it the helper's channel; what is detached
@@ -123,10 +188,16 @@ func (l *link) close(err error) { l.conn.Close(err) }
 func (l *link) alive() bool { return l.conn.Err() == nil }
 
 func (l *link) control(f *frame.Frame) {
-	if f.Hello != nil {
+	switch {
+	case f.Hello != nil:
 		select {
 		case l.hello <- f.Hello:
 		default: // it says hello once
+		}
+	case f.Error != nil:
+		select {
+		case l.refused <- struct{}{}:
+		default:
 		}
 	}
 }
@@ -145,15 +216,25 @@ func (l *link) ping() {
 }
 
 // feeder gives what the helper writes to the connection.
-type feeder struct{ conn *mux.Conn }
+type feeder struct {
+	link   *link
+	direct bool // over the socket
+}
 
 // Write takes bytes as they come.
 func (f feeder) Write(b []byte) (int, error) {
-	if err := f.conn.Err(); err != nil {
-		return 0, err
+	l := f.link
+	l.feeding.Lock()
+	defer l.feeding.Unlock()
+	err := l.conn.Err()
+	if err == nil && f.direct != l.direct {
+		err = errors.New("the helper speaks beside its socket")
 	}
-	if err := f.conn.Feed(b); err != nil {
-		f.conn.Close(err)
+	if err == nil {
+		err = l.conn.Feed(b)
+	}
+	if err != nil {
+		l.conn.Close(err)
 		return 0, err
 	}
 	return len(b), nil

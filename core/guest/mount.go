@@ -14,12 +14,13 @@ import (
 const MountTarget = "/opt/sero"
 
 // Mount is the read-only mount that brings the helper into a sandbox. The helper
-// is written once below dir. helper.ErrNotBuilt when this sero has none.
+// is written once below dir, which is one core's alone. helper.ErrNotBuilt when this sero has none.
 func Mount(dir string) (driver.Mount, error) {
 	source, err := helper.Write(dir)
 	if err != nil {
 		return driver.Mount{}, err
 	}
+	sweep(source)
 	return driver.Mount{Source: source, Target: MountTarget, ReadOnly: true}, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 	"sync"
@@ -138,39 +139,47 @@ func container(t testing.TB, withHelper bool, options ...string) (id, engine str
 	return id, engine
 }
 
+// A way is how the core reaches into a sandbox.
+type way string
+
+const (
+	bySocket way = "socket" // to the helper
+	byDriver way = "driver" // to the helper
+	plain    way = "plain"  // there is no helper
+)
+
 // inContainer is the Guest of a new container.
-func inContainer(t testing.TB, withHelper bool) *guest.Guest {
+func inContainer(t testing.TB, by way) *guest.Guest {
 	t.Helper()
-	id, engine := container(t, withHelper)
-	return guestOf(t, id, withHelper, dockerExec{engine: engine})
+	id, engine := container(t, by != plain)
+	return guestOf(t, id, by, dockerExec{engine: engine})
 }
 
-func guestOf(t testing.TB, id string, withHelper bool, d driver.Driver) *guest.Guest {
+func guestOf(t testing.TB, id string, by way, d driver.Driver) *guest.Guest {
 	t.Helper()
-	g := guest.New(guest.Target{
-		SandboxID: id, Owner: "test " + t.Name(), HasHelper: withHelper,
+	target := guest.Target{
+		SandboxID: id, Owner: "test " + t.Name(), HasHelper: by != plain,
 		Driver: func(context.Context) (driver.Driver, error) { return d, nil },
-	})
+	}
+	if by == bySocket {
+		target.Shared = helpers(t)
+	}
+	g := guest.New(target)
 	t.Cleanup(g.Close)
 	return g
 }
 
-// both runs a test with the helper and without.
-func both(t *testing.T, test func(t *testing.T, g *guest.Guest)) {
-	t.Run("helper", func(t *testing.T) {
-		g := inContainer(t, true)
-		test(t, g)
-		if s := g.Status(); !strings.HasPrefix(s, "helper ") {
-			t.Errorf("the status is %q", s)
-		}
-	})
-	t.Run("plain", func(t *testing.T) {
-		g := inContainer(t, false)
-		test(t, g)
-		if s := g.Status(); !strings.HasPrefix(s, "no helper") {
-			t.Errorf("the status is %q", s)
-		}
-	})
+// everyWay runs a test with the helper, reached in both ways, and without.
+func everyWay(t *testing.T, test func(t *testing.T, g *guest.Guest)) {
+	for by, status := range map[way]string{bySocket: "^helper [0-9a-f]+ over a socket$", byDriver: "^helper [0-9a-f]+ over the driver$", plain: "^no helper"} {
+		t.Run(string(by), func(t *testing.T) {
+			g := inContainer(t, by)
+			test(t, g)
+			if s := g.Status(); !regexp.MustCompile(status).MatchString(s) {
+				t.Errorf("the status is %q", s)
+			}
+		})
+	}
 }
 
 // run runs a command and gives its outputs.

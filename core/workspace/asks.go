@@ -115,7 +115,7 @@ func (m *Manager) Asked(ref Ref) (Asked, error) {
 }
 
 func (m *Manager) asked(e *entry) (Asked, error) {
-	file, _, err := config.LoadWorkspace(e.directory)
+	file, err := e.file.LoadWorkspace(e.directory)
 	if err != nil {
 		return Asked{}, err
 	}

@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/mount"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -43,7 +42,7 @@ func (m *Manager) Mounts(ctx context.Context, ref Ref) ([]MountState, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, _, err := config.LoadWorkspace(e.directory)
+	file, err := e.file.LoadWorkspace(e.directory)
 	if err != nil {
 		return nil, err
 	}
@@ -89,7 +88,7 @@ func (m *Manager) Attach(ref Ref, source, target string, readOnly bool) error {
 	if err != nil {
 		return err
 	}
-	file, _, err := config.LoadWorkspace(e.directory)
+	file, err := e.file.LoadWorkspace(e.directory)
 	if err != nil {
 		return err
 	}

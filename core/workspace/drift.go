@@ -11,7 +11,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -115,7 +114,7 @@ func (m *Manager) lookAtDrift(ctx context.Context, e *entry, w *Workspace) {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.options.ListTimeout, errors.New("the driver had its time"))
 	defer cancel()
 	d, running := m.options.Drivers.Started(w.Choice.Actual)
-	file, _, err := config.LoadWorkspace(e.directory)
+	file, err := e.file.LoadWorkspace(e.directory)
 	if !running || err != nil {
 		return
 	}

@@ -80,14 +80,15 @@ func (m *Manager) Exec(ctx context.Context, options ExecOptions, stdio driver.Ex
 		if again || !madeReady[driver.ReasonOf(err)] || c.started.Load() {
 			return result, err
 		}
-		again = true // it ended behind our back and nothing has run; a paused helper may yet begin what timed out
+		again = true // it ended behind our back, and nothing has run
 	}
 }
 
 // madeReady are the failures of a command that making its workspace ready again
-// may mend. A sandbox that was paused answers nothing.
+// may mend. A command that took too long to begin is not among them: a sandbox
+// that is slow, or paused, may yet begin it, and nothing is run twice.
 var madeReady = map[driver.Reason]bool{
-	driver.NotFound: true, driver.NotRunning: true, driver.Corrupt: true, driver.EngineNotRunning: true, driver.Timeout: true,
+	driver.NotFound: true, driver.NotRunning: true, driver.Corrupt: true, driver.EngineNotRunning: true,
 }
 
 // Check is nil for a command that may be run, else InvalidArgument. Exec makes
@@ -191,12 +192,55 @@ func (c *command) exec(ctx context.Context, d driver.Driver, spec driver.ExecSpe
 	if c.sandbox.choice.HostMode {
 		return d.Exec(ctx, spec, stdio)
 	}
-	inside := c.m.guest(c.e, c.sandbox)
+	inside, stop := c.m.guest(c.e, c.sandbox), c.watchStart(ctx)
+	var status driver.ExitStatus
+	var err error
 	if c.options.Keep.Bytes > 0 {
-		return inside.ExecKept(ctx, spec, c.options.Keep, stdio)
+		status, err = inside.ExecKept(ctx, spec, c.options.Keep, stdio)
+	} else {
+		status, err = inside.Exec(ctx, spec, stdio)
 	}
-	return inside.Exec(ctx, spec, stdio)
+	trouble := driver.AsError(stop())
+	if late := driver.AsError(err); trouble != nil && late != nil && late.Reason == driver.Timeout && !c.started.Load() {
+		late.Message += ", and the workspace could not be made ready: " + trouble.Message
+		late.Remedies = append(late.Remedies, trouble.Remedies...)
+		err = late
+	}
+	return status, err
 }
+
+// startPatience is how long a sandbox may take to begin a command before the
+// driver is asked about it.
+const startPatience = 3 * time.Second
+
+// watchStart makes the workspace ready again when the command has not begun in a
+// while: a sandbox that somebody paused then goes on, and begins it. The function
+// that it returns ends that, and says why it failed.
+func (c *command) watchStart(ctx context.Context) (stop func() error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	result := make(chan error, 1)
+	timer := time.AfterFunc(startPatience, func() {
+		var err error
+		if !c.started.Load() {
+			_, err = c.m.ensure(ctx, c.e, wish{driver: c.options.Driver}, true, nil)
+		}
+		result <- err
+	})
+	return func() error {
+		defer cancel(nil)
+		if timer.Stop() {
+			return nil
+		}
+		cancel(errBegun)
+		if err := <-result; !errors.Is(err, errBegun) {
+			return err
+		}
+		return nil
+	}
+}
+
+// errBegun ends the look at a sandbox that a command waited for.
+var errBegun = errors.New("the command waits no more")
 
 // track makes the command one of the workspace's until the returned function is
 // called.

@@ -3,7 +3,7 @@ package workspace
 import (
 	"context"
 	"net"
-	"slices"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -108,14 +108,22 @@ func (m *Manager) guest(e *entry, s *sandbox) *guest.Guest {
 		m.begin(old.Close)
 	}
 	name := s.choice.Actual
-	e.insideOf = s.state.Instance
-	e.inside = guest.New(guest.Target{
+	target := guest.Target{
 		SandboxID: SandboxID(e.id),
 		Owner:     m.options.Installation,
 		User:      s.user.String(),
-		HasHelper: slices.ContainsFunc(s.state.Mounts, func(mount driver.Mount) bool { return mount.Target == guest.MountTarget }),
 		Driver:    func(ctx context.Context) (driver.Driver, error) { return m.options.Drivers.Driver(ctx, name) },
-	})
+	}
+	for _, mount := range s.state.Mounts {
+		if mount.Target != guest.MountTarget {
+			continue
+		}
+		target.HasHelper = true
+		if runtime.GOOS == "linux" && s.choice.Isolation == driver.IsolationSharedKernel {
+			target.Shared = mount.Source
+		}
+	}
+	e.insideOf, e.inside = s.state.Instance, guest.New(target)
 	return e.inside
 }
 

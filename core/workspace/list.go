@@ -32,7 +32,7 @@ func (m *Manager) Get(ctx context.Context, ref Ref) (Workspace, error) {
 		m.foresee(ctx, e, &w)
 	}
 	m.lookAtDrift(ctx, e, &w)
-	w.askedUser()
+	e.askedUser(&w)
 	return w, nil
 }
 

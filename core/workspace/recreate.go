@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -148,7 +147,7 @@ func (m *Manager) prepare(ctx context.Context, e *entry, report func(driver.Prog
 	if err := e.checkDirectory(); err != nil {
 		return err
 	}
-	file, _, err := config.LoadWorkspace(e.directory)
+	file, err := e.file.LoadWorkspace(e.directory)
 	if err != nil {
 		return err
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -54,14 +53,14 @@ func (e *entry) ready(s *sandbox) Workspace {
 	w.State, w.StateMessage = StateRunning, ""
 	w.Choice, w.Capabilities, w.User = s.choice, s.caps, s.user.String()
 	w.describe(s.state)
-	w.askedUser()
+	e.askedUser(&w)
 	return w
 }
 
 // askedUser puts the user that the workspace asks for in the place of the one
 // that was found. It holds for the next command, and so is read when it is shown.
-func (w *Workspace) askedUser() {
-	if file, _, err := config.LoadWorkspace(w.Directory); err == nil && file.User != "" && !w.Choice.HostMode {
+func (e *entry) askedUser(w *Workspace) {
+	if file, err := e.file.LoadWorkspace(e.directory); err == nil && file.User != "" && !w.Choice.HostMode {
 		w.User = file.User
 	}
 }

@@ -61,7 +61,7 @@ func paused(s *sero) {
 	s.workspace("a")
 	instance := s.up("a")
 	s.ok("a", "exec", "--", "sh", "-c", "echo kept > /var/kept")
-	for _, action := range [][]string{{"exec", "--", "cat", "/var/kept"}, {"up"}} {
+	for _, action := range [][]string{{"exec", "--", "sh", "-c", "echo ran >>/var/kept"}, {"up"}} {
 		pauser.Pause("sero-a")
 		if got := s.becomes("a", "paused"); !strings.Contains(got.StateMessage, "suspended") {
 			s.Errorf("it is %s: %s", got.State, got.StateMessage)
@@ -72,6 +72,9 @@ func paused(s *sero) {
 	}
 	if s.Instances()["sero-a"] != instance {
 		s.Error("it was made anew")
+	}
+	if out := s.ok("a", "exec", "--", "cat", "/var/kept"); out != "kept\nran\n" {
+		s.Errorf("the command that waited did not run once: %q", out)
 	}
 	pauser.Pause("sero-a")
 	s.ok("a", "stop")

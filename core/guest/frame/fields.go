@@ -29,6 +29,9 @@ func (h *Hello) fields(c *codec) {
 	number(c, 3, &h.UID)
 	text(c, 4, &h.Instance)
 	text(c, 5, &h.Owner)
+	flag(c, 6, &h.Sockets)
+	text(c, 7, &h.Socket)
+	text(c, 8, &h.Token)
 }
 
 func (o *Open) fields(c *codec) {

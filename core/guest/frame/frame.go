@@ -61,6 +61,9 @@ type Hello struct {
 	UID      uint32
 	Instance string
 	Owner    string
+	Sockets  bool
+	Socket   string
+	Token    string
 }
 
 // Open says what a stream is for.

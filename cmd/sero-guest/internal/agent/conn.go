@@ -5,6 +5,8 @@ package agent
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -22,6 +24,7 @@ import (
 type conn struct {
 	agent   *agent
 	in, out *os.File
+	socket  atomic.Pointer[net.UnixConn] // takes their place; nil: none does
 	mux     *mux.Conn
 	ctx     context.Context // of the connection, shared by its streams
 	end     context.CancelCauseFunc
@@ -45,7 +48,11 @@ func newConn(a *agent, in, out *os.File) *conn {
 func (c *conn) send(_ context.Context, b []byte) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	_, err := c.out.Write(b)
+	var to io.Writer = c.out
+	if socket := c.socket.Load(); socket != nil {
+		to = socket
+	}
+	_, err := to.Write(b)
 	if err != nil {
 		c.close(err)
 	}
@@ -58,24 +65,72 @@ func (c *conn) close(err error) {
 	c.end(err)
 	_ = c.in.SetReadDeadline(time.Now()) // in and out may be one that cannot be polled
 	_ = c.out.SetWriteDeadline(time.Now())
+	if socket := c.socket.Load(); socket != nil {
+		_ = socket.Close()
+	}
 }
 
 // serve answers the core until the connection is over.
 func (c *conn) serve() {
 	go c.listenForLife() // ends with ctx
-	hello := &frame.Hello{Version: frame.Version, Build: c.agent.build, UID: uint32(os.Geteuid()), Instance: c.agent.instance}
-	err := c.mux.Send(c.ctx, &frame.Frame{Hello: hello})
+	err := c.mux.Send(c.ctx, &frame.Frame{Hello: &frame.Hello{
+		Version: frame.Version, Build: c.agent.build, UID: uint32(os.Geteuid()), Instance: c.agent.instance, Sockets: true,
+	}})
+	if err == nil {
+		err = c.read(c.in, func() bool { return c.socket.Load() != nil })
+	}
+	if socket := c.socket.Load(); err == nil && socket != nil {
+		c.streams.Go(c.holdOn) // ends with the connection
+		err = c.read(socket, func() bool { return false })
+	}
+	c.close(err)
+	c.streams.Wait()
+}
+
+// read takes frames until the connection is over, or no more are to come.
+func (c *conn) read(from io.Reader, over func() bool) error {
 	buf := make([]byte, 64<<10)
-	for err == nil {
-		var n int
-		n, err = c.in.Read(buf)
+	for !over() {
+		n, err := from.Read(buf)
 		if n > 0 {
 			c.heard.Store(true)
 			err = errors.Join(c.mux.Feed(buf[:n]), err)
 		}
+		if err != nil {
+			return err
+		}
 	}
-	c.close(err)
-	c.streams.Wait()
+	return nil
+}
+
+// holdOn ends the connection with the channel's input, over which nothing comes
+// any more.
+func (c *conn) holdOn() {
+	_, _ = c.in.Read(make([]byte, 1))
+	c.close(errChannel)
+}
+
+// meetLimit is how long the core's socket has to answer.
+const meetLimit = 2 * time.Second
+
+// meet goes on over the core's socket.
+func (c *conn) meet(path, token string) error {
+	dialed, err := net.DialTimeout("unix", path, meetLimit)
+	if err != nil {
+		return err
+	}
+	_ = dialed.SetDeadline(time.Now().Add(meetLimit))
+	if _, err = io.WriteString(dialed, token); err == nil {
+		_, err = io.ReadFull(dialed, make([]byte, 1)) // the core goes on here, too
+	}
+	socket, _ := dialed.(*net.UnixConn)
+	if err != nil || socket == nil {
+		_ = dialed.Close()
+		return errors.Join(errors.New("the core's socket does not answer"), err)
+	}
+	_ = socket.SetDeadline(time.Time{})
+	c.socket.Store(socket)
+	return nil
 }
 
 // lifeLimit is how long the core may be silent; it sends a ping every 5 s.
@@ -107,6 +162,12 @@ func (c *conn) control(f *frame.Frame) {
 	c.owner = f.Hello.Owner
 	c.mu.Unlock()
 	c.agent.dropOwner(f.Hello.Owner, c)
+	if f.Hello.Socket == "" || c.socket.Load() != nil {
+		return
+	}
+	if err := c.meet(f.Hello.Socket, f.Hello.Token); err != nil {
+		_ = c.mux.Send(c.ctx, &frame.Frame{Error: errorFrame(err)})
+	}
 }
 
 func (c *conn) ownedBy() string {

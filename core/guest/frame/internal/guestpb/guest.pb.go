@@ -6,6 +6,11 @@
 // never used again on a connection; frames of a stream that is not open are
 // ignored. A stream ends with its exit or error frame, or with reset.
 //
+// A core whose sandbox shares its kernel offers a socket in its hello. The helper
+// connects to it, sends the token, and then both go on there, without another
+// hello; or it says on stream 0, with error, that it cannot. Standard input and
+// output carry nothing more then, but the connection still ends with them.
+//
 // Data is flow-controlled: a frame with data or error_data has at most 64 KiB
 // and takes its length, but at least 64 bytes, from the window of its stream and
 // direction, which is 256 KiB in the beginning; window frames give back what the
@@ -311,7 +316,7 @@ type Frame_Exit struct {
 }
 
 type Frame_Error struct {
-	// error ends a stream that failed.
+	// error ends a stream that failed; on stream 0 it refuses a socket.
 	Error *Error `protobuf:"bytes,10,opt,name=error,proto3,oneof"`
 }
 
@@ -406,7 +411,13 @@ type Hello struct {
 	Instance string `protobuf:"bytes,4,opt,name=instance,proto3" json:"instance,omitempty"`
 	// owner names the core. A new connection of the same owner takes the place of
 	// its older one.
-	Owner         string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,5,opt,name=owner,proto3" json:"owner,omitempty"`
+	// sockets tells, from a helper, that it takes the offer of one.
+	Sockets bool `protobuf:"varint,6,opt,name=sockets,proto3" json:"sockets,omitempty"`
+	// socket, from a core, is the path in the sandbox of a socket to go on over.
+	Socket string `protobuf:"bytes,7,opt,name=socket,proto3" json:"socket,omitempty"`
+	// token is what the core expects there first.
+	Token         string `protobuf:"bytes,8,opt,name=token,proto3" json:"token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -472,6 +483,27 @@ func (x *Hello) GetInstance() string {
 func (x *Hello) GetOwner() string {
 	if x != nil {
 		return x.Owner
+	}
+	return ""
+}
+
+func (x *Hello) GetSockets() bool {
+	if x != nil {
+		return x.Sockets
+	}
+	return false
+}
+
+func (x *Hello) GetSocket() string {
+	if x != nil {
+		return x.Socket
+	}
+	return ""
+}
+
+func (x *Hello) GetToken() string {
+	if x != nil {
+		return x.Token
 	}
 	return ""
 }
@@ -1515,13 +1547,16 @@ const file_sero_guest_v1_guest_proto_rawDesc = "" +
 	"\bsessions\x18\x10 \x01(\v2\x17.sero.guest.v1.SessionsH\x00R\bsessions\x12\x16\n" +
 	"\x05clock\x18\x11 \x01(\x03H\x00R\x05clock\x12\x14\n" +
 	"\x04ping\x18\x12 \x01(\bH\x00R\x04pingB\x06\n" +
-	"\x04body\"{\n" +
+	"\x04body\"\xc3\x01\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05build\x18\x02 \x01(\tR\x05build\x12\x10\n" +
 	"\x03uid\x18\x03 \x01(\rR\x03uid\x12\x1a\n" +
 	"\binstance\x18\x04 \x01(\tR\binstance\x12\x14\n" +
-	"\x05owner\x18\x05 \x01(\tR\x05owner\"\xd8\x02\n" +
+	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x18\n" +
+	"\asockets\x18\x06 \x01(\bR\asockets\x12\x16\n" +
+	"\x06socket\x18\a \x01(\tR\x06socket\x12\x14\n" +
+	"\x05token\x18\b \x01(\tR\x05token\"\xd8\x02\n" +
 	"\x04Open\x12)\n" +
 	"\x04exec\x18\x01 \x01(\v2\x13.sero.guest.v1.ExecH\x00R\x04exec\x12\x16\n" +
 	"\x05watch\x18\x02 \x01(\bH\x00R\x05watch\x12\x14\n" +
