@@ -115,7 +115,7 @@ const meetLimit = 2 * time.Second
 
 // meet goes on over the core's socket.
 func (c *conn) meet(path, token string) error {
-	dialed, err := net.DialTimeout("unix", path, meetLimit)
+	dialed, err := (&net.Dialer{Timeout: meetLimit}).DialContext(c.ctx, "unix", path)
 	if err != nil {
 		return err
 	}
