@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -27,9 +28,9 @@ type Recreated struct {
 
 // Recreate makes a workspace's sandbox anew, so that changes of its image,
 // mounts, environment and limits reach it, and starts the dev servers that ran
-// again. Everything in the workspace's directory stays; what was written
-// elsewhere in the sandbox is lost. What the new one needs is looked for before
-// the old one is touched. report, which may be nil, gets progress.
+// again, also where the old one could not be taken away. Everything in the
+// workspace's directory stays; what was written elsewhere in the sandbox is lost.
+// What the new one needs is looked for before the old one is touched. report, which may be nil, gets progress.
 //
 // Errors: NotFound for an unknown workspace, NotStopped when commands run in it
 // and Force is not set, ForeignResource when the sandbox is not ours, and those
@@ -54,25 +55,46 @@ func (m *Manager) Recreate(ctx context.Context, options RecreateOptions, report 
 	report(driver.Progress{Phase: "stop", Message: "ending what runs in the sandbox"})
 	ended, resume, err := m.suspendDevServers(ctx, e)
 	done.Ended = ended
-	if err != nil {
-		return done, err
-	}
-	ended, err = m.takeDown(ctx, e, DefaultStopGrace, endSandbox)
-	done.Ended = append(done.Ended, ended...)
 	if err == nil {
-		var ready *sandbox
-		if ready, err = m.ensure(ctx, e, wish{}, true, report); err == nil {
-			done.Workspace = e.ready(ready)
-		}
+		ended, err = m.takeDown(ctx, e, DefaultStopGrace, endSandbox)
+		done.Ended = append(done.Ended, ended...)
 	}
+	if err != nil { // the sandbox is still there
+		done.Restarted = m.resumeAnyway(ctx, e, resume)
+		return done, errAsBefore(err, done.Restarted)
+	}
+	ready, err := m.ensure(ctx, e, wish{}, true, report)
 	if errors.Is(err, errRemoved) {
 		return done, errUnknown(e.id)
 	}
 	if err != nil {
 		return done, err
 	}
+	done.Workspace = e.ready(ready)
 	done.Restarted, err = resume(ctx)
 	return done, err
+}
+
+// resumeAnyway starts the dev servers of a sandbox that stays again, also for a
+// caller that is gone.
+func (m *Manager) resumeAnyway(ctx context.Context, e *entry, resume func(context.Context) ([]string, error)) []string {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), m.options.EnsureTimeout, errEnsureTimeout(e.id, m.options.EnsureTimeout))
+	defer cancel()
+	started, err := resume(ctx)
+	if err != nil {
+		m.log.Warn("dev servers that were stopped for a new sandbox do not run again", "workspace", e.id, "error", err)
+	}
+	return started
+}
+
+// errAsBefore is err, which kept a sandbox from being made anew.
+func errAsBefore(err error, restarted []string) error {
+	if len(restarted) == 0 {
+		return err
+	}
+	e := *driver.AsError(err)
+	e.Message += "; the sandbox is still there, and what was stopped runs again: " + strings.Join(restarted, ", ")
+	return &e
 }
 
 // Stale lists the workspaces whose sandboxes are not as they would be made now,
