@@ -20,7 +20,9 @@
 // A sandbox has an imaginary process table and file system. Its commands are the
 // words below, alone or as `sh -c SCRIPT` in a small part of the shell's
 // language: lists with ; & && || and newlines, while…do…done, redirections, $NAME
-// $$ $! $?, quotes, and assignments. There are no pipes, functions or globs.
+// $$ $! $?, quotes, and assignments. There are no pipes, functions or globs. A sh
+// without arguments takes the script of its input and does nothing of it: the core
+// sends one to each sandbox that it has started, in more of the language.
 //
 //	:  true  false  exit  echo  printf  cat  head -c  wc -c  sleep  read
 //	kill  trap  wait  exec  setsid  test  [  pwd  cd  id -u  printenv  uname

@@ -99,6 +99,10 @@ func wordSetsid(c *invocation) (int, error) {
 }
 
 func wordShell(c *invocation) (int, error) {
+	if len(c.args) == 1 {
+		_, err := io.Copy(io.Discard, c.io.in)
+		return c.wrote(err)
+	}
 	if c.arg(1) != "-c" {
 		return c.fail("only sh -c SCRIPT is known")
 	}
