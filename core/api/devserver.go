@@ -73,7 +73,7 @@ func (h devServerHandler) RestartDevServer(ctx context.Context, r *apipb.Restart
 }
 
 // ListDevServers lists them.
-func (h devServerHandler) ListDevServers(_ context.Context, r *apipb.ListDevServersRequest) (*apipb.ListDevServersResponse, error) {
+func (h devServerHandler) ListDevServers(ctx context.Context, r *apipb.ListDevServersRequest) (*apipb.ListDevServersResponse, error) {
 	id := ""
 	if r.GetWorkspace() != nil {
 		var err error
@@ -81,6 +81,7 @@ func (h devServerHandler) ListDevServers(_ context.Context, r *apipb.ListDevServ
 			return nil, err
 		}
 	}
+	h.servers.AwaitKnown(ctx)
 	return &apipb.ListDevServersResponse{DevServers: devServers(h.servers.List(id), h.previews)}, nil
 }
 

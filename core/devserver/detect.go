@@ -51,7 +51,7 @@ func (s *Supervisor) attend() {
 	_ = s.events.Watch(s.life, 0, true, func(e event.Event) error {
 		switch e.Type {
 		case event.WorkspaceRunning:
-			s.Attend(s.life, e.WorkspaceID)
+			s.work.Go(func() { s.Attend(s.life, e.WorkspaceID) }) // a sandbox may be slow to answer
 		case event.WorkspaceStopped, event.WorkspaceRemoved:
 			s.mu.Lock()
 			s.unattend(e.WorkspaceID)
@@ -62,9 +62,9 @@ func (s *Supervisor) attend() {
 	})
 }
 
-// Attend looks for servers in a workspace that is ready, if it is a container,
-// until it is stopped. It does nothing in host mode, where what listens may be
-// anybody's.
+// Attend takes up the servers that an earlier core left in a workspace that is
+// ready, if it is a container, and looks for others until it is stopped. It does
+// nothing in host mode, where what listens may be anybody's.
 func (s *Supervisor) Attend(ctx context.Context, workspaceID string) {
 	ctx, cancel := context.WithTimeoutCause(ctx, lookLimit, errors.New("the workspace cannot be described"))
 	defer cancel()
@@ -72,6 +72,7 @@ func (s *Supervisor) Attend(ctx context.Context, workspaceID string) {
 	if err != nil || ws.Choice.HostMode {
 		return
 	}
+	s.takeUp(ctx, ws)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.life.Err() == nil {
@@ -161,11 +162,15 @@ func (s *Supervisor) mayOwn(v *server, l driver.Listener) bool {
 	})
 }
 
-// adopt gives a server that was found what somebody asks to start: it is that.
+// adopt gives a server whose command is not known what somebody asks to start:
+// it is that.
 // mu must be held.
 func (v *server) adopt(spec *Spec) {
 	v.command, v.dir, v.scope, v.card = slices.Clone(spec.Command), spec.Dir, spec.Scope, spec.CardID
-	v.env, v.driver, v.found.sure = slices.Clone(spec.Env), spec.Driver, true
+	v.env, v.driver, v.hearsay = slices.Clone(spec.Env), spec.Driver, false
+	if v.found != nil {
+		v.found.sure = true
+	}
 }
 
 // addFound makes a listener a server. mu must be held.
@@ -176,15 +181,8 @@ func (s *Supervisor) addFound(w *watch, l driver.Listener) {
 			s.drop(other, "another one listens in its place")
 		}
 	}
-	name := uniqueName(spec.Name, func(n string) bool {
-		return slices.ContainsFunc(s.servers, func(v *server) bool { return v.workspaceID == w.place.ID && v.name == n })
-	})
-	v := &server{
-		workspaceID: w.place.ID, scope: DefaultScope, card: DefaultCardID, name: name, command: spec.Command, dir: cmp.Or(spec.Dir, "."),
-		env: spec.Env, requested: spec.Port, turn: make(chan struct{}, 1), changed: make(chan struct{}), place: *w.place,
-		port: l.Port, started: time.Now(), found: &finding{sure: sure}, ran: true,
-	}
-	s.servers = append(s.servers, v)
+	v := s.entry(*w.place, &spec, spec.Name)
+	v.port, v.started, v.found, v.ran = l.Port, time.Now(), &finding{sure: sure}, true
 	s.judgeFound(v)
 }
 

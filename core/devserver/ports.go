@@ -58,7 +58,7 @@ func (s *Supervisor) Ports(ctx context.Context, workspaceID string) ([]Port, err
 		}
 		if v := s.serverAt(workspaceID, l); v != nil {
 			p.Origin, p.Server = OriginStarted, v.snapshot()
-			if v.found != nil {
+			if v.detected() {
 				p.Origin = OriginDetected
 			}
 		}

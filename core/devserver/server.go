@@ -27,7 +27,7 @@ const (
 	StatusStarting Status = iota + 1 // its command runs and does not listen yet
 	StatusRunning                    // it listens
 	StatusStopped                    // it listened and does not any more, or was stopped
-	StatusFailed                     // its command ended before it listened
+	StatusFailed                     // its command ended before it was seen to listen
 )
 
 // String is a lower-case word such as "running".
@@ -77,7 +77,7 @@ type Server struct {
 	PID           int64     // of the process that listens, 0 if not known
 	Started       time.Time // when its command was last started
 	LogTail       []string  // the last lines, when it failed
-	Detected      bool      // it was found listening, not started by this core
+	Detected      bool      // it was found, not started by this core
 }
 
 // server is one entry of the registry. What is below turn is guarded by the
@@ -111,6 +111,7 @@ type server struct {
 	run      *run     // the latest; nil before the first
 	found    *finding // how it was found; nil for one that was started
 	ran      bool     // it was started at least once
+	hearsay  bool     // its command is what a sandbox says of it
 	removed  bool
 	failure  error         // why it could not be started at all
 	changed  chan struct{} // closed at the next change
@@ -129,9 +130,11 @@ func (v *server) snapshot() Server {
 		ID: v.id(), WorkspaceID: v.workspaceID, Scope: v.scope, CardID: v.card, Port: v.port, Name: v.name,
 		Command: slices.Clone(v.command), Dir: dir, URL: v.url, Status: v.status, StatusMessage: v.message,
 		PID: v.pid, Started: v.started, LogTail: slices.Clone(v.tail), Addresses: slices.Clone(v.dials),
-		Detected: v.found != nil,
+		Detected: v.detected(),
 	}
 }
+
+func (v *server) detected() bool { return v.found != nil || v.run != nil && v.run.takenUp }
 
 // live tells whether something of the server may still run.
 func (v *server) live() bool {
@@ -151,9 +154,10 @@ func (v *server) same(s *Spec) bool {
 }
 
 // isFound tells whether a spec asks for this server by its own name, and it was
-// found.
+// found, or runs with a command that is not known.
 func (v *server) isFound(s *Spec) bool {
-	return v.found != nil && v.found.sure && s.Name != "" && v.name == s.Name
+	sure := v.found != nil && v.found.sure || v.found == nil && v.live() && len(v.command) == 0
+	return sure && s.Name != "" && v.name == s.Name
 }
 
 var eventOf = map[Status]event.Type{

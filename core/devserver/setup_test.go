@@ -19,6 +19,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/devserver"
 	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/guest"
 	"github.com/sero-labs/sero-runtime/core/negotiate"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -131,6 +132,14 @@ func (w *world) Dial(_ context.Context, _, address string) (net.Conn, error) {
 
 // runner is the world as the Supervisor sees it.
 type runner struct{ *world }
+
+func (r runner) Sessions(ctx context.Context, id string) ([]guest.Session, error) {
+	return r.manager.Sessions(ctx, id)
+}
+
+func (r runner) AttachSession(ctx context.Context, id, execID string, skipped func(int64), stdio driver.ExecIO) (workspace.ExecResult, error) {
+	return r.manager.AttachSession(ctx, id, execID, skipped, stdio)
+}
 
 func (r runner) Get(ctx context.Context, ref workspace.Ref) (workspace.Workspace, error) {
 	return r.manager.Get(ctx, ref)

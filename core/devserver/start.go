@@ -1,15 +1,16 @@
 package devserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"slices"
 	"strconv"
 	"time"
 
+	"github.com/sero-labs/sero-runtime/core/guest"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/internal/portowner"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -22,8 +23,10 @@ type run struct {
 	end      context.CancelCauseFunc
 	done     chan struct{} // closed when the command has ended
 	logStart int64
+	out      output
 
 	detached  bool        // in a container: it outlives the core
+	takenUp   bool        // an earlier core began it
 	signals   chan string // to its process group; nil: not possible
 	before    []uint16    // ports that were open when it began
 	started   bool
@@ -66,6 +69,7 @@ func (s *Supervisor) Start(ctx context.Context, spec Spec, wait time.Duration, p
 	if err := spec.configured(ws); err != nil {
 		return StartResult{}, err
 	}
+	s.meet(ctx, ws)
 	if ws.Choice.HostMode && spec.Port == 0 && !slices.Contains(ws.Capabilities, driver.CapNetListeners) {
 		return StartResult{}, driver.Lacks(ws.Choice.Actual, driver.CapNetListeners).
 			Remedy("say which port the server will listen on")
@@ -101,7 +105,7 @@ func (s *Supervisor) claim(ctx context.Context, ws workspace.Workspace, spec *Sp
 			return v, false, nil
 		}
 		v := s.servers[i]
-		if v.found != nil {
+		if v.found != nil || len(v.command) == 0 {
 			v.adopt(spec)
 		}
 		if stopping := v.run != nil && v.run.stopping; !stopping && (v.status == StatusStarting || v.live()) {
@@ -116,7 +120,7 @@ func (s *Supervisor) claim(ctx context.Context, ws workspace.Workspace, spec *Sp
 		}
 		s.mu.Lock()
 		if !v.removed && !v.live() && v.status != StatusStarting {
-			v.env, v.driver = spec.Env, spec.Driver
+			v.env, v.driver, v.hearsay = spec.Env, spec.Driver, false
 			if spec.Port != 0 {
 				v.requested = spec.Port
 			}
@@ -140,24 +144,35 @@ func (s *Supervisor) add(ws workspace.Workspace, spec *Spec) *server {
 	}); i >= 0 {
 		s.drop(s.servers[i], "its name is given to another command")
 	}
+	v := s.entry(ws, spec, name)
+	v.turn <- struct{}{}
+	s.set(v, StatusStarting, "")
+	return v
+}
+
+// entry adds a server to the registry, under a name that is free. mu must be
+// held.
+func (s *Supervisor) entry(ws workspace.Workspace, spec *Spec, name string) *server {
 	name = uniqueName(name, func(n string) bool {
 		return slices.ContainsFunc(s.servers, func(v *server) bool { return v.workspaceID == ws.ID && v.name == n })
 	})
 	v := &server{
-		workspaceID: ws.ID, scope: spec.Scope, card: spec.CardID, name: name,
-		command: slices.Clone(spec.Command), dir: spec.Dir, requested: spec.Port, env: slices.Clone(spec.Env), driver: spec.Driver,
+		workspaceID: ws.ID, scope: cmp.Or(spec.Scope, DefaultScope), card: cmp.Or(spec.CardID, DefaultCardID), name: name,
+		command: slices.Clone(spec.Command), dir: cmp.Or(spec.Dir, "."), requested: spec.Port, env: slices.Clone(spec.Env), driver: spec.Driver,
 		turn: make(chan struct{}, 1), changed: make(chan struct{}), place: ws,
 	}
-	v.turn <- struct{}{}
 	s.servers = append(s.servers, v)
-	s.set(v, StatusStarting, "")
 	return v
 }
 
 // launch runs a server's command. The caller has its turn, and the server is
 // starting; when launch fails it is not any more.
 func (s *Supervisor) launch(ctx context.Context, v *server, ws workspace.Workspace) error {
-	if err := s.checkPort(ctx, v, ws); err != nil {
+	err := s.checkHearsay(v, ws)
+	if err == nil {
+		err = s.checkPort(ctx, v, ws)
+	}
+	if err != nil {
 		s.mu.Lock()
 		s.neverRan(v, err)
 		s.mu.Unlock()
@@ -166,7 +181,7 @@ func (s *Supervisor) launch(ctx context.Context, v *server, ws workspace.Workspa
 	runContext, end := context.WithCancelCause(s.life)
 	r := &run{
 		execID: execID(v.name, s.born, s.runs.Add(1)),
-		end:    end, done: make(chan struct{}), logStart: v.log.position(),
+		end:    end, done: make(chan struct{}), logStart: v.log.position(), out: output{log: &v.log},
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -271,13 +286,27 @@ func (s *Supervisor) execute(ctx context.Context, v *server, r *run) {
 		Ref: workspace.Ref{ID: v.workspaceID}, Argv: v.command, Env: env, Dir: v.dir, Driver: v.driver,
 		ExecID: r.execID, KillGrace: s.grace, Detach: r.detached,
 	}
-	stdio := driver.ExecIO{Stdin: endless{ctx}, Stdout: &v.log, Stderr: &v.log, Signals: r.signals}
+	if r.detached {
+		options.Keep = guest.Keep{Bytes: logSize, Label: v.label()}
+	}
+	stdio, done := r.io(ctx)
 	result, err := s.runner.Exec(ctx, options, stdio, func(w workspace.Workspace, _ string, _ int64) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		r.started, v.ran = true, true
 		v.place = w
 	}, nil)
+	done()
+	if err != nil && s.mayGoOn(ctx, r) {
+		if later, failure := s.rejoin(ctx, v, r); !isLost(failure) {
+			result, err = later, failure
+		}
+	}
+	s.hasEnded(v, r, result, err)
+}
+
+// hasEnded takes down how a command ended, or that it is lost.
+func (s *Supervisor) hasEnded(v *server, r *run, result workspace.ExecResult, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.ended, r.endedAt, r.code, r.err = true, time.Now(), result.Code, err
@@ -308,14 +337,21 @@ func (s *Supervisor) execute(ctx context.Context, v *server, r *run) {
 	s.judge(v)
 }
 
+// io connects a run's command until done is called.
+func (r *run) io(ctx context.Context) (stdio driver.ExecIO, done func()) {
+	ctx, end := context.WithCancelCause(ctx)
+	return driver.ExecIO{Stdin: endless{ctx}, Stdout: &r.out, Stderr: &r.out, Signals: r.signals}, func() { end(nil) }
+}
+
 // endless is an input without bytes and without an end: some dev servers end
 // with their input.
 type endless struct{ ctx context.Context } //nolint:containedctx // it is the life of the reader
 
-// Read waits for the end of the command.
+// Read waits until nobody is connected with the command any more, which is not
+// the end of its input: it may go on.
 func (e endless) Read([]byte) (int, error) {
 	<-e.ctx.Done()
-	return 0, io.EOF
+	return 0, context.Cause(e.ctx)
 }
 
 // await waits until a server is not starting any more, or wait is over.

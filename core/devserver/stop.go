@@ -62,7 +62,11 @@ func (s *Supervisor) restartable(v *server) error {
 	if len(v.command) > 0 {
 		return nil
 	}
-	return argument("dev_server", "%s was found listening on port %d; sero did not start it and does not know its command", v.name, v.port).
+	why := fmt.Sprintf("was found listening on port %d; sero did not start it and", v.port)
+	if v.run != nil {
+		why = "was started by an earlier sero; this one"
+	}
+	return argument("dev_server", "%s %s does not know its command", v.name, why).
 		Remedy("stop it", "sero", "dev", "stop", "-w", v.workspaceID, v.name).
 		Remedy("then start it with its command", "sero", "run", "-w", v.workspaceID, "--name", v.name, "--", "COMMAND").
 		Remedy("or name its command and port in devServers of sero.json")
@@ -88,9 +92,7 @@ func (s *Supervisor) again(ctx context.Context, v *server, progress func(driver.
 
 // take finds a server and waits for its turn.
 func (s *Supervisor) take(ctx context.Context, ref Ref) (*server, error) {
-	s.mu.Lock()
-	v, err := s.find(ref)
-	s.mu.Unlock()
+	v, err := s.seek(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
@@ -147,13 +149,14 @@ func (s *Supervisor) stop(ctx context.Context, v *server) error {
 // rules for a cancelled command, and waits for it.
 func (s *Supervisor) endCommand(ctx context.Context, v *server, r *run) error {
 	const patience = 15 * time.Second
+	limit := s.grace + patience
 	if r.detached { // the end of its context would leave it running
 		if r.signalled(ctx, "SIGTERM", s.grace) || r.signalled(ctx, "SIGKILL", patience) {
 			return nil
 		}
+		return errNoEnd(v, limit)
 	}
 	r.end(errStop)
-	limit := s.grace + patience
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
@@ -162,6 +165,10 @@ func (s *Supervisor) endCommand(ctx context.Context, v *server, r *run) error {
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+	return errNoEnd(v, limit)
+}
+
+func errNoEnd(v *server, limit time.Duration) error {
 	err := driver.Errorf(driver.Timeout, "the command of dev server %s did not end in %s", v.name, limit).About(v.name).
 		Remedy("stop the workspace", "sero", "stop", "-w", v.workspaceID)
 	err.Retryable = true

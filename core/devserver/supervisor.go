@@ -5,7 +5,8 @@
 // can be stopped. In host mode it never touches a listener that is not of a
 // command it started.
 //
-// The registry is in memory and ends with the core.
+// The registry is in memory and ends with the core. Servers in containers do
+// not: the next core goes on with those whose commands are kept there.
 package devserver
 
 import (
@@ -23,6 +24,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/event"
 	"github.com/sero-labs/sero-runtime/core/forward"
+	"github.com/sero-labs/sero-runtime/core/guest"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -40,6 +42,10 @@ type Runner interface {
 	Listeners(ctx context.Context, workspaceID string, report func([]driver.Listener) error) error
 	// Dial connects to an address as the workspace sees it.
 	Dial(ctx context.Context, workspaceID, address string) (net.Conn, error)
+	// Sessions lists the commands that are kept in a workspace, and AttachSession
+	// goes on with one.
+	Sessions(ctx context.Context, workspaceID string) ([]guest.Session, error)
+	AttachSession(ctx context.Context, workspaceID, execID string, skipped func(bytes int64), stdio driver.ExecIO) (workspace.ExecResult, error)
 	// StopListeners ends the processes that listen on a port inside a container,
 	// by their process groups, and says which they were.
 	StopListeners(ctx context.Context, workspaceID string, port uint16, grace time.Duration) ([]driver.Listener, error)
@@ -64,6 +70,9 @@ type Options struct {
 	Events *event.Bus    // may be nil
 	Log    *slog.Logger  // nil: slog.Default
 	Grace  time.Duration // between SIGTERM and SIGKILL; 0: DefaultGrace
+	// Known is closed once the Runner knows the workspaces that an earlier core left
+	// running, and Attend was called for each; nil: they are known.
+	Known <-chan struct{}
 	// Forward opens a port of this machine for a server in a container, as
 	// forward.Open does; nil: such a server is reached at its sandbox's address.
 	Forward func(wanted uint16, dial func(ctx context.Context) (net.Conn, error)) (*forward.Forward, error)
@@ -118,6 +127,25 @@ func (s *Supervisor) Close() {
 	}
 	s.mu.Unlock()
 	s.work.Wait()
+}
+
+// knownLimit is how long a caller waits for what an earlier core left.
+const knownLimit = 10 * time.Second
+
+// AwaitKnown waits for a while until it is known what an earlier core left: until
+// then there may be more servers than List gives.
+func (s *Supervisor) AwaitKnown(ctx context.Context) {
+	if s.options.Known == nil {
+		return
+	}
+	timer := time.NewTimer(knownLimit)
+	defer timer.Stop()
+	select {
+	case <-s.options.Known:
+	case <-timer.C: // a driver does not answer
+	case <-ctx.Done():
+	case <-s.life.Done():
+	}
 }
 
 // List describes the servers of a workspace, or of all with an empty id,
@@ -209,13 +237,30 @@ func (s *Supervisor) find(ref Ref) (*server, error) {
 		Remedy("use the name of one of them, and its workspace")
 }
 
+// seek is find for who can wait.
+func (s *Supervisor) seek(ctx context.Context, ref Ref) (*server, error) {
+	s.mu.Lock()
+	v, err := s.find(ref)
+	s.mu.Unlock()
+	if driver.ReasonOf(err) == driver.NotFound {
+		s.AwaitKnown(ctx)
+		s.mu.Lock()
+		v, err = s.find(ref)
+		s.mu.Unlock()
+	}
+	return v, err
+}
+
 // Logs calls report with what a server wrote: its last tail lines, or all that
 // is kept for 0, and with follow what comes after, until ctx ends, report fails
 // or the server is forgotten. A reader that is too slow is told what it missed.
 func (s *Supervisor) Logs(ctx context.Context, ref Ref, follow bool, tail int, report func([]byte) error) error {
+	v, err := s.seek(ctx, ref)
+	if err != nil {
+		return err
+	}
 	s.mu.Lock()
-	v, err := s.find(ref)
-	if err == nil && v.found != nil {
+	if v.found != nil {
 		err = driver.Errorf(driver.NotFound, "what %s writes is not known: it was found, not started by this sero", v.name).About(v.name).
 			Remedy("restart it, and its output is kept from then on", "sero", "dev", "restart", "-w", v.workspaceID, v.name)
 	}

@@ -46,13 +46,14 @@ func (s *Supervisor) resume(ctx context.Context, stopped []*server) (started []s
 	return started, err
 }
 
-// Commands are the exec ids of the commands that servers of a workspace run as.
+// Commands are the exec ids of the commands that servers of a workspace run as
+// and that can be run again.
 func (s *Supervisor) Commands(workspaceID string) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var ids []string
 	for _, v := range s.servers {
-		if v.workspaceID == workspaceID && v.live() && v.found == nil {
+		if v.workspaceID == workspaceID && v.live() && v.found == nil && len(v.command) > 0 {
 			ids = append(ids, v.run.execID)
 		}
 	}

@@ -326,7 +326,7 @@ func (s *Supervisor) listens(v *server, port uint16, own []driver.Listener) {
 		pid = at[0].PID
 	}
 	dials := dialsFor(at, port)
-	if v.status == StatusRunning && v.port == port && v.pid == pid && slices.Equal(v.dials, dials) {
+	if v.status == StatusRunning && v.port == port && v.pid == pid && slices.Equal(v.dials, dials) && v.message == v.remark() {
 		return
 	}
 	v.address = addressFor(v.place, at)
@@ -337,20 +337,31 @@ func (s *Supervisor) listens(v *server, port uint16, own []driver.Listener) {
 			s.drop(other, v.name+" has its port now")
 		}
 	}
-	message := v.forward.Conflict()
-	if v.run != nil && v.run.ended {
-		message = "its command ended and left it running"
+	s.set(v, StatusRunning, v.remark())
+}
+
+// remark is what there is to say of a server that runs. mu must be held.
+func (v *server) remark() string {
+	switch r := v.run; {
+	case v.found != nil || r == nil || !r.ended:
+		return v.forward.Conflict()
+	case r.err != nil:
+		return "the connection with its command broke: what it writes is not seen any more"
+	default:
+		return "its command ended and left it running"
 	}
-	s.set(v, StatusRunning, message)
 }
 
 // settle ends a server whose command has ended. mu must be held.
 func (s *Supervisor) settle(v *server, outcome string) {
 	v.run.settled = true
 	v.pid = 0
-	if v.status == StatusStarting {
+	switch {
+	case v.status == StatusStarting && v.run.takenUp:
+		s.set(v, StatusFailed, outcome+" before this sero saw it listen")
+	case v.status == StatusStarting:
 		s.set(v, StatusFailed, outcome+" before it listened")
-	} else {
+	default:
 		s.set(v, StatusStopped, outcome)
 	}
 	s.release(v.workspaceID)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/guest/frame"
@@ -57,6 +58,7 @@ type call struct {
 	detached bool
 	grace    time.Duration
 	limit    time.Duration // for its start
+	skipped  func(int64)   // as in Attach
 	started  bool
 }
 
@@ -84,6 +86,9 @@ func (c *call) run(ctx context.Context) (driver.ExitStatus, error) {
 		case f.Started != nil && !c.started:
 			c.started = true
 			timer.Stop()
+			if c.skipped != nil {
+				c.skipped(int64(min(f.Started.Skipped, math.MaxInt64)))
+			}
 			c.begin(life, end, int64(f.Started.PID))
 		case f.Exit != nil:
 			return exitStatus(f.Exit), nil

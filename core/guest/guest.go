@@ -241,11 +241,15 @@ func (g *Guest) Listen(ctx context.Context, port uint16) (net.Listener, error) {
 // need is the connection with a helper that must be there.
 func (g *Guest) need(ctx context.Context, why string) (*link, error) {
 	l, err := g.helper(ctx)
-	if err == nil && l == nil {
-		err = driver.Errorf(driver.Unsupported, "sandbox %s has no guest helper, which alone %s", g.target.SandboxID, why).
-			About(g.target.SandboxID).Remedy("make the sandbox anew, with the helper in it", "sero", "recreate")
+	if err != nil || l != nil {
+		return l, err
 	}
-	return l, err
+	absent := driver.Errorf(driver.Unsupported, "sandbox %s has no guest helper, which alone %s", g.target.SandboxID, why).
+		About(g.target.SandboxID).Remedy("make the sandbox anew, with the helper in it", "sero", "recreate")
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	absent.Retryable = !g.retry.IsZero()
+	return nil, absent
 }
 
 // StopListeners ends the process groups of the processes that listen on a port

@@ -162,7 +162,7 @@ func TestB40KeptCommandsOutliveTheCore(t *testing.T) {
 		t.Fatalf("the sessions are %+v, %v", list, err)
 	}
 	var out bytes.Buffer
-	status, err := second.Attach(t.Context(), "kept", driver.ExecIO{Stdin: strings.NewReader("seen again\n"), Stdout: &out})
+	status, err := second.Attach(t.Context(), "kept", nil, driver.ExecIO{Stdin: strings.NewReader("seen again\n"), Stdout: &out})
 	if err != nil || status.Code != 9 || out.String() != seen.String()+"it was seen again\n" {
 		t.Errorf("%q after %q, %+v, %v", out.String(), seen.String(), status, err)
 	}
@@ -278,14 +278,42 @@ func TestB40LeavingInTheMiddleOfWhatWasKept(t *testing.T) {
 	}
 	for range 2 {
 		ctx, leave := context.WithCancelCause(t.Context())
-		if _, err := first.Attach(ctx, "kept", driver.ExecIO{Stdout: writerFunc(func([]byte) { leave(nil) })}); driver.ReasonOf(err) != driver.Canceled {
+		if _, err := first.Attach(ctx, "kept", nil, driver.ExecIO{Stdout: writerFunc(func([]byte) { leave(nil) })}); driver.ReasonOf(err) != driver.Canceled {
 			t.Fatalf("leaving again: %v", err)
 		}
 	}
 	bounded, cancel := context.WithTimeoutCause(t.Context(), 20*time.Second, io.ErrNoProgress)
 	defer cancel()
 	var out bytes.Buffer
-	if _, err := first.Attach(bounded, "kept", driver.ExecIO{Stdin: strings.NewReader("seen\n"), Stdout: &out}); err != nil || !strings.HasSuffix(out.String(), "it was seen\n") {
+	if _, err := first.Attach(bounded, "kept", nil, driver.ExecIO{Stdin: strings.NewReader("seen\n"), Stdout: &out}); err != nil || !strings.HasSuffix(out.String(), "it was seen\n") {
 		t.Errorf("attached at last: %d bytes, %v", out.Len(), err)
+	}
+}
+
+// Whoever attaches is told where in the output of the command what is kept
+// begins, and so can tell what came before.
+func TestB40AttachingTellsWhereTheOutputBegins(t *testing.T) {
+	id, engine := container(t, true)
+	g := guestOf(t, id, bySocket, dockerExec{engine: engine})
+	var all bytes.Buffer
+	for i := range 100_000 {
+		fmt.Fprintln(&all, i)
+	}
+	ctx, leave := context.WithCancelCause(t.Context())
+	seen := 0
+	_, err := g.ExecKept(ctx, driver.ExecSpec{Argv: []string{"sh", "-c", `seq 0 99999; read -r line`}, Dir: "/", ExecID: "kept"},
+		guest.Keep{Bytes: 1 << 12}, driver.ExecIO{Stdin: blocked{t.Context()}, Stdout: writerFunc(func(b []byte) {
+			if seen += len(b); seen == all.Len() {
+				leave(nil)
+			}
+		})})
+	if driver.ReasonOf(err) != driver.Canceled {
+		t.Fatalf("leaving: %v", err)
+	}
+	var out bytes.Buffer
+	begins := int64(-1)
+	_, err = g.Attach(t.Context(), "kept", func(n int64) { begins = n }, driver.ExecIO{Stdin: strings.NewReader("\n"), Stdout: &out})
+	if err != nil || out.Len() < 1<<12 || out.Len() > 1<<14 || begins != int64(all.Len()-out.Len()) || !bytes.HasSuffix(all.Bytes(), out.Bytes()) {
+		t.Errorf("%d bytes of %d from %d on: %v", out.Len(), all.Len(), begins, err)
 	}
 }

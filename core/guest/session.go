@@ -23,23 +23,26 @@ const maxSessions = 256
 
 // ExecKept runs a command as Exec does, but such that it goes on when ctx ends or
 // the connection breaks, with its last output kept: Attach goes on with it.
-// Without the helper it is an Exec like any other, which ends with ctx.
+// Without the helper it is an Exec like any other, of which nothing is kept.
 func (g *Guest) ExecKept(ctx context.Context, spec driver.ExecSpec, keep Keep, stdio driver.ExecIO) (driver.ExitStatus, error) {
 	l, err := g.helper(ctx)
 	if err != nil {
 		return driver.ExitStatus{}, err
 	}
-	spec.Detach = l != nil
 	if l == nil || spec.User != "" && l.about.UID != 0 {
-		spec.Detach = false
 		return g.plain.exec(ctx, spec, stdio)
 	}
+	spec.Detach = true
 	return l.exec(ctx, spec, keep, stdio)
 }
 
 // Attach goes on with a kept command: what was kept of its output comes first.
-// It takes the place of an earlier attachment. When ctx ends the command goes on.
-func (g *Guest) Attach(ctx context.Context, execID string, stdio driver.ExecIO) (driver.ExitStatus, error) {
+// skipped, which may be nil, is called before that with how many bytes came
+// before it and are not kept any more. It takes the place of an earlier
+// attachment. When ctx ends the command goes on. NotFound when there is no such
+// command, Unsupported without the helper; that is Retryable when there may be
+// one later.
+func (g *Guest) Attach(ctx context.Context, execID string, skipped func(bytes int64), stdio driver.ExecIO) (driver.ExitStatus, error) {
 	l, err := g.need(ctx, "keeps commands")
 	if err != nil {
 		return driver.ExitStatus{}, err
@@ -48,7 +51,7 @@ func (g *Guest) Attach(ctx context.Context, execID string, stdio driver.ExecIO) 
 	if err != nil {
 		return driver.ExitStatus{}, errGone(err)
 	}
-	c := &call{link: l, stream: s, stdio: stdio, detached: true, limit: openLimit}
+	c := &call{link: l, stream: s, stdio: stdio, detached: true, limit: openLimit, skipped: skipped}
 	return c.run(ctx)
 }
 

@@ -40,7 +40,7 @@ type Runner interface {
 	Ready() []string
 	// Sessions, AttachSession and EndSession are about what an earlier core left.
 	Sessions(ctx context.Context, id string) ([]guest.Session, error)
-	AttachSession(ctx context.Context, id, execID string, stdio driver.ExecIO) (workspace.ExecResult, error)
+	AttachSession(ctx context.Context, id, execID string, skipped func(bytes int64), stdio driver.ExecIO) (workspace.ExecResult, error)
 	EndSession(ctx context.Context, id, execID string) error
 }
 
@@ -156,7 +156,7 @@ func (s *Service) adoptFrom(ctx context.Context, id string) {
 		_ = json.Unmarshal([]byte(l.Label), &about) // without a title it is one all the same
 		t := Terminal{ID: name, WorkspaceID: id, Title: about.Title, Started: l.Started}
 		_, _ = s.begin(t, func(ctx context.Context, t *session) (workspace.ExecResult, error) {
-			return s.runner.AttachSession(ctx, id, l.ExecID, t.io(nil))
+			return s.runner.AttachSession(ctx, id, l.ExecID, nil, t.io(nil))
 		})
 	}
 }

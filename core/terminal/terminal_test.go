@@ -245,11 +245,11 @@ func (sandboxes) Sessions(ctx context.Context, id string) ([]guest.Session, erro
 		}
 		return all, nil
 	default:
-		return []guest.Session{{ExecID: idPrefix + "shop"}}, nil
+		return []guest.Session{{ExecID: idPrefix + "shop"}, {ExecID: "dev-web-1f-1"}}, nil // a dev server is no terminal
 	}
 }
 
-func (sandboxes) AttachSession(ctx context.Context, _, _ string, _ driver.ExecIO) (workspace.ExecResult, error) {
+func (sandboxes) AttachSession(ctx context.Context, _, _ string, _ func(int64), _ driver.ExecIO) (workspace.ExecResult, error) {
 	<-ctx.Done()
 	return workspace.ExecResult{}, context.Cause(ctx)
 }

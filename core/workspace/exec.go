@@ -29,7 +29,7 @@ type ExecOptions struct {
 	User       string          // exec.user@1; empty: sero.json's, else the owner of the files, else the sandbox's
 	Terminal   *driver.TerminalSize
 	Timeout    time.Duration // of the command, not of making the workspace ready; 0: none
-	Keep       guest.Keep    // with Bytes, in a container: as Detach, and Attach can go on with it
+	Keep       guest.Keep    // with Bytes, in a container with the helper: as Detach, and AttachSession can go on with it
 	LoginShell bool          // the user's shell instead of Argv, which must be empty
 	Detach     bool          // in a container the command outlives ctx and this process, its further output dropped
 	Driver     string        // as in UpOptions, for this once

@@ -21,8 +21,10 @@ func (m *Manager) Sessions(ctx context.Context, id string) ([]guest.Session, err
 }
 
 // AttachSession goes on with a command that was started with Keep, as if it were run
-// now: what was kept of its output comes first. When ctx ends it goes on.
-func (m *Manager) AttachSession(ctx context.Context, id, execID string, stdio driver.ExecIO) (ExecResult, error) {
+// now: what was kept of its output comes first. When ctx ends it goes on. skipped
+// and the errors are guest.Guest.Attach's; NotRunning when the workspace is not
+// ready.
+func (m *Manager) AttachSession(ctx context.Context, id, execID string, skipped func(bytes int64), stdio driver.ExecIO) (ExecResult, error) {
 	e, s, err := m.ready(id)
 	if err != nil {
 		return ExecResult{}, err
@@ -33,7 +35,7 @@ func (m *Manager) AttachSession(ctx context.Context, id, execID string, stdio dr
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	defer e.track(execID, end)()
-	status, err := m.guest(e, s).Attach(ctx, execID, stdio)
+	status, err := m.guest(e, s).Attach(ctx, execID, skipped, stdio)
 	return ExecResult{ExitStatus: status}, err
 }
 

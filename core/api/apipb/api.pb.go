@@ -2428,7 +2428,7 @@ type DevServer struct {
 	Started *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=started,proto3" json:"started,omitempty"`
 	// log_tail has the last lines of its output when it failed.
 	LogTail []string `protobuf:"bytes,14,rep,name=log_tail,json=logTail,proto3" json:"log_tail,omitempty"`
-	// detected tells that it was found, not started by sero.
+	// detected tells that it was found, not started by this daemon.
 	Detected bool `protobuf:"varint,15,opt,name=detected,proto3" json:"detected,omitempty"`
 	// preview_url is its address by name, which stays the same whatever port it
 	// listens on; empty where there are no previews.

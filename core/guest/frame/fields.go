@@ -78,6 +78,7 @@ func (k *Kill) fields(c *codec) { text(c, 1, &k.ExecID) }
 func (s *Started) fields(c *codec) {
 	number(c, 1, &s.PID)
 	number(c, 2, &s.Port)
+	number(c, 3, &s.Skipped)
 }
 
 func (e *Exit) fields(c *codec) {

@@ -112,8 +112,9 @@ type Kill struct{ ExecID string }
 
 // Started tells that it has begun.
 type Started struct {
-	PID  uint64
-	Port uint32
+	PID     uint64
+	Port    uint32
+	Skipped uint64
 }
 
 // Exit is how a command ended.

@@ -37,9 +37,10 @@ type session struct {
 	end  context.CancelCauseFunc
 	done chan struct{} // closed when exit or err is set
 
-	gate sync.Mutex // orders output: what is kept, then what comes
-	kept []byte
-	view *view
+	gate  sync.Mutex // orders output: what is kept, then what comes
+	kept  []byte
+	wrote uint64 // bytes of output; kept is the last of them
+	view  *view
 
 	mu      sync.Mutex
 	pid     int64
@@ -236,7 +237,7 @@ func (s *session) take(ctx context.Context, stream *mux.Stream) *view {
 	pid := s.pid
 	s.mu.Unlock()
 	if pid != 0 {
-		_ = stream.Send(v.ctx, &frame.Frame{Started: &frame.Started{PID: uint64(pid)}})
+		_ = stream.Send(v.ctx, &frame.Frame{Started: &frame.Started{PID: uint64(pid), Skipped: s.wrote - uint64(len(s.kept))}})
 		_ = stream.Write(v.ctx, s.kept, false) // a view that is gone is found out soon
 	}
 	return v
@@ -274,6 +275,7 @@ func (o sessionOutput) Write(b []byte) (int, error) {
 	s := o.session
 	s.gate.Lock()
 	defer s.gate.Unlock()
+	s.wrote += uint64(len(b))
 	if keep := int(s.exec.Keep); keep > 0 {
 		if s.kept = append(s.kept, b...); len(s.kept) > 2*keep {
 			s.kept = append([]byte(nil), s.kept[len(s.kept)-keep:]...)

@@ -1079,7 +1079,10 @@ type Started struct {
 	// pid of the command in the sandbox.
 	Pid uint64 `protobuf:"varint,1,opt,name=pid,proto3" json:"pid,omitempty"`
 	// port that is listened on.
-	Port          uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	Port uint32 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	// skipped is how much of the earlier output of a detached command does not
+	// come, in bytes: it is not kept any more.
+	Skipped       uint64 `protobuf:"varint,3,opt,name=skipped,proto3" json:"skipped,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1124,6 +1127,13 @@ func (x *Started) GetPid() uint64 {
 func (x *Started) GetPort() uint32 {
 	if x != nil {
 		return x.Port
+	}
+	return 0
+}
+
+func (x *Started) GetSkipped() uint64 {
+	if x != nil {
+		return x.Skipped
 	}
 	return 0
 }
@@ -1592,10 +1602,11 @@ const file_sero_guest_v1_guest_proto_rawDesc = "" +
 	"\x04port\x18\x01 \x01(\rR\x04port\x12\x19\n" +
 	"\bgrace_ms\x18\x02 \x01(\x04R\agraceMs\"\x1f\n" +
 	"\x04Kill\x12\x17\n" +
-	"\aexec_id\x18\x01 \x01(\tR\x06execId\"/\n" +
+	"\aexec_id\x18\x01 \x01(\tR\x06execId\"I\n" +
 	"\aStarted\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x04R\x03pid\x12\x12\n" +
-	"\x04port\x18\x02 \x01(\rR\x04port\"V\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\x12\x18\n" +
+	"\askipped\x18\x03 \x01(\x04R\askipped\"V\n" +
 	"\x04Exit\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x16\n" +
 	"\x06signal\x18\x02 \x01(\tR\x06signal\x12\"\n" +
