@@ -11,6 +11,7 @@ import (
 
 	"github.com/tailscale/hujson"
 
+	"github.com/sero-labs/sero-runtime/internal/brief"
 	"github.com/sero-labs/sero-runtime/internal/nearest"
 )
 
@@ -206,10 +207,4 @@ func join(path, key string) string {
 }
 
 // shown is a name from a file as a message may carry it.
-func shown(s string) string {
-	const most = 60
-	if len(s) > most {
-		return strconv.QuoteToASCII(s[:most]) + "…"
-	}
-	return strconv.QuoteToASCII(s)
-}
+func shown(s string) string { return brief.Text(s) }

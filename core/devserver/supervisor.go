@@ -26,6 +26,7 @@ import (
 	"github.com/sero-labs/sero-runtime/core/forward"
 	"github.com/sero-labs/sero-runtime/core/guest"
 	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/internal/brief"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -323,10 +324,4 @@ func argument(field, format string, args ...any) *driver.Error {
 }
 
 // shown is text from outside as a message may carry it.
-func shown(s string) string {
-	const most = 48
-	if len(s) > most {
-		return strconv.QuoteToASCII(s[:most]) + "… (" + strconv.Itoa(len(s)) + " bytes)"
-	}
-	return strconv.QuoteToASCII(s)
-}
+func shown(s string) string { return brief.Text(s) }

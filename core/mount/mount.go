@@ -18,6 +18,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/sero-labs/sero-runtime/internal/brief"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -313,10 +314,4 @@ func (p Policy) refuseOverlaps(planned []plan) error {
 }
 
 // shown is a path as a message may carry it.
-func shown(p string) string {
-	const most = 120
-	if len(p) > most {
-		p = p[:most] + "…"
-	}
-	return fmt.Sprintf("%+q", p)
-}
+func shown(p string) string { return brief.Text(p) }

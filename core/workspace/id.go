@@ -4,10 +4,10 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 
+	"github.com/sero-labs/sero-runtime/internal/brief"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -66,10 +66,4 @@ func idFromPath(id, directory string) string {
 
 // shown is text from outside as a message may carry it: quoted, without control
 // bytes or look-alikes, and short.
-func shown(s string) string {
-	const most = 48
-	if len(s) > most {
-		return strconv.QuoteToASCII(s[:most]) + "… (" + strconv.Itoa(len(s)) + " bytes)"
-	}
-	return strconv.QuoteToASCII(s)
-}
+func shown(s string) string { return brief.Text(s) }
