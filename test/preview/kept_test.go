@@ -70,6 +70,17 @@ func (m *machine) killDriver() {
 	m.t.Fatal("no driver runs")
 }
 
+// killChannel ends the process through which the daemon speaks with the guest
+// helper, and with it the command that does that.
+func (m *machine) killChannel() {
+	m.t.Helper()
+	_, _, err := m.sero("exec", "--user", "root", "--", "sh", "-c",
+		`for p in $(pgrep -f "^/opt/sero/sero-guest"); do tr '\0' ' ' <"/proc/$p/cmdline" | grep -q host || kill -KILL "$p"; done; sleep 60`)
+	if err == nil {
+		m.t.Fatal("the channel lives")
+	}
+}
+
 // What a server in a container writes and how it ends is known whatever becomes
 // of the daemon and the driver.
 func TestB38B43LogsGoOn(t *testing.T) {
@@ -77,6 +88,7 @@ func TestB38B43LogsGoOn(t *testing.T) {
 		"daemon stopped": func(m *machine) { m.ok("daemon", "stop") },
 		"daemon killed":  (*machine).killDaemon,
 		"driver killed":  (*machine).killDriver,
+		"channel killed": (*machine).killChannel,
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMachine(t, "docker")
