@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"time"
 
+	"github.com/sero-labs/sero-runtime/core/forward"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -28,6 +30,10 @@ func (s *Supervisor) lead(v *server) {
 			return
 		}
 		v.forward, v.leadsTo, v.hostPort = f, v.port, f.Port()
+		v.holder, v.asksHolder = "", f.Conflict() != 0
+		if v.asksHolder {
+			s.work.Go(func() { s.findHolder(v, f) })
+		}
 	}
 	v.address = "127.0.0.1"
 	v.url = urlFor(v.address, v.hostPort)
@@ -39,8 +45,30 @@ func (s *Supervisor) unlead(v *server) {
 	if f == nil {
 		return
 	}
-	v.forward = nil
+	v.forward, v.asksHolder = nil, false
 	s.work.Go(f.Close) // what it carries may wait for mu
+}
+
+// findHolder finds out who holds the port that a server was to have on this
+// machine, which may take a while.
+func (s *Supervisor) findHolder(v *server, f *forward.Forward) {
+	holder := s.portOwner(s.life, f.Conflict())
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v.forward == f {
+		v.holder, v.asksHolder = holder, false
+		s.set(v, v.status, v.remark())
+	}
+}
+
+// conflict says in one line who holds the port of this machine that was wanted;
+// empty when it was had. mu must be held.
+func (v *server) conflict() string {
+	wanted := v.forward.Conflict()
+	if wanted == 0 {
+		return ""
+	}
+	return fmt.Sprintf("port %d of this machine is held by %s; it is on %d here", wanted, cmp.Or(v.holder, "another program"), v.forward.Port())
 }
 
 // dialLimit is for one of a server's addresses.

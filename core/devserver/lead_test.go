@@ -1,11 +1,13 @@
 package devserver_test
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sero-labs/sero-runtime/core/devserver"
 	"github.com/sero-labs/sero-runtime/core/forward"
@@ -53,6 +55,51 @@ func TestB36AServerInAContainerHasAPortOfThisMachine(t *testing.T) {
 		}
 	}
 	t.Error("the port is not given back: " + strconv.Itoa(port))
+}
+
+// Who holds a port is found out without keeping anybody.
+func TestASlowSystemTellsWhoHoldsAPort(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan string)
+	w := newWorld(t, container, func(o *devserver.Options) {
+		o.Forward = forward.Open
+		o.PortOwner = func(context.Context, uint16) string {
+			close(asked)
+			return <-answer
+		}
+	})
+	taken, err := loopback.Listen(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range taken {
+		defer l.Close()
+	}
+	port := taken[0].Addr().(*net.TCPAddr).Port
+	spec := w.spec(fmt.Sprintf("listen -a 127.0.0.1 %d", port))
+	spec.Name = "web"
+	started := make(chan devserver.Server, 1)
+	go func() {
+		result, err := w.Start(context.WithoutCancel(t.Context()), spec, 0, nil)
+		if err != nil {
+			t.Error(err)
+		}
+		started <- result.Server
+	}()
+	<-asked
+	looked := make(chan devserver.Server, 1)
+	go func() { looked <- w.List("")[0] }()
+	select {
+	case got := <-looked:
+		if got.Status != devserver.StatusRunning || got.URL == "" || !strings.Contains(got.StatusMessage, "is held by another program; it is on") {
+			t.Errorf("%+v", got)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("everybody waits for the system")
+	}
+	answer <- "squid (pid 7)"
+	if got := <-started; !strings.Contains(got.StatusMessage, "is held by squid (pid 7); it is on") {
+		t.Errorf("%+v", got)
+	}
 }
 
 func TestPortsTellOfWhatIsNoServer(t *testing.T) {

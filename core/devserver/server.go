@@ -103,6 +103,7 @@ type server struct {
 	forward  *forward.Forward // the port of this machine that leads to it; nil: none
 	leadsTo  uint16           // the port that forward leads to
 	hostPort uint16           // that forward has, or had last
+	holder   string           // who holds the port that forward was to have
 	status   Status
 	message  string
 	pid      int64
@@ -113,8 +114,10 @@ type server struct {
 	ran      bool     // it was started at least once
 	hearsay  bool     // its command is what a sandbox says of it
 	removed  bool
-	failure  error         // why it could not be started at all
-	changed  chan struct{} // closed at the next change
+
+	asksHolder bool          // holder is being found out
+	failure    error         // why it could not be started at all
+	changed    chan struct{} // closed at the next change
 }
 
 func (v *server) id() string {

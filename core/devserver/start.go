@@ -12,7 +12,6 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/guest"
 	"github.com/sero-labs/sero-runtime/core/workspace"
-	"github.com/sero-labs/sero-runtime/internal/portowner"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -246,7 +245,7 @@ func (s *Supervisor) checkPort(ctx context.Context, v *server, ws workspace.Work
 	}
 	for _, address := range []string{"127.0.0.1", "::1"} {
 		if s.probe(ctx, v.workspaceID, net.JoinHostPort(address, strconv.Itoa(int(port)))) == nil {
-			return errPortInUse(port, portowner.Name(ctx, port))
+			return errPortInUse(port, s.portOwner(ctx, port))
 		}
 	}
 	return nil
@@ -363,12 +362,12 @@ func (s *Supervisor) await(ctx context.Context, v *server, wait time.Duration) (
 	defer timer.Stop()
 	for {
 		s.mu.Lock()
-		now, changed, failure := v.snapshot(), v.changed, v.failure
+		now, changed, failure, asks := v.snapshot(), v.changed, v.failure, v.asksHolder
 		s.mu.Unlock()
 		if failure != nil {
 			return now, failure
 		}
-		if now.Status != StatusStarting {
+		if now.Status != StatusStarting && !asks {
 			return now, nil
 		}
 		select {

@@ -27,6 +27,7 @@ import (
 	"github.com/sero-labs/sero-runtime/core/guest"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/internal/brief"
+	"github.com/sero-labs/sero-runtime/internal/portowner"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -77,17 +78,20 @@ type Options struct {
 	// Forward opens a port of this machine for a server in a container, as
 	// forward.Open does; nil: such a server is reached at its sandbox's address.
 	Forward func(wanted uint16, dial func(ctx context.Context) (net.Conn, error)) (*forward.Forward, error)
+	// PortOwner names who holds a port of this machine; nil: portowner.Name.
+	PortOwner func(ctx context.Context, port uint16) string
 }
 
 // Supervisor runs dev servers and knows them. It is safe for concurrent use.
 type Supervisor struct {
-	options Options
-	runner  Runner
-	events  *event.Bus
-	log     *slog.Logger
-	grace   time.Duration
-	born    int64
-	runs    atomic.Uint64
+	options   Options
+	portOwner func(ctx context.Context, port uint16) string
+	runner    Runner
+	events    *event.Bus
+	log       *slog.Logger
+	grace     time.Duration
+	born      int64
+	runs      atomic.Uint64
 
 	life context.Context // ends with Close
 	end  context.CancelCauseFunc
@@ -105,7 +109,10 @@ func New(options Options) *Supervisor {
 	s := &Supervisor{
 		options: options, runner: options.Runner, events: options.Events, log: cmp.Or(options.Log, slog.Default()),
 		grace: cmp.Or(options.Grace, DefaultGrace), born: time.Now().UnixNano(),
-		watches: map[string]*watch{},
+		watches: map[string]*watch{}, portOwner: options.PortOwner,
+	}
+	if s.portOwner == nil {
+		s.portOwner = portowner.Name
 	}
 	s.life, s.end = context.WithCancelCause(context.Background())
 	if s.events != nil {

@@ -344,7 +344,7 @@ func (s *Supervisor) listens(v *server, port uint16, own []driver.Listener) {
 func (v *server) remark() string {
 	switch r := v.run; {
 	case v.found != nil || r == nil || !r.ended:
-		return v.forward.Conflict()
+		return v.conflict()
 	case r.err != nil:
 		return "the connection with its command broke: what it writes is not seen any more"
 	default:

@@ -6,7 +6,6 @@ package forward
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"strconv"
@@ -15,7 +14,6 @@ import (
 	"time"
 
 	"github.com/sero-labs/sero-runtime/internal/loopback"
-	"github.com/sero-labs/sero-runtime/internal/portowner"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -28,9 +26,9 @@ const (
 // Forward is one port of this machine that leads to a server. It ends with
 // Close.
 type Forward struct {
-	port     uint16
-	conflict string
-	dial     func(ctx context.Context) (net.Conn, error)
+	port   uint16
+	wanted uint16
+	dial   func(ctx context.Context) (net.Conn, error)
 
 	life context.Context // ends with Close
 	end  context.CancelCauseFunc
@@ -51,7 +49,7 @@ func Open(wanted uint16, dial func(ctx context.Context) (net.Conn, error)) (*For
 	if wanted < privileged {
 		wanted += above
 	}
-	f := &Forward{dial: dial, connections: map[net.Conn]bool{}}
+	f := &Forward{wanted: wanted, dial: dial, connections: map[net.Conn]bool{}}
 	var failure error
 	for n := range tries {
 		port := int(wanted) + n
@@ -72,9 +70,6 @@ func Open(wanted uint16, dial func(ctx context.Context) (net.Conn, error)) (*For
 		return nil, driver.Errorf(driver.PortInUse, "no port of this machine could be had: %w", failure).About(strconv.Itoa(int(wanted))).
 			Remedy("use the preview's address")
 	}
-	if f.port != wanted {
-		f.conflict = fmt.Sprintf("port %d of this machine is held by %s; it is on %d here", wanted, portowner.Name(context.Background(), wanted), f.port)
-	}
 	f.life, f.end = context.WithCancelCause(context.Background())
 	for _, l := range f.listeners {
 		f.work.Go(func() { f.accept(l) })
@@ -90,13 +85,13 @@ func (f *Forward) Port() uint16 {
 	return f.port
 }
 
-// Conflict says in one line who holds the port that was wanted; empty when it
-// was had.
-func (f *Forward) Conflict() string {
-	if f == nil {
-		return ""
+// Conflict is the port that was wanted and that somebody else holds; 0 when it
+// was had, and without a Forward.
+func (f *Forward) Conflict() uint16 {
+	if f == nil || f.port == f.wanted {
+		return 0
 	}
-	return f.conflict
+	return f.wanted
 }
 
 // Close frees the port and ends what it carries. It may be called twice, and
