@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"time"
 
 	"github.com/sero-labs/sero-runtime/core/guest/frame"
 )
@@ -18,13 +19,18 @@ type Socket interface {
 // errReset is the error of a stream that the other end has reset.
 var errReset = errors.New("the other end has closed the connection")
 
+// flushLimit is how long what came before a reset has to get through.
+const flushLimit = 5 * time.Second
+
 // Carry connects a stream with a socket, both ways, until both directions have
-// ended or one has failed. It closes the socket.
+// ended or one has failed, or the other end has reset the stream: who hangs at
+// the socket's other end holds up nobody for long. It closes the socket.
 func (s *Stream) Carry(ctx context.Context, socket Socket) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer func() { _ = socket.Close() }()
 	defer context.AfterFunc(ctx, func() { _ = socket.Close() })()
+	s.onReset(func() { _ = socket.SetWriteDeadline(time.Now().Add(flushLimit)) })
 	sent := make(chan error, 1)
 	go func() { // ends with the socket or the stream
 		readErr, sendErr := s.Copy(ctx, socket)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/sero-labs/sero-runtime/core/guest/frame"
@@ -24,6 +25,7 @@ type Stream struct {
 	err   error
 	ready chan struct{} // has a token when there is something to take
 	taken int           // cost that the other end has not been told of
+	reset func()        // called when a reset comes, before it is taken; may be nil
 }
 
 // maxOther bounds what waits in a stream besides data, in bytes.
@@ -51,8 +53,22 @@ func (s *Stream) push(f *frame.Frame, size int) error {
 		return fmt.Errorf("stream %d has too much to take", s.id)
 	}
 	s.queue = append(s.queue, f)
+	if f.Reset && s.reset != nil {
+		s.reset()
+	}
 	s.wake()
 	return nil
+}
+
+// onReset has f called when the other end resets the stream, before that is
+// taken. f must not wait.
+func (s *Stream) onReset(f func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reset = f
+	if slices.ContainsFunc(s.queue, func(queued *frame.Frame) bool { return queued.Reset }) {
+		f()
+	}
 }
 
 // dropListeners drops a set that was not taken yet. mu must be held.
