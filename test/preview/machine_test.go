@@ -358,15 +358,60 @@ func (m *machine) processes() []string {
 			found = append(found, strings.ReplaceAll(string(args), "\x00", " "))
 		}
 	} else {
-		for line := range strings.Lines(m.ok("exec", "--", "ps", "-eo", "args=")) {
-			// What has ended and waits to be reaped is no process any more.
-			if line = strings.TrimSpace(line); !own(line) && !strings.HasSuffix(line, "<defunct>") {
-				found = append(found, line)
+		for _, p := range m.reaped() {
+			if !p.zombie && !own(p.args) { // those that wait for another parent are no processes any more
+				found = append(found, p.args)
 			}
 		}
 	}
 	slices.Sort(found)
 	return found
+}
+
+// contained is a process of a container.
+type contained struct {
+	pid, parent, args string
+	zombie            bool
+}
+
+// ps lists the processes of the container.
+func (m *machine) ps() []contained {
+	m.t.Helper()
+	var list []contained
+	for line := range strings.Lines(m.ok("exec", "--", "ps", "-eo", "pid=,ppid=,stat=,args=")) {
+		f := strings.Fields(line)
+		if len(f) < 4 {
+			m.t.Fatalf("ps says %q", line)
+		}
+		list = append(list, contained{f[0], f[1], strings.Join(f[3:], " "), strings.HasPrefix(f[2], "Z")})
+	}
+	return list
+}
+
+// reaped lists the processes of the container once the guest helper has reaped
+// all of its children that have ended.
+func (m *machine) reaped() []contained {
+	m.t.Helper()
+	var waiting []contained
+	for range 200 {
+		list := m.ps()
+		helpers := map[string]bool{}
+		for _, p := range list {
+			if strings.HasPrefix(p.args, "sero-guest host ") {
+				helpers[p.pid] = true
+			}
+		}
+		if len(helpers) == 0 {
+			m.t.Fatalf("no guest helper is among %+v", list)
+		}
+		waiting = slices.DeleteFunc(slices.Clone(list), func(p contained) bool { return !p.zombie || !helpers[p.parent] })
+		if len(waiting) == 0 {
+			return list
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	m.t.Fatalf("the guest helper does not reap %+v", waiting)
+	return nil
 }
 
 // project makes the workspace one of testdata's, with its packages installed.
