@@ -231,19 +231,106 @@ func TestHostileAnswers(t *testing.T) {
 		}
 	})
 	t.Run("the name of a process", func(t *testing.T) {
-		g := guestOf(t, "hostile", plain, listing{text: "LISTEN 0 1 127.0.0.1:80 0.0.0.0:* users:((\"a\x1b[31m\u009b\xffb\",pid=7,fd=3))\nexec 7 id\x1b[31m\n.\n"})
+		g := guestOf(t, "hostile", plain, listing{text: "LISTEN 0 1 127.0.0.1:80 0.0.0.0:* users:((\"a\x1b[31m\u009b\u202e\xffb\",pid=7,fd=3))\nexec 7 id\x1b[31m\u2066\n.\n"})
 		var set []driver.Listener
 		_ = g.Listeners(t.Context(), func(now []driver.Listener) error { set = now; return io.EOF })
-		if len(set) != 1 || strings.ContainsFunc(set[0].Command+set[0].ExecID, unicode.IsControl) || !utf8.ValidString(set[0].Command) {
+		if len(set) != 1 || !fit(set[0].Command+set[0].ExecID) || !strings.Contains(set[0].Command, "b") {
 			t.Errorf("it is %q", fmt.Sprint(set))
 		}
 	})
 }
 
-// awaitOpen reads what the core says until it opens a stream.
-func awaitOpen(in io.Reader) {
-	for f := listen(in); f != nil && f.Open == nil; f = listen(in) {
+// evil is a text that steers terminals, ends lines and turns around what is read.
+const evil = "\x1b]0;title\x07\x1b[2J\r\nsecond line\u009b31m\u202etxt.exe\u2066\u2028\x00\xff end"
+
+// fit tells whether a text is one line that can be shown.
+func fit(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, func(r rune) bool {
+		return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)
+	})
+}
+
+// Every text that a replaced helper sends is cleaned before anybody sees it.
+func TestHostileTexts(t *testing.T) {
+	answers := new(frame.Frame)
+	g := guestOf(t, "hostile", byDriver, fakeHelper{run: func(in io.Reader, out io.Writer) {
+		say(out, &frame.Frame{Hello: &frame.Hello{Version: frame.Version, Build: evil}})
+		for stream := awaitOpen(in); stream != 0; stream = awaitOpen(in) {
+			answer := *answers
+			answer.Stream = stream
+			say(out, &answer)
+		}
+	}})
+	texts := map[string]string{}
+	*answers = frame.Frame{Sessions: &frame.Sessions{Sessions: []frame.Session{{ExecID: evil, Label: evil}}}}
+	if list, err := g.Sessions(t.Context()); err != nil || len(list) != 1 {
+		t.Errorf("%+v, %v", list, err)
+	} else {
+		texts["a session's id"], texts["a session's label"] = list[0].ExecID, list[0].Label
 	}
+	*answers = frame.Frame{Listeners: &frame.Listeners{Listeners: []frame.Listener{{Address: "127.0.0.1", Port: 80, Command: evil, ExecID: evil}}}}
+	_ = g.Listeners(t.Context(), func(set []driver.Listener) error {
+		if len(set) == 1 {
+			texts["a listener's command"], texts["a listener's exec id"] = set[0].Command, set[0].ExecID
+		}
+		return io.EOF
+	})
+	*answers = frame.Frame{Error: &frame.Error{Reason: evil, Message: evil, Resource: evil, Field: evil}}
+	_, err := g.Exec(t.Context(), driver.ExecSpec{Argv: []string{"true"}, Dir: "/", ExecID: "x"}, driver.ExecIO{})
+	if e := driver.AsError(err); e == nil {
+		t.Error("no error")
+	} else {
+		texts["an error"], texts["its resource"], texts["its field"], texts["its reason"] = e.Error(), e.Resource, e.Field, string(e.Reason)
+	}
+	*answers = frame.Frame{Exit: &frame.Exit{Signal: evil}}
+	status, err := g.Exec(t.Context(), driver.ExecSpec{Argv: []string{"true"}, Dir: "/", ExecID: "x"}, driver.ExecIO{})
+	if err != nil {
+		t.Error(err)
+	}
+	texts["a signal"], texts["the status"] = status.Signal, g.Status()
+	for what, text := range texts {
+		if text == "" || !fit(text) {
+			t.Errorf("%s is %q", what, text)
+		}
+	}
+	if len(texts) != 10 {
+		t.Errorf("only %d texts came", len(texts))
+	}
+}
+
+// What a helper says at its end, or what stands in its place, is cleaned, too.
+func TestHostileLastWords(t *testing.T) {
+	g := guestOf(t, "hostile", byDriver, lastWords{})
+	if _, err := g.Exec(t.Context(), driver.ExecSpec{Argv: []string{"true"}, Dir: "/", ExecID: "x"}, driver.ExecIO{}); err != nil {
+		t.Error(err)
+	}
+	if s := g.Status(); !strings.Contains(s, "second line") || !fit(s) {
+		t.Errorf("the status is %q", s)
+	}
+}
+
+// lastWords is a driver whose helpers end with a text.
+type lastWords struct{ driver.Driver }
+
+func (lastWords) Info() driver.Info { return driver.Info{Name: "hostile"} }
+
+func (lastWords) Exec(_ context.Context, spec driver.ExecSpec, stdio driver.ExecIO) (driver.ExitStatus, error) {
+	if strings.HasPrefix(spec.Argv[0], guest.MountTarget) {
+		_, err := io.WriteString(stdio.Stderr, evil)
+		return driver.ExitStatus{Code: 1}, err
+	}
+	return driver.ExitStatus{}, nil
+}
+
+// awaitOpen reads what the core says until it opens a stream, and gives that; 0
+// when it says nothing more.
+func awaitOpen(in io.Reader) uint64 {
+	for f := listen(in); f != nil; f = listen(in) {
+		if f.Open != nil {
+			return f.Stream
+		}
+	}
+	return 0
 }
 
 // listing is a driver in whose sandboxes there is no helper, and a list of

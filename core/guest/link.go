@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"strings"
 	"sync"
 	"time"
-	"unicode"
 
 	"github.com/sero-labs/sero-runtime/core/guest/frame"
 	"github.com/sero-labs/sero-runtime/core/guest/mux"
+	"github.com/sero-labs/sero-runtime/internal/oneline"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -268,16 +267,4 @@ func (t *tail) String() string {
 }
 
 // line is text that came from a sandbox as one bounded line.
-func line(text string, limit int) string {
-	text = strings.ToValidUTF8(strings.TrimSpace(text), "\uFFFD")
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, text)
-	if len(text) > limit {
-		text = text[:limit]
-	}
-	return strings.ToValidUTF8(text, "")
-}
+func line(text string, limit int) string { return oneline.Of(text, limit, ' ') }

@@ -18,8 +18,11 @@ type Session struct {
 	Ended   bool
 }
 
-// maxSessions bounds what a sandbox may answer.
-const maxSessions = 256
+// Bounds of what a sandbox may answer.
+const (
+	maxSessions = 256
+	maxLabel    = 2 << 10 // bytes of one session's label
+)
 
 // ExecKept runs a command as Exec does, but such that it goes on when ctx ends or
 // the connection breaks, with its last output kept: Attach goes on with it.
@@ -68,7 +71,7 @@ func (g *Guest) Sessions(ctx context.Context) ([]Session, error) {
 		}
 		for _, s := range f.Sessions.Sessions[:min(len(f.Sessions.Sessions), maxSessions)] {
 			list = append(list, Session{
-				ExecID: line(s.ExecID, maxExecID), Label: line(s.Label, 1024), PID: int64(min(s.PID, 1<<31)),
+				ExecID: line(s.ExecID, maxExecID), Label: line(s.Label, maxLabel), PID: int64(min(s.PID, 1<<31)),
 				Started: time.Unix(0, s.Started), Ended: s.Exit != nil,
 			})
 		}

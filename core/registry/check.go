@@ -12,6 +12,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/sero-labs/sero-runtime/internal/oneline"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -33,17 +34,7 @@ func plain(s string, most int) bool {
 }
 
 // printable makes a text plain.
-func printable(s string) string {
-	if len(s) > maxName {
-		s = s[:maxName]
-	}
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return '?'
-		}
-		return r
-	}, strings.ToValidUTF8(s, "?"))
-}
+func printable(s string) string { return oneline.Of(s, maxName, '?') }
 
 // errWrong marks an answer that breaks the contract.
 var errWrong = errors.New("the driver breaks its contract")

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/guest"
 	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/internal/oneline"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -154,12 +155,15 @@ func (s *Service) adoptFrom(ctx context.Context, id string) {
 		}
 		var about label
 		_ = json.Unmarshal([]byte(l.Label), &about) // without a title it is one all the same
-		t := Terminal{ID: name, WorkspaceID: id, Title: about.Title, Started: l.Started}
+		t := Terminal{ID: name, WorkspaceID: id, Title: titleOf(about.Title), Started: l.Started}
 		_, _ = s.begin(t, func(ctx context.Context, t *session) (workspace.ExecResult, error) {
 			return s.runner.AttachSession(ctx, id, l.ExecID, nil, t.io(nil))
 		})
 	}
 }
+
+// titleOf is what a sandbox or a person says of what runs as a title.
+func titleOf(text string) string { return oneline.Of(text, 200, ' ') }
 
 func validID(id string) bool {
 	return len(id) >= 4 && len(id) <= 32 && !strings.ContainsFunc(id, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '2' || r > '7') })
@@ -217,7 +221,7 @@ func (s *Service) Open(ctx context.Context, options workspace.ExecOptions, v Vie
 	if len(options.Argv) > 0 {
 		title = strings.Join(options.Argv, " ")
 	}
-	title = title[:min(len(title), 200)]
+	title = titleOf(title)
 	text, err := json.Marshal(label{Title: title})
 	if err != nil {
 		return workspace.ExecResult{}, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/guest"
 	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/internal/oneline"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -271,4 +273,58 @@ func TestASandboxThatAnswersBadlyHurtsNoOther(t *testing.T) {
 			}
 		})
 	}
+}
+
+// left is a Runner with a ready workspace in which somebody says that there are
+// terminals.
+type left struct {
+	Runner
+	sessions []guest.Session
+}
+
+func (left) Ready() []string { return []string{"shop"} }
+
+func (l left) Sessions(context.Context, string) ([]guest.Session, error) { return l.sessions, nil }
+
+func (left) AttachSession(ctx context.Context, _, _ string, _ func(int64), _ driver.ExecIO) (workspace.ExecResult, error) {
+	<-ctx.Done()
+	return workspace.ExecResult{}, driver.AsError(context.Cause(ctx))
+}
+
+// TestB40HostileTitles: what a sandbox says is the title of a terminal steers
+// nobody's screen, and is bounded.
+func TestB40HostileTitles(t *testing.T) {
+	s := New(left{sessions: []guest.Session{
+		{ExecID: "terminal-aaaaaa", Label: `{"title": "npm run dev"}`},
+		{ExecID: "terminal-bbbbbb", Label: `{"title": "\u001b]0;x\u0007\u001b[2Ja\nb\u202ec\u2066d\u2028e\u009b"}`},
+		{ExecID: "terminal-cccccc", Label: `{"title": "` + strings.Repeat("é", 500) + `"}`},
+		{ExecID: "terminal-dddddd", Label: `{"title": 7}`},
+		{ExecID: "terminal-dd\x1bddd", Label: `{"title": "an id like that is none"}`},
+	}}, nil, nil)
+	defer s.Close()
+	titles := map[string]string{}
+	for _, l := range s.List(t.Context(), "") {
+		titles[l.ID] = l.Title
+	}
+	want := map[string]string{"aaaaaa": "npm run dev", "bbbbbb": "]0;x  [2Ja b c d e", "cccccc": strings.Repeat("é", 100), "dddddd": ""}
+	if !maps.Equal(titles, want) {
+		t.Errorf("%q, want %q", titles, want)
+	}
+}
+
+// TestTitleOfACommand: it is one line, whatever the command is, and comes back
+// from where it is kept.
+func TestTitleOfACommand(t *testing.T) {
+	s := New(echo{}, nil, nil)
+	defer s.Close()
+	command := "printf '\\x1b[2J'\n\x1b[2J" + strings.Repeat("&", 300)
+	p := sit(t, func(ctx context.Context, v Viewer) (workspace.ExecResult, error) {
+		return s.Open(ctx, workspace.ExecOptions{Argv: []string{"sh", "-c", command}, Terminal: &driver.TerminalSize{Rows: 24, Cols: 80}}, v)
+	}, nil)
+	list := s.List(t.Context(), "")
+	if len(list) != 1 || len(list[0].Title) != 200 || strings.ContainsFunc(list[0].Title, oneline.Unfit) {
+		t.Errorf("%+v", list)
+	}
+	p.types("exit")
+	<-p.done
 }

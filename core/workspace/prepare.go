@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/environ"
+	"github.com/sero-labs/sero-runtime/internal/oneline"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -78,7 +79,7 @@ func (m *Manager) asRoot(ctx context.Context, d driver.Driver, id, script string
 		Stdin: strings.NewReader(script), Stdout: &limitedWriter{to: &out, left: 4 << 10}, Stderr: &limitedWriter{to: &errs, left: 4 << 10},
 	})
 	if err == nil && status != (driver.ExitStatus{}) {
-		err = fmt.Errorf("it ended with code %d: %s", status.ShellCode(), strings.TrimSpace(errs.String()))
+		err = fmt.Errorf("it ended with code %d: %s", status.ShellCode(), oneline.Of(errs.String(), 512, ' '))
 	}
 	return out.String(), err
 }

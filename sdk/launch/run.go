@@ -16,6 +16,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/sero-labs/sero-runtime/internal/oneline"
 	"github.com/sero-labs/sero-runtime/internal/peer"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 	"github.com/sero-labs/sero-runtime/sdk/internal/plug"
@@ -363,7 +364,7 @@ func bounded(s string) string {
 		s = strings.ToValidUTF8(s[:80], "") + "…"
 	}
 	return strings.Map(func(c rune) rune {
-		if c < ' ' || c == 0x7f {
+		if oneline.Unfit(c) {
 			return '?'
 		}
 		return c

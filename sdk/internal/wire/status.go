@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/sero-labs/sero-runtime/internal/oneline"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 	"github.com/sero-labs/sero-runtime/sdk/internal/driverpb"
 )
@@ -211,7 +212,7 @@ func clipTo(s string, most int) string {
 // oneLine makes a text from another process safe to print.
 func oneLine(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+		if oneline.Unfit(r) {
 			return ' '
 		}
 		return r
