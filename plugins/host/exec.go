@@ -22,6 +22,7 @@ type command struct {
 	spec    driver.ExecSpec
 	exe     *execution
 	process *os.Process
+	ending  *ending
 	streams *streams
 	outputs []*output
 	state   *os.ProcessState // once exited is closed
@@ -106,12 +107,14 @@ func (d *Driver) startCommand(s *sandbox, spec driver.ExecSpec, stdio driver.Exe
 		done:   make(chan struct{}),
 		lost:   make(chan error, 1),
 	}
+	sys := &syscall.SysProcAttr{Setsid: true, Setctty: spec.Terminal != nil, Credential: as.credential}
+	c.ending = newEnding(sys)
 	c.process, err = d.processes.start(c.exe, func(marker string) (*os.Process, error) {
 		return os.StartProcess(binary, spec.Argv, &os.ProcAttr{
 			Dir:   dir,
 			Env:   setEnv(env, proc.MarkerEnv, marker),
 			Files: st.child[:],
-			Sys:   &syscall.SysProcAttr{Setsid: true, Setctty: spec.Terminal != nil, Credential: as.credential},
+			Sys:   sys,
 		})
 	})
 	if err != nil {
@@ -164,6 +167,7 @@ func (c *command) lose(err error) {
 
 // wait waits for the command and then for the delivery of its output.
 func (c *command) wait() {
+	c.ending.wait()
 	state, err := c.process.Wait()
 	if err != nil {
 		slog.Error("a command cannot be waited for", "pid", c.process.Pid, "error", err)

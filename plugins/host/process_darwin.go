@@ -2,6 +2,7 @@ package host
 
 import (
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -38,3 +39,10 @@ const (
 	// macOS cannot wait for a terminal's master as for other files.
 	pollableTerminals = false
 )
+
+// ending is nothing on macOS: waiting for a process takes a thread.
+type ending struct{}
+
+func newEnding(*syscall.SysProcAttr) *ending { return nil }
+
+func (*ending) wait() {}

@@ -1,9 +1,11 @@
 package host
 
 import (
+	"errors"
 	"log/slog"
 	"math"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,3 +56,34 @@ const (
 
 	pollableTerminals = true
 )
+
+// ending waits for the end of a process without a thread of its own, of which a
+// command that runs for long would hold one.
+type ending struct{ pidfd int }
+
+// newEnding is that of the process that is to be started with attr.
+func newEnding(attr *syscall.SysProcAttr) *ending {
+	e := &ending{pidfd: -1} // and stays so before Linux 5.4
+	attr.PidFD = &e.pidfd
+	return e
+}
+
+// wait returns when the process can be waited for at once, or when it is not
+// known.
+func (e *ending) wait() {
+	if e.pidfd < 0 {
+		return
+	}
+	_ = unix.SetNonblock(e.pidfd, true) // else it cannot be polled
+	file := os.NewFile(uintptr(e.pidfd), "process")
+	defer file.Close()
+	conn, err := file.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = conn.Read(func(fd uintptr) bool { // fails at once if the descriptor cannot be polled
+		var info unix.Siginfo
+		err := unix.Waitid(unix.P_PIDFD, int(fd), &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+		return err != nil && !errors.Is(err, unix.EINTR) || info.Signo != 0
+	})
+}

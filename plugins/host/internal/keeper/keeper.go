@@ -5,10 +5,13 @@
 package keeper
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
+	"maps"
 	"os"
 	"runtime"
 	"slices"
@@ -31,6 +34,8 @@ type Keeper struct {
 	pipe    *os.File
 	gone    chan struct{} // closed when process is reaped
 	leaders map[proc.ID]bool
+	untold  map[proc.ID]bool // of leaders, those that process does not know yet
+	teller  *time.Timer
 	killed  time.Time // when it last ended without being told to
 	failed  time.Time // when it last could not be started
 	closed  bool
@@ -39,7 +44,10 @@ type Keeper struct {
 // New makes a Keeper for commands whose markers begin with prefix, which is
 // made of letters and digits. environ is the keeper process's environment.
 func New(prefix string, environ []string) *Keeper {
-	return &Keeper{prefix: prefix, environ: environ, leaders: make(map[proc.ID]bool)}
+	k := &Keeper{prefix: prefix, environ: environ, leaders: make(map[proc.ID]bool), untold: make(map[proc.ID]bool)}
+	k.teller = time.AfterFunc(time.Hour, k.tell)
+	k.teller.Stop()
+	return k
 }
 
 // restartPause is the least time between two failed attempts to start the
@@ -56,13 +64,20 @@ func (k *Keeper) Start() error {
 	return k.startLocked()
 }
 
+// tellAfter is how long the process is not told of a new session. Most commands
+// are over by then, and need not wake it. Until then their markers tell of them,
+// which only a command that clears its environment loses.
+const tellAfter = 50 * time.Millisecond
+
 // Add tells of a session leader that was started.
 func (k *Keeper) Add(leader proc.ID) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.leaders[leader] = true
 	if k.process != nil {
-		k.tellLocked(add, leader)
+		if k.untold[leader] = true; len(k.untold) == 1 {
+			k.teller.Reset(tellAfter)
+		}
 	} else if err := k.startLocked(); err != nil {
 		slog.Warn("commands will outlive this driver if it is killed", "error", err)
 	}
@@ -76,9 +91,23 @@ func (k *Keeper) Drop(leader proc.ID) {
 		return
 	}
 	delete(k.leaders, leader)
-	if k.process != nil {
-		k.tellLocked(drop, leader)
+	if k.untold[leader] {
+		delete(k.untold, leader)
+	} else if k.process != nil {
+		k.tellLocked(drop, slices.Values([]proc.ID{leader}))
 	}
+}
+
+// tell tells the process of the leaders that are left of those that it does not
+// know.
+func (k *Keeper) tell() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.process == nil {
+		return // the next one is told of all
+	}
+	k.tellLocked(add, maps.Keys(k.untold))
+	clear(k.untold)
 }
 
 // PID is the process's number, 0 when none runs.
@@ -96,6 +125,7 @@ func (k *Keeper) PID() int {
 func (k *Keeper) Close(ctx context.Context) error {
 	k.mu.Lock()
 	k.closed = true
+	k.teller.Stop()
 	gone := k.gone
 	if k.process != nil {
 		k.pipe.Close()
@@ -121,9 +151,8 @@ func (k *Keeper) startLocked() error {
 		k.failed = time.Now()
 		return err
 	}
-	for leader := range k.leaders {
-		k.tellLocked(add, leader)
-	}
+	k.tellLocked(add, maps.Keys(k.leaders))
+	clear(k.untold)
 	return nil
 }
 
@@ -195,9 +224,13 @@ const (
 // tellTimeout bounds a write to a process that does not read.
 const tellTimeout = 100 * time.Millisecond
 
-func (k *Keeper) tellLocked(verb rune, leader proc.ID) {
+func (k *Keeper) tellLocked(verb rune, leaders iter.Seq[proc.ID]) {
+	var text bytes.Buffer
+	for leader := range leaders {
+		fmt.Fprintf(&text, "%c %d %d\n", verb, leader.PID, leader.Start)
+	}
 	_ = k.pipe.SetWriteDeadline(time.Now().Add(tellTimeout)) // a pipe can
-	if _, err := fmt.Fprintf(k.pipe, "%c %d %d\n", verb, leader.PID, leader.Start); err != nil {
+	if _, err := k.pipe.Write(text.Bytes()); err != nil {
 		slog.Warn("the keeper process does not listen", "error", err)
 	}
 }
