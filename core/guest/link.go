@@ -128,22 +128,30 @@ func (l *link) moveTo(socket *net.UnixConn) {
 		_ = socket.Close()
 	})
 	l.tasks.Go(func() { // ends with the socket
-		_, err := io.Copy(socket, l.out)
-		l.conn.Close(errors.Join(errSocket, err))
+		_, err := io.CopyBuffer(struct{ io.Writer }{socket}, l.out, make([]byte, bufferSize))
+		l.conn.Close(errSocket(err))
 	})
 	l.tasks.Go(func() { // ends with the socket
-		_, err := io.Copy(feeder{l, true}, socket)
+		_, err := io.CopyBuffer(feeder{l, true}, struct{ io.Reader }{socket}, make([]byte, bufferSize))
 		// The helper has ended, or its channel: the driver may know why.
 		l.stdin.close(mux.ErrClosed)
 		select {
 		case <-l.conn.Done():
 		case <-time.After(endLimit):
-			l.conn.Close(errors.Join(errSocket, err))
+			l.conn.Close(errSocket(err))
 		}
 	})
 }
 
-var errSocket = errors.New("the helper's socket is closed")
+// bufferSize is how much is read from a socket, or written to it, at once.
+const bufferSize = 128 << 10
+
+func errSocket(err error) error {
+	if err == nil {
+		return errors.New("the helper has closed its socket")
+	}
+	return fmt.Errorf("the helper's socket: %w", err)
+}
 
 func (l *link) send(ctx context.Context, b []byte) error {
 	err := l.out.send(ctx, b)

@@ -12,7 +12,9 @@ import (
 // out as the standard input of a command. It is bounded.
 type outbox struct {
 	mu    sync.Mutex
-	data  []byte
+	data  []byte // what was sent after rest
+	rest  []byte // of what is being read
+	spare []byte // its array
 	err   error
 	ready chan struct{} // has a token when there is something to read
 	room  chan struct{} // closed and replaced when there is room again
@@ -38,7 +40,7 @@ func (o *outbox) send(ctx context.Context, b []byte) error {
 			o.mu.Unlock()
 			return o.err
 		}
-		if len(o.data) == 0 || len(o.data)+len(b) <= outboxSize {
+		if waiting := len(o.data) + len(o.rest); waiting == 0 || waiting+len(b) <= outboxSize {
 			o.data = append(o.data, b...)
 			o.wake()
 			o.mu.Unlock()
@@ -84,19 +86,17 @@ func (o *outbox) close(err error) {
 func (o *outbox) Read(p []byte) (int, error) {
 	for {
 		o.mu.Lock()
-		n := copy(p, o.data)
-		over := o.err != nil
-		if n > 0 {
-			o.data = o.data[n:]
-			if len(o.data) == 0 {
-				o.data = o.data[:0:cap(o.data)]
-			}
-			if !over {
-				close(o.room)
-				o.room = make(chan struct{})
-			}
+		if len(o.rest) == 0 {
+			o.rest, o.data, o.spare = o.data, o.spare[:0], o.data
 		}
-		if len(o.data) > 0 || over {
+		n := copy(p, o.rest)
+		o.rest = o.rest[n:]
+		over := o.err != nil
+		if n > 0 && !over {
+			close(o.room)
+			o.room = make(chan struct{})
+		}
+		if len(o.rest)+len(o.data) > 0 || over {
 			o.wake()
 		}
 		o.mu.Unlock()

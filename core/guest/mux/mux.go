@@ -25,7 +25,8 @@ type Conn struct {
 	send    func(ctx context.Context, b []byte) error
 	control func(*frame.Frame)                // gets the frames of stream 0
 	opened  func(s *Stream, open *frame.Open) // nil: the other end may open none
-	rest    []byte                            // of an incomplete frame
+	head    []byte                            // of the frame that is being read: its length
+	body    []byte                            // and what has come of the rest
 	buffers sync.Pool
 	opening chan struct{} // held while a stream is opened: the other end takes them in order
 
@@ -42,7 +43,7 @@ type Conn struct {
 func New(send func(ctx context.Context, b []byte) error, control func(*frame.Frame), opened func(*Stream, *frame.Open)) *Conn {
 	return &Conn{
 		send: send, control: control, opened: opened,
-		opening: make(chan struct{}, 1), streams: map[uint64]*Stream{}, done: make(chan struct{}),
+		head: make([]byte, 0, 4), opening: make(chan struct{}, 1), streams: map[uint64]*Stream{}, done: make(chan struct{}),
 	}
 }
 
@@ -124,29 +125,40 @@ func (c *Conn) Open(ctx context.Context, open *frame.Open) (*Stream, error) {
 // Feed takes bytes as they arrive. An error is a breach of the protocol, after
 // which the connection is to be closed.
 func (c *Conn) Feed(b []byte) error {
-	c.rest = append(c.rest, b...)
-	for len(c.rest) >= 4 {
-		n := int(binary.BigEndian.Uint32(c.rest))
-		if n > frame.MaxFrame {
-			return fmt.Errorf("a frame of %d bytes is longer than %d", n, frame.MaxFrame)
+	for len(b) > 0 {
+		if len(c.head) < cap(c.head) {
+			n := min(cap(c.head)-len(c.head), len(b))
+			c.head, b = append(c.head, b[:n]...), b[n:]
+			if len(c.head) < cap(c.head) {
+				return nil
+			}
+			if n := c.size(); n > frame.MaxFrame {
+				return fmt.Errorf("a frame of %d bytes is longer than %d", n, frame.MaxFrame)
+			}
 		}
-		if len(c.rest) < 4+n {
+		size := c.size()
+		if c.body == nil {
+			c.body = make([]byte, 0, min(size, frame.MaxData+1024)) // what is only announced takes no room
+		}
+		n := min(size-len(c.body), len(b))
+		c.body, b = append(c.body, b[:n]...), b[n:]
+		if len(c.body) < size {
 			return nil
 		}
-		f, err := frame.Decode(append([]byte(nil), c.rest[4:4+n]...))
+		f, err := frame.Decode(c.body) // which keeps it
 		if err != nil {
 			return err
 		}
-		c.rest = c.rest[4+n:]
-		if err := c.take(f, n); err != nil {
+		c.head, c.body = c.head[:0], nil
+		if err := c.take(f, size); err != nil {
 			return err
 		}
 	}
-	if len(c.rest) == 0 && cap(c.rest) > 4*frame.MaxData {
-		c.rest = nil
-	}
 	return nil
 }
+
+// size is the length of the frame that is being read.
+func (c *Conn) size() int { return int(binary.BigEndian.Uint32(c.head)) }
 
 func (c *Conn) take(f *frame.Frame, size int) error {
 	if len(f.Data) > frame.MaxData || len(f.ErrorData) > frame.MaxData {
