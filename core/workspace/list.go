@@ -4,16 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
 // List describes every known workspace, ordered by id, those included that are
-// known by their sandboxes' labels only. It waits a second at most for drivers;
-// a workspace of one that does not answer is unknown, with the reason.
+// known by their sandboxes' labels only. It waits a second at most for drivers
+// and directories; a workspace of one that does not answer is unknown, with the
+// reason.
 func (m *Manager) List(ctx context.Context) []Workspace {
 	m.adopt()
 	return m.observe(ctx, m.entries())
@@ -28,6 +27,9 @@ func (m *Manager) Get(ctx context.Context, ref Ref) (Workspace, error) {
 		return Workspace{}, err
 	}
 	w := m.observe(ctx, []*entry{e})[0]
+	if w.silent {
+		return w, nil
+	}
 	if w.Choice.Reason == "" {
 		m.foresee(ctx, e, &w)
 	}
@@ -74,7 +76,11 @@ type report struct {
 func (m *Manager) observe(ctx context.Context, entries []*entry) []Workspace {
 	workspaces := make([]Workspace, len(entries))
 	asked := map[string]bool{}
+	directories := make([]*look, len(entries))
+	ctx, cancel := context.WithTimeoutCause(ctx, m.options.ListTimeout, errors.New("drivers and directories had their second"))
+	defer cancel()
 	for i, e := range entries {
+		directories[i] = m.looks.at(e.directory)
 		workspaces[i] = e.snapshot()
 		if name := workspaces[i].Choice.Actual; name != "" {
 			asked[name] = true
@@ -82,15 +88,15 @@ func (m *Manager) observe(ctx context.Context, entries []*entry) []Workspace {
 	}
 	reports := m.ask(ctx, asked)
 	for i, e := range entries {
-		m.settle(e, &workspaces[i], reports)
+		workspaces[i].silent = !directories[i].wait(ctx)
+		m.settle(e, &workspaces[i], reports, directories[i])
 	}
 	return workspaces
 }
 
-// ask lists our sandboxes in every given driver that runs, all at the same time.
+// ask lists our sandboxes in every given driver that runs, all at the same time,
+// until ctx ends.
 func (m *Manager) ask(ctx context.Context, names map[string]bool) map[string]report {
-	ctx, cancel := context.WithTimeoutCause(ctx, m.options.ListTimeout, errors.New("drivers had their second"))
-	defer cancel()
 	answers := make(chan report, len(names))
 	waiting := 0
 	reports := map[string]report{}
@@ -131,11 +137,15 @@ func (m *Manager) askOne(ctx context.Context, name string, d driver.Driver) repo
 }
 
 // settle works out a workspace's state from what its driver says.
-func (m *Manager) settle(e *entry, w *Workspace, reports map[string]report) {
+func (m *Manager) settle(e *entry, w *Workspace, reports map[string]report, directory *look) {
 	if w.State == StateStarting || w.State == StateStopping {
 		return
 	}
-	if info, err := os.Stat(e.directory); errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+	if w.silent {
+		w.State, w.StateMessage = StateUnknown, "the directory does not answer, as on a file server that is gone"
+		return
+	}
+	if directory.gone {
 		w.State, w.StateMessage = StateDirectoryMissing, "the directory is gone"
 		return
 	}

@@ -91,6 +91,7 @@ type Manager struct {
 	door sync.Mutex // orders the begin of work and its end by Close
 
 	adoption adoption
+	looks    looks
 
 	mu         sync.Mutex // guards what follows, and the store
 	store      *store

@@ -67,6 +67,7 @@ type Workspace struct {
 	Drift        []Drift // what of the sandbox is not as it would be made now; only Get and Up look
 
 	sandbox *driver.Sandbox // as its driver described it; nil: it did not
+	silent  bool            // its directory does not answer
 }
 
 // stateOf is the state that a sandbox gives its workspace.

@@ -1,0 +1,42 @@
+package main
+
+import (
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/sero-labs/sero-runtime/internal/testutil"
+)
+
+// TestDirectoryThatDoesNotAnswer has a workspace on a file server that is gone:
+// it is listed with that, and the others as always.
+func TestDirectoryThatDoesNotAnswer(t *testing.T) {
+	m := newMachine(t)
+	m.ok("up", "--driver", "host")
+	gone := filepath.Join(filepath.Dir(m.dir), "gone")
+	if out, err := m.command("mkdir", gone).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	m.ok("up", "--driver", "host", gone)
+	answer := testutil.Hang(t, gone)
+	for range 3 {
+		stdout, stderr, code := m.sero("ls")
+		if code != 0 || strings.Count(stderr, "does not answer") != 1 || !strings.Contains(stderr, "gone: the directory does not answer") {
+			t.Errorf("ls: %d %s", code, stderr)
+		}
+		for id, state := range map[string]string{"ws": "running", "gone": "unknown"} {
+			if !regexp.MustCompile(`(?m)^` + id + ` +` + state + ` `).MatchString(stdout) {
+				t.Errorf("ls does not show %s as %s: %s", id, state, stdout)
+			}
+		}
+	}
+	if out := m.ok("inspect", "-w", "gone"); !strings.Contains(out, "does not answer") {
+		t.Errorf("inspect: %s", out)
+	}
+	answer()
+	if _, stderr, _ := m.sero("ls"); strings.Contains(stderr, "does not answer") {
+		t.Errorf("ls still says: %s", stderr)
+	}
+	m.ok("rm", "-w", "gone")
+}
