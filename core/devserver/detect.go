@@ -20,8 +20,9 @@ import (
 
 // finding is how a server that was not started by this core was found.
 type finding struct {
-	sure bool      // its name is its own, not guessed from its process
-	gone time.Time // when it was seen to listen no more
+	sure     bool      // its name is its own, not guessed from its process
+	gone     time.Time // when it was seen to listen no more
+	changing time.Time // since when it has been seen to be up or down against its status; zero: it is not
 }
 
 // Bounds of what is found.
@@ -29,6 +30,7 @@ const (
 	maxFound    = 32               // servers of one workspace; what else listens is in Ports
 	forgetAfter = 10 * time.Minute // a found server that has gone
 	lookLimit   = 10 * time.Second // to describe a workspace
+	changeAfter = tick             // that a found server is up or down before it is said to be: some flap
 )
 
 // notWeb are the usual ports of what is no web server: ssh, mail, DNS, databases
@@ -217,18 +219,34 @@ func specFor(name string, d config.DevServer) Spec {
 // judgeFound works out the status of a server that was found. mu must be held.
 func (s *Supervisor) judgeFound(v *server) {
 	w := s.watches[v.workspaceID]
-	known := w != nil && w.known
 	own := s.own(v)
+	up, down := len(own) > 0, len(own) == 0 && (w == nil || w.known)
 	switch {
-	case len(own) > 0:
-		v.found.gone = time.Time{}
+	case up && v.status == StatusRunning, up && s.hasChanged(v, w):
+		v.found.changing, v.found.gone = time.Time{}, time.Time{}
 		s.listens(v, v.port, own)
-	case v.status == StatusRunning && (known || w == nil):
-		v.pid, v.found.gone = 0, time.Now()
+	case down && v.status == StatusRunning && s.hasChanged(v, w):
+		v.pid, v.found.changing, v.found.gone = 0, time.Time{}, time.Now()
 		s.set(v, StatusStopped, fmt.Sprintf("nothing listens on port %d any more", v.port))
-	case v.status == StatusStopped && time.Since(v.found.gone) > forgetAfter:
-		s.drop(v, "it was found and has gone")
+	case down && v.status == StatusStopped:
+		v.found.changing = time.Time{}
+		if time.Since(v.found.gone) > forgetAfter {
+			s.drop(v, "it was found and has gone")
+		}
 	}
+}
+
+// hasChanged tells whether a found server is what it is seen to be, up or down, for
+// long enough to be said so. mu must be held.
+func (s *Supervisor) hasChanged(v *server, w *watch) bool {
+	if v.status == 0 || w == nil {
+		return true
+	}
+	if v.found.changing.IsZero() {
+		v.found.changing = time.Now()
+		w.stir()
+	}
+	return time.Since(v.found.changing) >= changeAfter
 }
 
 // execID names a run of a server's command. The processes of a container tell it

@@ -72,6 +72,27 @@ func TestB32ListenersNobodyRegisteredAreFound(t *testing.T) {
 	})
 }
 
+// What comes and goes faster than anybody can look is no news each time.
+func TestFoundServersThatFlapAreFewEvents(t *testing.T) {
+	const pulse = "sleep 0.2; listen 3000 & sleep 0.2; kill $!; "
+	inBubble(t, container, func(w *world) {
+		w.by("listen 3000 & sleep 5; kill $!; " + strings.Repeat(pulse, 100) + "sleep 20; listen 3000 & sleep 600")
+		time.Sleep(30 * time.Second) // it flaps
+		if got, lines := w.get("3000"), w.eventLines(); got.Status != devserver.StatusRunning || len(lines) != 1 {
+			w.t.Errorf("%+v %d events", got, len(lines))
+		}
+		time.Sleep(15 * time.Second) // it is down
+		if got := w.get("3000"); got.Status != devserver.StatusStopped || got.PID != 0 {
+			w.t.Errorf("%+v", got)
+		}
+		time.Sleep(30 * time.Second) // and up
+		want := "devserver.running devserver.stopped devserver.running"
+		if lines := strings.ReplaceAll(strings.Join(w.eventLines(), " "), " shop:workspace:root:3000", ""); lines != want {
+			w.t.Errorf("%s", lines)
+		}
+	})
+}
+
 func TestB32NotEveryListenerIsAnnounced(t *testing.T) {
 	for name, command := range map[string]string{
 		"ephemeral": "listen 45000", "debugger": "listen 9229", "database": "listen 5432", "for a moment": "listen 3000 & sleep 1; kill $!; sleep 600",

@@ -166,7 +166,8 @@ func (s *Supervisor) tickle(ctx context.Context, workspaceID string, w *watch) {
 // calm tells whether only a report can change anything. mu must be held.
 func (s *Supervisor) calm(workspaceID string, w *watch) bool {
 	return !w.blind && len(w.pending) == 0 && !slices.ContainsFunc(s.servers, func(v *server) bool {
-		return v.workspaceID == workspaceID && v.live() && v.status != StatusRunning
+		changing := v.found != nil && !v.found.changing.IsZero()
+		return v.workspaceID == workspaceID && (changing || v.live() && v.status != StatusRunning)
 	})
 }
 
