@@ -62,6 +62,8 @@ func openLink(ctx context.Context, d driver.Driver, target Target, execID string
 	l := &link{stdin: newOutbox(), hello: make(chan *frame.Hello, 1), refused: make(chan struct{}, 1), ended: make(chan struct{})}
 	l.out = l.stdin
 	l.conn = mux.New(l.send, l.control, nil)
+	l.tasks.Add(1) // nobody waits for the tasks before they are all begun
+	defer l.tasks.Done()
 	go l.run(d, driver.ExecSpec{ // ends with the helper, or when close gives up on it
 		SandboxID: target.SandboxID, ExecID: execID, Argv: []string{helperPath()}, Dir: "/", User: user, Detach: true,
 	})
