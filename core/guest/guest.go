@@ -69,6 +69,9 @@ func (g *Guest) Close() {
 	}
 }
 
+// NoHelper begins the Status of a Guest without the helper.
+const NoHelper = "no helper: "
+
 // Status says in one line how commands get into the sandbox; empty while that is
 // not known.
 func (g *Guest) Status() string {
@@ -82,7 +85,7 @@ func (g *Guest) Status() string {
 		}
 		return fmt.Sprintf("helper %s over %s", line(g.link.about.Build, 64), way)
 	case g.absent != nil:
-		return "no helper: " + driver.AsError(g.absent).Message
+		return NoHelper + driver.AsError(g.absent).Message
 	default:
 		return ""
 	}

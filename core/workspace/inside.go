@@ -4,7 +4,9 @@ import (
 	"context"
 	"net"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/guest"
@@ -136,10 +138,37 @@ func (m *Manager) helperMount(spec *driver.SandboxSpec, d driver.Driver) {
 	}
 	mount, err := m.helper()
 	if err != nil {
-		m.log.Warn("sandboxes get no guest helper: commands in them are slower, and terminals end with the daemon", "error", err)
+		m.log.Warn("sandboxes get no guest helper", "error", err)
 		return
 	}
 	spec.Mounts = append(spec.Mounts, mount)
+}
+
+// helper is the mount of the guest helper, which is written once.
+func (m *Manager) helper() (driver.Mount, error) {
+	if known := m.helperAt.Load(); known != nil {
+		return *known, nil
+	}
+	mount, err := guest.Mount(m.options.GuestDir)
+	if err == nil {
+		m.helperAt.Store(&mount)
+	}
+	return mount, err
+}
+
+// warnOfHelper says what a sandbox without the guest helper, or with one that
+// does not work, lacks.
+func (m *Manager) warnOfHelper(w *Workspace, s driver.Sandbox) {
+	mounted := slices.ContainsFunc(s.Mounts, func(mount driver.Mount) bool { return mount.Target == guest.MountTarget })
+	if m.options.GuestDir == "" || w.Choice.HostMode || mounted && !strings.HasPrefix(w.Guest, guest.NoHelper) {
+		return
+	}
+	text := "without sero's guest helper commands start slower, terminals and logs of dev servers end with the daemon, " +
+		"what listens is seen only where the image has ss, and egress rules cannot be the only way out; "
+	if _, err := m.helper(); err != nil {
+		text += "mend this first: " + driver.AsError(err).Message + "; then "
+	}
+	w.Warnings = append(slices.Clip(w.Warnings), text+"make the sandbox anew: sero recreate -w "+w.ID)
 }
 
 // guestStatus says how commands get into the sandbox. e.mu must be held.

@@ -34,6 +34,9 @@ func (m *Manager) Get(ctx context.Context, ref Ref) (Workspace, error) {
 		m.foresee(ctx, e, &w)
 	}
 	m.lookAtDrift(ctx, e, &w)
+	if w.sandbox != nil {
+		m.warnOfHelper(&w, *w.sandbox)
+	}
 	e.askedUser(&w)
 	return w, nil
 }

@@ -80,7 +80,7 @@ type Manager struct {
 	log      *slog.Logger
 	trust    *trust.Store
 	userHome string
-	helper   func() (driver.Mount, error) // the mount of the guest helper, written once
+	helperAt atomic.Pointer[driver.Mount] // of the guest helper, once it was written
 	notices  []string
 	born     int64 // keeps exec ids of different daemons apart
 	execs    atomic.Uint64
@@ -150,7 +150,6 @@ func NewManager(options Options) (*Manager, error) {
 		log:      log,
 		trust:    trust.Open(options.StateDir, func(problem string) { log.Warn("trust", "problem", problem) }),
 		userHome: homeDirectory(options.UserHome),
-		helper:   sync.OnceValues(func() (driver.Mount, error) { return guest.Mount(options.GuestDir) }),
 		born:     time.Now().UnixNano(),
 		byID:     map[string]*entry{},
 		byDir:    map[string]*entry{},

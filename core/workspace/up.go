@@ -43,7 +43,9 @@ func (m *Manager) Up(ctx context.Context, options UpOptions, report func(driver.
 		if err != nil {
 			return Workspace{}, err
 		}
-		return e.ready(ready), nil
+		w := e.ready(ready)
+		m.warnOfHelper(&w, ready.state)
+		return w, nil
 	}
 }
 

@@ -31,6 +31,7 @@ var cases = []testCase{
 	{"B18 lost records are found by label", nil, lostRecords},
 	{"B19 a rebuilt image reaches a sandbox on request", nil, recreated},
 	{"B20 only ours is cleared away", nil, cleared},
+	{"a sandbox without the guest helper", nil, withoutHelper},
 	{"B14 many at once make one each", nil, storm},
 	{"B14 many at once while the engine is restarted", nil, stormWithRestart},
 }
