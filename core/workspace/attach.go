@@ -169,7 +169,7 @@ func (m *Manager) keepAttached(e *entry, before, list []attached) (done bool, er
 
 // record is what is kept of an entry. mu must be held.
 func (e *entry) record() record {
-	return record{ID: e.id, Directory: e.directory, Created: e.created, Driver: e.wish, Last: e.last, Mounts: e.attached}
+	return record{ID: e.id, Directory: e.directory, Created: e.created, Driver: e.wish, Last: e.last, Before: e.before, Mounts: e.attached}
 }
 
 func (e *entry) attachments() []attached {

@@ -112,6 +112,7 @@ type entry struct {
 	mu       sync.Mutex // guards what follows
 	wish     string     // the driver asked for with up, kept
 	last     lastUse
+	before   []string // other drivers in which a sandbox was made
 	attached []attached
 	current  *sandbox // nil: not known to be ready
 	choice   negotiate.Choice
@@ -253,7 +254,7 @@ func (m *Manager) entries() []*entry {
 // know adds a record's workspace. mu must be held, or the Manager be new.
 func (m *Manager) know(r record) *entry {
 	e := &entry{
-		id: r.ID, directory: r.Directory, created: r.Created, wish: r.Driver, last: r.Last, attached: r.Mounts,
+		id: r.ID, directory: r.Directory, created: r.Created, wish: r.Driver, last: r.Last, before: r.Before, attached: r.Mounts,
 		turn: make(chan struct{}, 1), commands: map[string]context.CancelCauseFunc{},
 	}
 	m.byID[e.id], m.byDir[e.directory] = e, e
@@ -303,11 +304,14 @@ func (m *Manager) keep(e *entry, wish string, last lastUse) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	r := e.record()
-	r.Driver, r.Last = wish, last
+	r.Driver, r.Last, r.Before = wish, last, e.before
+	if was := e.last; was.Driver != "" && !was.HostMode && was.Driver != last.Driver && !slices.Contains(e.before, was.Driver) {
+		r.Before = append(slices.Clone(e.before), was.Driver)
+	}
 	if err := m.store.save(r); err != nil {
 		return err
 	}
-	e.wish, e.last = wish, last
+	e.wish, e.last, e.before = wish, last, r.Before
 	return nil
 }
 

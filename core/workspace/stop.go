@@ -37,9 +37,10 @@ func (m *Manager) Stop(ctx context.Context, ref Ref, grace time.Duration) (Works
 	return m.observe(ctx, []*entry{e})[0], lines, nil
 }
 
-// Remove stops a workspace, removes its sandbox and forgets it; its files are
-// never touched, nor is a sandbox that is not ours. It says in one line each
-// what it took away. Without such a workspace it succeeds with an empty id.
+// Remove stops a workspace, removes its sandbox, those too that it has in drivers
+// which it was in before, and forgets it; its files are never touched, nor is a
+// sandbox that is not ours. It says in one line each what it took away, and what
+// it could not reach. Without such a workspace it succeeds with an empty id.
 func (m *Manager) Remove(ctx context.Context, ref Ref) (id string, removed []string, err error) {
 	e, _, err := m.find(ref)
 	if driver.ReasonOf(err) == driver.NotFound {
@@ -94,6 +95,7 @@ func (m *Manager) takeDown(ctx context.Context, e *entry, grace time.Duration, e
 		proxies.StopWorkspace(e.id)
 	}
 	if err == nil && end == endWorkspace {
+		lines = append(lines, m.endElsewhere(ctx, e, name, grace)...)
 		err = m.forget(e, &lines)
 	}
 	e.mu.Lock()

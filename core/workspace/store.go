@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,6 +27,7 @@ type record struct {
 	Created   time.Time `json:"created"`
 	Driver    string    `json:"driver,omitempty"` // the wish given with up; empty: none
 	Last      lastUse   `json:"last,omitzero"`
+	Before    []string  `json:"before,omitempty"` // other drivers in which a sandbox was made
 
 	Mounts []attached `json:"mounts,omitempty"`
 }
@@ -116,7 +118,8 @@ func (s *store) read(id string) (record, string) {
 		return record{}, "its id is not its name"
 	case !filepath.IsAbs(r.Directory) || strings.ContainsRune(r.Directory, 0):
 		return record{}, "its directory is not absolute"
-	case checkWish(r.Driver) != nil || checkWish(r.Last.Driver) != nil:
+	case checkWish(r.Driver) != nil || checkWish(r.Last.Driver) != nil ||
+		slices.ContainsFunc(r.Before, func(name string) bool { return checkWish(name) != nil }):
 		return record{}, "its driver is not a driver's name"
 	}
 	r.Directory = filepath.Clean(r.Directory)

@@ -114,8 +114,9 @@ func (a *app) removeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "rm [flags] [<workspace>]",
 		Short: "stop a workspace and forget it",
-		Long: `Stops the workspace, removes its sandbox and forgets it. The files in its directory are
-never touched, and removing what is not there succeeds.`,
+		Long: `Stops the workspace, removes its sandbox, also one that it has left in another driver, and
+forgets it. The files in its directory are never touched, and removing what is not there
+succeeds.`,
 		Example: `  sero rm shop
   sero rm --json`,
 		Args:              arguments(0, 1, "the workspace"),
