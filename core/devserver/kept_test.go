@@ -435,7 +435,7 @@ func TestCallersWaitForWhatAnEarlierCoreLeft(t *testing.T) {
 		if err := <-read; err != nil {
 			w.t.Error(err)
 		}
-		w.Supervisor.AwaitKnown(w.t.Context())
+		w.AwaitKnown(w.t.Context())
 		_, err := w.Stop(w.t.Context(), devserver.Ref{Key: "nosuch"})
 		_ = wantReason(w.t, err, driver.NotFound)
 	})
