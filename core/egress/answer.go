@@ -56,7 +56,10 @@ func (p *Proxy) reply(w http.ResponseWriter, a answer) {
 	case a.allow != "":
 		fmt.Fprintf(&text, "to allow it, on the host: sero egress allow -w %s %s\n", p.options.WorkspaceID, quoted(a.allow))
 	case a.status == http.StatusForbidden:
-		text.WriteString("to allow it, remove that rule\n")
+		text.WriteString("to allow it, remove that rule; of sero.json it holds until: sero stop -w " + p.options.WorkspaceID +
+			", of config.json until: sero daemon stop\n")
+	case a.status == http.StatusProxyAuthRequired:
+		text.WriteString("it is in HTTP_PROXY, another one after each start of the sandbox: start this program again\n")
 	}
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")

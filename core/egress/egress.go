@@ -357,7 +357,10 @@ func (s *Service) refused(w *workspace, r Refusal) {
 		if r.Rule != "" {
 			line += " (" + r.Rule + ")"
 		}
-		s.log.Warn("egress", "workspace", w.id, "refused", r.Target, "why", r.Why, "rule", r.Rule, "count", count)
+		if r.Allow != "" {
+			line += "; to allow it: sero egress allow -w " + w.id + " " + quoted(r.Allow)
+		}
+		s.log.Warn("egress", "workspace", w.id, "refused", r.Target, "why", r.Why, "rule", r.Rule, "allow", r.Allow, "count", count)
 		s.options.Events.Publish(event.Event{Type: event.EgressRefused, WorkspaceID: w.id, Subject: r.Target, Message: line})
 	}
 }

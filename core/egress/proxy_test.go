@@ -146,6 +146,23 @@ func TestB30EmptyAllowList(t *testing.T) {
 	}
 }
 
+// TestB30DenyRule: who meets a deny rule is told which, where it is, and when its
+// removal holds.
+func TestB30DenyRule(t *testing.T) {
+	w := newWorld(t, origin(t))
+	deny, _ := policy.ParseRules([]string{"*.example"})
+	w.set(policy.Policy{Workspace: policy.List{File: "sero.json", Deny: deny}})
+	connect, get, body := w.both(t, "good.example:443")
+	if connect != 403 || get != 403 || len(w.dials())+len(w.lookups) > 0 {
+		t.Errorf("%d, %d", connect, get)
+	}
+	for _, want := range []string{"good.example:443 is in the deny list", "rule: egress.deny of sero.json: *.example", "remove that rule", "sero stop -w demo"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the refusal does not say %q: %s", want, body)
+		}
+	}
+}
+
 // TestB30Credential lets nobody in without this workspace's credential, once.
 func TestB30Credential(t *testing.T) {
 	w := newWorld(t, origin(t))
@@ -166,6 +183,9 @@ func TestB30Credential(t *testing.T) {
 			}
 			if strings.Contains(body, secret) {
 				t.Errorf("%s: the credential is in the answer", name)
+			}
+			if !strings.Contains(body, "HTTP_PROXY") || !strings.Contains(body, "start this program again") {
+				t.Errorf("%s: the answer does not tell what to do: %s", name, body)
 			}
 		}
 	}

@@ -362,6 +362,9 @@ func TestB30Observe(t *testing.T) {
 	}
 	var told []string
 	err := s.events.Watch(t.Context(), 0, false, func(e event.Event) error {
+		if want := "; to allow it: sero egress allow -w demo 10.0.0.1:80"; !strings.HasSuffix(e.Message, want) || !strings.Contains(e.Message, "RFC 1918") {
+			t.Errorf("the event says %q", e.Message)
+		}
 		told = append(told, string(e.Type)+" "+e.WorkspaceID+" "+e.Subject)
 		return nil
 	})

@@ -111,6 +111,10 @@ func (v *View) EgressLog(e *apipb.Egress) error {
 		if r.GetAllow() != "" {
 			lines = append(lines, "  to allow it: "+clean(Quote([]string{"sero", "egress", "allow", "-w", e.GetWorkspaceId(), r.GetAllow()})))
 		}
+		if r.GetAllow() == "" && r.GetRule() != "" {
+			stop := Quote([]string{"sero", "stop", "-w", e.GetWorkspaceId()})
+			lines = append(lines, "  to allow it: remove that rule; of sero.json it holds until: "+clean(stop)+", of config.json until: sero daemon stop")
+		}
 		if err := v.Text(lines...); err != nil {
 			return err
 		}
