@@ -279,6 +279,7 @@ func TestSameCommandIsNotStartedTwice(t *testing.T) {
 func TestB38Logs(t *testing.T) {
 	inBubble(t, host, func(w *world) {
 		w.start(w.spec("echo 1; echo 2; echo 3; listen 3000 >/dev/null & sleep 5; echo later; sleep 600"))
+		synctest.Wait() // output and listeners come by ways of their own
 		var mu sync.Mutex
 		var followed strings.Builder
 		ctx, cancel := context.WithCancelCause(w.t.Context())
