@@ -190,22 +190,43 @@ func frozen(s *sero) {
 	if got := s.listed("a"); got.State != "unknown" || got.StateMessage == "" {
 		s.Errorf("it is %s: %s", got.State, got.StateMessage)
 	}
-	// The helper's channel may lead past what hangs; then the command simply runs.
-	if r := s.sero("a", "exec", "--", "true"); r.code != 0 && (r.code != 125 || !strings.Contains(r.stderr, "answer")) {
-		s.Errorf("exit code %d: %s", r.code, r.stderr)
+	// The helper's channel leads past what hangs, so a command in a sandbox that
+	// the daemon knows simply runs.
+	s.runs("a")
+	if got := s.inspect("a").Guest; !strings.HasSuffix(got, " over "+freezer.Past()) {
+		s.Errorf("commands go through %q", got)
 	}
-	for _, workspace := range []string{"a", "new"} {
-		if e := s.fails(silent, workspace, "up", "--json"); !e.Retryable || len(e.Remedies) == 0 {
-			s.Errorf("%+v", e)
+	silence := func() {
+		for _, workspace := range []string{"a", "new"} {
+			if e := s.fails(silent, workspace, "up", "--json"); !e.Retryable || len(e.Remedies) == 0 {
+				s.Errorf("%+v", e)
+			}
 		}
 	}
-	s.inspect("a")
+	s.cannotRun("new")
+	silence()
+	// A new daemon has no channel, and nobody but the engine can open one.
+	s.ok("", "daemon", "stop")
+	s.cannotRun("a")
+	silence()
 	thaw()
 	s.recovers("a")
 	s.runs("a")
 	s.ok("new", "up")
 	if len(s.Instances()) != 2 {
 		s.Error(s.Instances())
+	}
+}
+
+// cannotRun shows that no command runs in a workspace whose engine is silent, and
+// that this is said.
+func (s *sero) cannotRun(workspace string) {
+	s.Helper()
+	said := func(r result) bool { // a driver that was just started waits for its engine's first word
+		return strings.Contains(r.stderr, "answer") || strings.Contains(r.stderr, "has not told its health yet")
+	}
+	if r := s.sero(workspace, "exec", "--", "true"); r.code != 125 || !said(r) {
+		s.Errorf("a command in %s: exit code %d: %s", workspace, r.code, r.stderr)
 	}
 }
 

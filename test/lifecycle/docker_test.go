@@ -107,3 +107,6 @@ func (d *docker) Kill()    { d.daemon.Kill() }
 func (d *docker) Start()   { d.daemon.Start() }
 func (d *docker) Freeze()  { d.daemon.Pause() }
 func (d *docker) Thaw()    { d.daemon.Resume() }
+
+// Past is a socket: it needs the kernel alone.
+func (d *docker) Past() string { return "a socket" }

@@ -54,6 +54,8 @@ type Pauser interface {
 type Freezer interface {
 	Freeze()
 	Thaw()
+	// Past is what leads to the helper in a sandbox meanwhile.
+	Past() string
 }
 
 // Killer is an engine that can be ended without warning, and started again.

@@ -73,7 +73,7 @@ type sero struct {
 
 func newSero(t *testing.T, bin string, engine Engine) *sero {
 	t.Helper()
-	run, err := os.MkdirTemp("/tmp", "sero-l") //nolint:usetesting // its path must be short for sockets
+	short, err := os.MkdirTemp("/tmp", "sero-l") //nolint:usetesting // paths of sockets must be short
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,8 +81,8 @@ func newSero(t *testing.T, bin string, engine Engine) *sero {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sero{T: t, Engine: engine, bin: bin, root: root, home: filepath.Join(root, ".sero")}
-	s.env = append(os.Environ(), "HOME="+root, paths.HomeVariable+"="+s.home, paths.RunVariable+"="+run, "XDG_RUNTIME_DIR=")
+	s := &sero{T: t, Engine: engine, bin: bin, root: root, home: filepath.Join(short, "home")}
+	s.env = append(os.Environ(), "HOME="+root, paths.HomeVariable+"="+s.home, paths.RunVariable+"="+filepath.Join(short, "run"), "XDG_RUNTIME_DIR=")
 	s.env = append(s.env, engine.Environ()...)
 	t.Cleanup(func() {
 		for name := range engine.Instances() {
@@ -93,7 +93,7 @@ func newSero(t *testing.T, bin string, engine Engine) *sero {
 		if r := s.sero("", "daemon", "stop"); r.code != 0 {
 			t.Errorf("daemon stop: %s", r.stderr)
 		}
-		_ = os.RemoveAll(run)
+		_ = os.RemoveAll(short)
 	})
 	return s
 }
@@ -159,6 +159,7 @@ type state struct {
 	State        string
 	StateMessage string
 	Image        string
+	Guest        string
 	Drift        []struct{ Part, Message string }
 }
 
