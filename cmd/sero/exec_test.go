@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sero-labs/sero-runtime/internal/paths"
 )
 
 // bulk is how much goes through exec in tests of its fidelity, in bytes.
@@ -146,5 +148,42 @@ func TestB43KilledDaemon(t *testing.T) {
 	}
 	if m.pid() == pid {
 		t.Error("the daemon is the same")
+	}
+}
+
+// A daemon of an earlier version takes no pipe: output comes in frames.
+func TestB39OutputWithoutAPipe(t *testing.T) {
+	m := newMachine(t)
+	m.ok("up")
+	var run string
+	for _, v := range m.env {
+		if dir, ok := strings.CutPrefix(v, paths.RunVariable+"="); ok {
+			run = dir
+		}
+	}
+	if err := os.Remove(paths.Pipes(run)); err != nil {
+		t.Fatal(err)
+	}
+	out, stderr, code := m.sero("exec", "--", "sh", "-c", "yes | head -c 4000000; exit 3")
+	if code != 3 || out != strings.Repeat("y\n", 2000000) {
+		t.Errorf("exit code %d, %d bytes, %s", code, len(out), stderr)
+	}
+}
+
+// Who stops reading ends the command, as in a pipe of the shell.
+func TestB41AReaderThatLeavesEndsTheCommand(t *testing.T) {
+	m := newMachine(t)
+	out, stderr, _ := m.outcome(m.command("sh", "-c", `sero exec -- sh -c 'echo $$; exec yes' | head -n 2`))
+	pid, yes, _ := strings.Cut(out, "\n")
+	if yes != "y\n" {
+		t.Fatalf("%q, %s", out, stderr)
+	}
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(filepath.Join("/proc", pid)); err != nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("process %s still runs", pid)
+		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/sero-labs/sero-runtime/core/registry"
 	"github.com/sero-labs/sero-runtime/core/terminal"
 	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/internal/handover"
 )
 
 // maxRequest is the largest message that a client may send, in bytes.
@@ -32,6 +33,7 @@ type Parts struct {
 	Images     *image.Images
 	Egress     *egress.Service
 	Events     *event.Bus
+	Pipes      *handover.Receiver // for output
 	Daemon     Daemon
 	Log        *slog.Logger
 	// Active is told of each call's begin (1) and end (-1).
@@ -50,7 +52,7 @@ func Handler(p Parts) http.Handler {
 	workspaces := workspaceHandler{p.Workspaces, p.DevServers, p.Previews}
 	mux.Handle(apipbconnect.NewWorkspaceServiceHandler(workspaces, options...))
 	mux.Handle(apipbconnect.NewLifecycleServiceHandler(lifecycleHandler{workspaces}, options...))
-	mux.Handle(apipbconnect.NewExecServiceHandler(execHandler{p.Workspaces, p.Terminals}, options...))
+	mux.Handle(apipbconnect.NewExecServiceHandler(execHandler{p.Workspaces, p.Terminals, p.Pipes}, options...))
 	mux.Handle(apipbconnect.NewDevServerServiceHandler(devServerHandler{p.DevServers, p.Workspaces, p.Previews}, options...))
 	mux.Handle(apipbconnect.NewDriverServiceHandler(driverHandler{p.Drivers, p.Workspaces, p.DevServers}, options...))
 	mux.Handle(apipbconnect.NewTerminalServiceHandler(terminalHandler{p.Terminals, p.Workspaces}, options...))

@@ -4,13 +4,16 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
 	"github.com/sero-labs/sero-runtime/core/terminal"
 	"github.com/sero-labs/sero-runtime/core/workspace"
+	"github.com/sero-labs/sero-runtime/internal/handover"
 	"github.com/sero-labs/sero-runtime/internal/window"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -21,6 +24,7 @@ type execStream = connect.BidiStream[apipb.ExecRequest, apipb.ExecResponse]
 type execHandler struct {
 	workspaces *workspace.Manager
 	terminals  *terminal.Service
+	pipes      *handover.Receiver
 }
 
 // Exec runs one command: frames in, the workspace's Exec, frames out. The
@@ -51,7 +55,33 @@ func (h execHandler) Exec(ctx context.Context, stream *execStream) error {
 	}
 	stdio := in.IO()
 	stdio.Stdout, stdio.Stderr = outWriter(out.stdout), outWriter(out.stderr)
+	if name := start.GetOutput(); name != "" {
+		pipe, err := h.output(name, options)
+		if err != nil {
+			return err
+		}
+		defer pipe.Close()
+		// A caller that is gone takes nothing, and must not be waited for.
+		defer context.AfterFunc(ctx, func() { _ = pipe.SetWriteDeadline(time.Now()) })()
+		stdio.Stdout = pipe
+		result, err := h.workspaces.Exec(ctx, options, stdio, out.started, out.progress)
+		_ = pipe.Close() // all is in it before the exit is sent
+		return out.exit(result, err)
+	}
 	return out.exit(h.workspaces.Exec(ctx, options, stdio, out.started, out.progress))
+}
+
+// output is the pipe that a client has handed over for standard output.
+func (h execHandler) output(name string, options workspace.ExecOptions) (*os.File, error) {
+	pipe := h.pipes.Take(name)
+	if pipe == nil {
+		return nil, &driver.Error{Reason: driver.InvalidArgument, Field: "output", Message: "no pipe was handed over under this name"}
+	}
+	if options.Terminal != nil {
+		_ = pipe.Close()
+		return nil, &driver.Error{Reason: driver.InvalidArgument, Field: "output", Message: "the output of a terminal comes in frames"}
+	}
+	return pipe, nil
 }
 
 // exit sends how the command ended, unless it failed.

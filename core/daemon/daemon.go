@@ -64,7 +64,7 @@ func Run(ctx context.Context, c Config) error {
 		return err
 	}
 	defer func() { _ = held.Close() }() // the file stays
-	if err := removeSocket(c.RunDir); err != nil {
+	if err := removeSockets(c.RunDir); err != nil {
 		return driver.Errorf(driver.Internal, "the run directory cannot be cleaned: %w", err).About(c.RunDir)
 	}
 	ctx, end := context.WithCancelCause(ctx)
@@ -78,10 +78,11 @@ func Run(ctx context.Context, c Config) error {
 
 // serve answers calls until ctx ends.
 func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc) error {
-	listener, err := listen(p.config.RunDir)
+	listener, pipes, err := openSockets(p.config.RunDir)
 	if err != nil {
 		return err
 	}
+	defer func() { _ = pipes.Close() }()
 	activity := newActivity(p.config.IdleExit, func() bool { return p.busy() })
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -95,7 +96,7 @@ func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc) error {
 		BaseContext:       func(net.Listener) context.Context { return calls },
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 		Handler: api.Handler(api.Parts{
-			Workspaces: p.workspaces, Terminals: p.terminals, DevServers: p.servers, Previews: p.previews, Drivers: p.drivers, Images: p.images, Egress: p.egress, Events: p.events,
+			Workspaces: p.workspaces, Terminals: p.terminals, DevServers: p.servers, Previews: p.previews, Drivers: p.drivers, Images: p.images, Egress: p.egress, Events: p.events, Pipes: pipes,
 			Log: p.log, Active: activity.add,
 			Daemon: api.Daemon{
 				PID: os.Getpid(), Version: p.config.Version, Started: time.Now(), Socket: paths.Socket(p.config.RunDir),

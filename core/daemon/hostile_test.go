@@ -72,7 +72,10 @@ func TestHostileExecs(t *testing.T) {
 		"no frame":            {nil, driver.InvalidArgument},
 		"empty first frame":   {[]*apipb.ExecRequest{{}}, driver.InvalidArgument},
 		"another frame first": {[]*apipb.ExecRequest{stdin}, driver.InvalidArgument},
-		"nil start":           {[]*apipb.ExecRequest{{Frame: &apipb.ExecRequest_Start{}}}, driver.InvalidArgument},
+		"a pipe that nobody gave": {
+			[]*apipb.ExecRequest{begin(func(s *apipb.ExecStart) { s.Output = strings.Repeat("a", 26) })}, driver.InvalidArgument,
+		},
+		"nil start": {[]*apipb.ExecRequest{{Frame: &apipb.ExecRequest_Start{}}}, driver.InvalidArgument},
 		// The daemon holds as much as the driver, and the driver as much again.
 		"input past its bound": {append([]*apipb.ExecRequest{sleep}, slices.Repeat([]*apipb.ExecRequest{stdin}, 16)...), driver.InvalidArgument},
 		"frame too large":      {[]*apipb.ExecRequest{sleep, {Frame: &apipb.ExecRequest_Stdin{Stdin: make([]byte, 5<<20)}}}, driver.InvalidArgument},

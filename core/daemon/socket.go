@@ -7,6 +7,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"github.com/sero-labs/sero-runtime/internal/handover"
 	"github.com/sero-labs/sero-runtime/internal/paths"
 	"github.com/sero-labs/sero-runtime/internal/peer"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -29,14 +30,29 @@ func lock(run string) (*flock.Flock, error) {
 	return l, nil
 }
 
-// removeSocket takes away what a daemon that was killed left. Only the holder of
+// removeSockets takes away what a daemon that was killed left. Only the holder of
 // the lock may. The registry does the same for drivers' sockets.
-func removeSocket(run string) error { return os.RemoveAll(paths.Socket(run)) }
+func removeSockets(run string) error {
+	return errors.Join(os.RemoveAll(paths.Socket(run)), os.RemoveAll(paths.Pipes(run)))
+}
 
-// listen opens the socket. It is private twice: by its mode and directory, and
-// by refusing every other user's process.
-func listen(run string) (*ownListener, error) {
-	path := paths.Socket(run)
+// openSockets opens that of the API and that for pipes, which is there first.
+func openSockets(run string) (*ownListener, *handover.Receiver, error) {
+	forPipes, err := listen(paths.Pipes(run))
+	if err != nil {
+		return nil, nil, err
+	}
+	pipes := handover.NewReceiver(forPipes)
+	forCalls, err := listen(paths.Socket(run))
+	if err != nil {
+		return nil, nil, errors.Join(err, pipes.Close())
+	}
+	return forCalls, pipes, nil
+}
+
+// listen opens a socket. It is private twice: by its mode and directory, and by
+// refusing every other user's process.
+func listen(path string) (*ownListener, error) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, driver.Errorf(driver.Internal, "the socket cannot be opened: %w", err).About(path)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"math"
+	"sync"
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/guest/frame"
@@ -60,6 +61,7 @@ type call struct {
 	limit    time.Duration // for its start
 	skipped  func(int64)   // as in Attach
 	started  bool
+	left     sync.Once
 }
 
 // run carries the command's input and output until its end, or the caller's.
@@ -70,6 +72,8 @@ func (c *call) run(ctx context.Context) (driver.ExitStatus, error) {
 	if c.stdio.Resize != nil || c.stdio.Signals != nil {
 		go c.forward(life) // ends with life
 	}
+	// Also while the caller does not take the output.
+	defer context.AfterFunc(life, func() { _ = c.leave() })()
 	timer := time.AfterFunc(c.limit, func() {
 		end(driver.Errorf(driver.Timeout, "the guest helper did not start the command in %s", c.limit))
 	})
@@ -168,6 +172,16 @@ const endPatience = 6 * time.Second
 
 var errSlowEnd = errors.New("the command did not end in time")
 
+// leave tells the helper that the caller wants no more.
+func (c *call) leave() (err error) {
+	c.left.Do(func() {
+		ctx, cancel := context.WithTimeoutCause(context.Background(), endPatience, errSlowEnd)
+		defer cancel()
+		err = c.stream.Send(ctx, &frame.Frame{Reset: true})
+	})
+	return err
+}
+
 // abandon is the end of a call whose caller is gone or has given up. It waits
 // until the command and all that it started have ended, unless it is to go on,
 // still delivers what comes, and returns why as an error.
@@ -175,7 +189,7 @@ func (c *call) abandon(why error) error {
 	why = driver.AsError(why)
 	ctx, cancel := context.WithTimeoutCause(context.Background(), c.grace+endPatience, errSlowEnd)
 	defer cancel()
-	if c.stream.Send(ctx, &frame.Frame{Reset: true}) != nil || c.detached {
+	if c.leave() != nil || c.detached {
 		return why
 	}
 	for {

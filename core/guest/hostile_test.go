@@ -121,6 +121,39 @@ func (w slowWriter) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
+// A command whose output nobody takes ends like any other.
+func TestB41BlockedOutputKeepsNothingAlive(t *testing.T) {
+	for _, by := range []way{bySocket, byDriver} {
+		t.Run(string(by), func(t *testing.T) {
+			g := inContainer(t, by)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			taken, release := make(chan bool, 1), make(chan struct{})
+			ended := make(chan error, 1)
+			go func() {
+				_, err := g.Exec(ctx, driver.ExecSpec{Argv: []string{"yes", "5011"}, Dir: "/", ExecID: "yes", KillGrace: 100 * time.Millisecond},
+					driver.ExecIO{Stdout: writerFunc(func([]byte) {
+						select {
+						case taken <- true:
+						default:
+						}
+						<-release
+					})})
+				ended <- err
+			}()
+			<-taken
+			cancel(nil)
+			eventually(t, "the command has ended", func() bool {
+				out, _, _ := run(t, g, "sh", "-c", "pgrep -x yes || true")
+				return strings.TrimSpace(out) == ""
+			})
+			close(release)
+			if err := <-ended; driver.ReasonOf(err) != driver.Canceled {
+				t.Errorf("the end was %v", err)
+			}
+		})
+	}
+}
+
 // A helper that is killed takes its commands along, and the next one works.
 func TestKilledHelper(t *testing.T) {
 	g := inContainer(t, bySocket)

@@ -62,6 +62,9 @@ func DaemonLog(home string) string { return filepath.Join(home, "log", "daemon.l
 // Socket is where the daemon of a run directory serves.
 func Socket(run string) string { return filepath.Join(run, "sero.sock") }
 
+// Pipes is where the daemon of a run directory takes pipes for output.
+func Pipes(run string) string { return filepath.Join(run, "pipes.sock") }
+
 // Lock is the file whose lock the daemon of a run directory holds. It is never
 // deleted: two processes could then lock two files of the same name.
 func Lock(run string) string { return filepath.Join(run, "sero.lock") }

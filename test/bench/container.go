@@ -15,8 +15,9 @@ import (
 	"strings"
 )
 
-// container compares the ways to run a command in a warm container.
-func (b *bench) container(rounds int, image string) error {
+// container compares the ways to run a command in a warm container, and to get
+// its output.
+func (b *bench) container(rounds int, image, size string) error {
 	if image == "" {
 		return nil
 	}
@@ -38,12 +39,20 @@ func (b *bench) container(rounds int, image string) error {
 	}
 	defer engine.client.CloseIdleConnections()
 	sandbox := "sero-" + id
-	return b.compare("run true in a container", rounds, []timed{
+	err = b.compare("run true in a container", rounds, []timed{
 		{"direct fork and exec, on the host", func() error { return exec.Command("true").Run() }},
 		{"sero's API on a kept connection", func() error { return apiExec(client, id, "true") }},
 		{"sero exec -- true, whole process", b.cli("exec", "-w", id, "--", "true")},
 		{"docker exec true, whole process", func() error { return exec.Command("docker", "exec", sandbox, "true").Run() }},
 		{"Engine API, on kept connections", func() error { return engine.exec(sandbox, "true") }},
+	})
+	if err != nil {
+		return err
+	}
+	head := []string{"head", "-c", size, "/dev/zero"}
+	return b.compare("move "+size+" out of a container", max(1, rounds/6), []timed{
+		{"sero exec -- head | drain", func() error { return drain(b.command(append([]string{"exec", "-w", id, "--"}, head...)...)) }},
+		{"docker exec head | drain", func() error { return drain(exec.Command("docker", append([]string{"exec", sandbox}, head...)...)) }},
 	})
 }
 

@@ -57,7 +57,7 @@ func run(sero string, rounds int, size, image string) error {
 		return err
 	}
 	defer func() { _ = b.cli("daemon", "stop")() }()
-	return errors.Join(b.starts(min(rounds, 10)), b.commands(rounds), b.throughput(5, size), b.container(rounds, image), b.memory(), b.out.Flush())
+	return errors.Join(b.starts(min(rounds, 10)), b.commands(rounds), b.throughput(5, size), b.container(rounds, image, size), b.memory(), b.out.Flush())
 }
 
 type bench struct {

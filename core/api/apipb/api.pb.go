@@ -1599,7 +1599,13 @@ type ExecStart struct {
 	Driver string `protobuf:"bytes,9,opt,name=driver,proto3" json:"driver,omitempty"`
 	// session makes the command a terminal that outlives this stream, or looks at
 	// one. It needs terminal; see TerminalService.
-	Session       *ExecSession `protobuf:"bytes,10,opt,name=session,proto3" json:"session,omitempty"`
+	Session *ExecSession `protobuf:"bytes,10,opt,name=session,proto3" json:"session,omitempty"`
+	// output names a pipe that takes standard output in place of stdout frames,
+	// which is several times faster. The client hands it over beforehand: it
+	// connects to pipes.sock beside the daemon's socket, sends a name of its choice,
+	// of 16 to 64 bytes, together with the write end (SCM_RIGHTS), and reads one
+	// byte. The pipe is closed before exit comes. Not for terminals.
+	Output        string `protobuf:"bytes,11,opt,name=output,proto3" json:"output,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1702,6 +1708,13 @@ func (x *ExecStart) GetSession() *ExecSession {
 		return x.Session
 	}
 	return nil
+}
+
+func (x *ExecStart) GetOutput() string {
+	if x != nil {
+		return x.Output
+	}
+	return ""
 }
 
 // ExecSession is about a terminal that outlives its viewers. What its viewers
@@ -4725,7 +4738,7 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x04cols\x18\x02 \x01(\rR\x04cols\"2\n" +
 	"\x06EnvVar\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xe8\x02\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\x80\x03\n" +
 	"\tExecStart\x127\n" +
 	"\tworkspace\x18\x01 \x01(\v2\x19.sero.api.v1.WorkspaceRefR\tworkspace\x12\x12\n" +
 	"\x04argv\x18\x02 \x03(\tR\x04argv\x12%\n" +
@@ -4739,7 +4752,8 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"loginShell\x12\x16\n" +
 	"\x06driver\x18\t \x01(\tR\x06driver\x122\n" +
 	"\asession\x18\n" +
-	" \x01(\v2\x18.sero.api.v1.ExecSessionR\asession\"o\n" +
+	" \x01(\v2\x18.sero.api.v1.ExecSessionR\asession\x12\x16\n" +
+	"\x06output\x18\v \x01(\tR\x06output\"o\n" +
 	"\vExecSession\x12\x16\n" +
 	"\x06attach\x18\x01 \x01(\bR\x06attach\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1b\n" +

@@ -27,8 +27,9 @@ type Conn struct {
 	opened  func(s *Stream, open *frame.Open) // nil: the other end may open none
 	head    []byte                            // of the frame that is being read: its length
 	body    []byte                            // and what has come of the rest
-	buffers sync.Pool
-	opening chan struct{} // held while a stream is opened: the other end takes them in order
+	buffers sync.Pool                         // of *[]byte, for what is sent
+	bodies  sync.Pool                         // of *[]byte, for what is received
+	opening chan struct{}                     // held while a stream is opened: the other end takes them in order
 
 	mu      sync.Mutex
 	streams map[uint64]*Stream
@@ -138,7 +139,7 @@ func (c *Conn) Feed(b []byte) error {
 		}
 		size := c.size()
 		if c.body == nil {
-			c.body = make([]byte, 0, min(size, frame.MaxData+1024)) // what is only announced takes no room
+			c.body = c.newBody(size)
 		}
 		n := min(size-len(c.body), len(b))
 		c.body, b = append(c.body, b[:n]...), b[n:]
@@ -149,8 +150,9 @@ func (c *Conn) Feed(b []byte) error {
 		if err != nil {
 			return err
 		}
+		body := c.body
 		c.head, c.body = c.head[:0], nil
-		if err := c.take(f, size); err != nil {
+		if err := c.take(f, body); err != nil {
 			return err
 		}
 	}
@@ -160,7 +162,24 @@ func (c *Conn) Feed(b []byte) error {
 // size is the length of the frame that is being read.
 func (c *Conn) size() int { return int(binary.BigEndian.Uint32(c.head)) }
 
-func (c *Conn) take(f *frame.Frame, size int) error {
+// Bodies of data frames are used again, once their data was taken.
+const (
+	bodySize = frame.MaxData + 1024
+	reused   = 4 << 10 // from this size on
+)
+
+// newBody makes room for a frame; what is only announced takes none.
+func (c *Conn) newBody(size int) []byte {
+	if size < reused || size > bodySize {
+		return make([]byte, 0, min(size, bodySize))
+	}
+	if old, ok := c.bodies.Get().(*[]byte); ok {
+		return (*old)[:0]
+	}
+	return make([]byte, 0, bodySize)
+}
+
+func (c *Conn) take(f *frame.Frame, body []byte) error {
 	if len(f.Data) > frame.MaxData || len(f.ErrorData) > frame.MaxData {
 		return fmt.Errorf("a frame has more than %d bytes of data", frame.MaxData)
 	}
@@ -181,7 +200,7 @@ func (c *Conn) take(f *frame.Frame, size int) error {
 		s.window.Release(int(min(f.Window, frame.Window)))
 		return nil
 	}
-	return s.push(f, size)
+	return s.push(received{f, body})
 }
 
 // accept takes a stream that the other end opens.

@@ -19,13 +19,20 @@ type Stream struct {
 	window *window.Window // for what this end sends
 
 	mu    sync.Mutex
-	queue []*frame.Frame
-	data  int // what is in queue, by cost
-	other int // and the rest, in bytes
+	queue []received
+	lent  received // what Next gave last
+	data  int      // what is in queue, by cost
+	other int      // and the rest, in bytes
 	err   error
 	ready chan struct{} // has a token when there is something to take
 	taken int           // cost that the other end has not been told of
 	reset func()        // called when a reset comes, before it is taken; may be nil
+}
+
+// received is a frame with the bytes that it keeps parts of.
+type received struct {
+	*frame.Frame
+	body []byte
 }
 
 // maxOther bounds what waits in a stream besides data, in bytes.
@@ -35,7 +42,7 @@ func newStream(c *Conn, id uint64) *Stream {
 	return &Stream{conn: c, id: id, window: window.New(frame.Window), ready: make(chan struct{}, 1)}
 }
 
-func (s *Stream) push(f *frame.Frame, size int) error {
+func (s *Stream) push(f received) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if cost := f.Cost(); cost > 0 {
@@ -44,7 +51,7 @@ func (s *Stream) push(f *frame.Frame, size int) error {
 		if f.Listeners != nil {
 			s.dropListeners() // only the newest set matters
 		}
-		s.other += size + frame.MinCost
+		s.other += len(f.body) + frame.MinCost
 	}
 	if s.data > frame.Window {
 		return fmt.Errorf("stream %d has overrun its window", s.id)
@@ -66,7 +73,7 @@ func (s *Stream) onReset(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reset = f
-	if slices.ContainsFunc(s.queue, func(queued *frame.Frame) bool { return queued.Reset }) {
+	if slices.ContainsFunc(s.queue, func(queued received) bool { return queued.Reset }) {
 		f()
 	}
 }
@@ -119,19 +126,26 @@ func (s *Stream) pop() (*frame.Frame, error) {
 		return nil, s.err
 	}
 	f := s.queue[0]
-	s.queue[0] = nil
+	s.queue[0] = received{}
 	if s.queue = s.queue[1:]; len(s.queue) == 0 {
 		s.other = 0
 	}
 	s.data -= f.Cost()
-	return f, nil
+	s.lent = f
+	return f.Frame, nil
 }
 
 // Took gives back what a frame with data took from the window, in steps of a
-// quarter of it: a stream that ends soon needs none.
+// quarter of it: a stream that ends soon needs none. The frame's data is not the
+// caller's any more.
 func (s *Stream) Took(ctx context.Context, f *frame.Frame) error {
 	s.mu.Lock()
 	s.taken += f.Cost()
+	if s.lent.Frame == f && cap(s.lent.body) == bodySize {
+		body := s.lent.body
+		s.conn.bodies.Put(&body)
+	}
+	s.lent = received{}
 	n := s.taken
 	if n < frame.Window/4 {
 		s.mu.Unlock()

@@ -121,6 +121,7 @@ func (a *app) runWith(cmd *cobra.Command, start *apipb.ExecStart, config session
 	progress := a.view.Quiet()
 	defer progress.Done()
 	config.Start, config.Stdin, config.Stdout, config.Stderr = start, a.stdin, a.stdout, a.stderr
+	config.Pipes = c.Pipes
 	config.Progress = progress.Step
 	config.Started = func(s *apipb.ExecStarted) {
 		progress.Done()

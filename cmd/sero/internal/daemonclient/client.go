@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -58,6 +59,8 @@ type Client struct {
 
 	// Status is what the daemon said of itself when it was met.
 	Status *apipb.GetStatusResponse
+	// Pipes is the socket where it takes pipes.
+	Pipes string
 
 	transport *http.Transport
 }
@@ -88,6 +91,7 @@ func dial(ctx context.Context, socket string) (*Client, error) {
 	}
 	server, _ := peer.Of(conn)
 	c := newClient(socket, conn)
+	c.Pipes = paths.Pipes(filepath.Dir(socket))
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errSilent)
 	defer cancel()
 	c.Status, err = c.Daemon.GetStatus(ctx, &apipb.GetStatusRequest{})

@@ -36,6 +36,8 @@ type Config struct {
 	// Attached, if set, is called when a session is looked at, and when who
 	// writes to it has changed.
 	Attached func(*apipb.ExecAttached)
+	// Pipes is the daemon's socket for pipes; empty: output comes in frames.
+	Pipes string
 	// Stdin, Stdout and Stderr are the command's.
 	Stdin          *os.File
 	Stdout, Stderr io.Writer
@@ -92,11 +94,18 @@ func Run(ctx context.Context, exec apipbconnect.ExecServiceClient, cfg Config) (
 	defer func() { _ = stream.CloseRequest() }()
 	if cfg.Terminal {
 		cfg.Start.Terminal = s.tty.size()
+	} else if s.output = openOutput(ctx, cfg); s.output != nil {
+		cfg.Start.Output = s.output.name
+		defer s.output.close()
 	}
 	if err := s.send(&apipb.ExecRequest{Frame: &apipb.ExecRequest_Start{Start: cfg.Start}}); err != nil && !errors.Is(err, io.EOF) {
 		return Exit{}, s.failure(err)
 	}
-	s.spawn(func() { s.ended <- s.receive() })
+	s.spawn(func() {
+		r := s.receive()
+		s.output.await(s.ctx)
+		s.ended <- r
+	})
 	select {
 	case r := <-s.ended:
 		return r.exit, r.err
@@ -114,6 +123,7 @@ type session struct {
 	tty    *terminal
 	ended  chan result
 
+	output *output // nil: it comes in frames
 	stream *connect.BidiStreamForClientSimple[apipb.ExecRequest, apipb.ExecResponse]
 
 	mu      sync.Mutex // serialises Send; guards started
@@ -192,6 +202,14 @@ func (s *session) start(started *apipb.ExecStarted) error {
 	s.started = true
 	s.mu.Unlock()
 	s.spawn(s.sendStdin)
+	if s.output != nil {
+		s.output.begun = true
+		s.spawn(func() {
+			if err := s.output.copy(); err != nil {
+				s.cancel(outputError(err))
+			}
+		})
+	}
 	return nil
 }
 

@@ -1,0 +1,206 @@
+// Package handover passes the write end of a pipe from a client to the daemon,
+// over a socket beside the API, which carries bytes alone. What then goes through
+// the pipe costs a fraction of what it costs in frames.
+//
+// A client connects, sends a name of its choice together with the pipe, and is
+// answered with one byte. The pipe then waits a while for a call that names it.
+package handover
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	minName, maxName = 16, 64 // bytes
+	// giveLimit bounds a handover, on both sides.
+	giveLimit = 5 * time.Second
+	// takeLimit is how long a pipe waits to be taken.
+	takeLimit = 30 * time.Second
+	maxPipes  = 256 // that wait
+)
+
+// Give hands over the write end of a pipe to the daemon that listens at path,
+// and tells the name to call it by. The caller still closes its own file.
+func Give(ctx context.Context, path string, pipe *os.File) (name string, err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, giveLimit, errors.New("the daemon takes no pipe"))
+	defer cancel()
+	dialed, err := (&net.Dialer{}).DialContext(ctx, "unix", path)
+	if err != nil {
+		return "", err
+	}
+	defer dialed.Close()
+	conn, ok := dialed.(*net.UnixConn)
+	if !ok {
+		return "", errors.New("it is no unix socket")
+	}
+	deadline, _ := ctx.Deadline()
+	_ = conn.SetDeadline(deadline)
+	name = rand.Text()
+	raw, err := pipe.SyscallConn()
+	if err != nil {
+		return "", err
+	}
+	var sendErr error
+	err = raw.Control(func(fd uintptr) {
+		_, _, sendErr = conn.WriteMsgUnix([]byte(name), unix.UnixRights(int(fd)), nil)
+	})
+	if err = errors.Join(err, sendErr); err == nil {
+		_, err = io.ReadFull(conn, make([]byte, 1))
+	}
+	return name, err
+}
+
+// Receiver takes pipes for the daemon. It is safe for concurrent use.
+type Receiver struct {
+	listener net.Listener
+	tasks    sync.WaitGroup
+
+	mu     sync.Mutex
+	closed bool
+	conns  map[net.Conn]bool
+	pipes  map[string]*waiting
+}
+
+type waiting struct {
+	file  *os.File
+	timer *time.Timer
+}
+
+// NewReceiver takes what comes over a listener, whose connections must be unix
+// sockets of clients that are known to be the user's. Close ends it.
+func NewReceiver(l net.Listener) *Receiver {
+	r := &Receiver{listener: l, conns: map[net.Conn]bool{}, pipes: map[string]*waiting{}}
+	r.tasks.Go(r.accept)
+	return r
+}
+
+// Take gives the pipe that was handed over under a name, nil if there is none.
+// The caller closes it.
+func (r *Receiver) Take(name string) *os.File {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := r.pipes[name]
+	if w == nil {
+		return nil
+	}
+	delete(r.pipes, name)
+	w.timer.Stop()
+	return w.file
+}
+
+// Close closes the listener and every pipe that nobody took.
+func (r *Receiver) Close() error {
+	r.mu.Lock()
+	r.closed = true
+	err := r.listener.Close()
+	for conn := range r.conns {
+		_ = conn.Close()
+	}
+	for name, w := range r.pipes {
+		delete(r.pipes, name)
+		w.timer.Stop()
+		_ = w.file.Close()
+	}
+	r.mu.Unlock()
+	r.tasks.Wait()
+	return err
+}
+
+func (r *Receiver) accept() {
+	for {
+		conn, err := r.listener.Accept()
+		if err != nil {
+			return
+		}
+		r.mu.Lock()
+		if welcome := !r.closed && len(r.conns) < maxPipes; welcome {
+			r.conns[conn] = true
+			r.tasks.Go(func() { r.serve(conn) }) // ends soon
+		} else {
+			_ = conn.Close()
+		}
+		r.mu.Unlock()
+	}
+}
+
+func (r *Receiver) serve(conn net.Conn) {
+	defer func() {
+		r.mu.Lock()
+		delete(r.conns, conn)
+		r.mu.Unlock()
+		_ = conn.Close()
+	}()
+	_ = conn.SetDeadline(time.Now().Add(giveLimit))
+	name, pipe, err := receive(conn)
+	if err != nil {
+		return
+	}
+	if !r.keep(name, pipe) {
+		_ = pipe.Close()
+		return
+	}
+	_, _ = conn.Write([]byte{1}) // who is gone does not come back for it
+}
+
+// keep lets a pipe wait.
+func (r *Receiver) keep(name string, pipe *os.File) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || len(r.pipes) >= maxPipes || r.pipes[name] != nil {
+		return false
+	}
+	r.pipes[name] = &waiting{pipe, time.AfterFunc(takeLimit, func() {
+		if late := r.Take(name); late != nil {
+			_ = late.Close()
+		}
+	})}
+	return true
+}
+
+// receive reads a name and a pipe.
+func receive(from net.Conn) (name string, pipe *os.File, err error) {
+	conn, ok := from.(*net.UnixConn)
+	if !ok {
+		return "", nil, errors.New("it is no unix socket")
+	}
+	text, oob := make([]byte, maxName+1), make([]byte, unix.CmsgSpace(4))
+	n, oobn, flags, _, err := conn.ReadMsgUnix(text, oob)
+	if err != nil {
+		return "", nil, err
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil || len(messages) != 1 {
+		return "", nil, errors.Join(errors.New("nothing was handed over"), err)
+	}
+	fds, err := unix.ParseUnixRights(&messages[0])
+	if err != nil {
+		return "", nil, err
+	}
+	if len(fds) == 1 && flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) == 0 && n >= minName && n <= maxName && isPipe(fds[0]) && unix.SetNonblock(fds[0], true) == nil {
+		return string(text[:n]), os.NewFile(uintptr(fds[0]), "pipe"), nil
+	}
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+	return "", nil, fmt.Errorf("%d files were handed over", len(fds))
+}
+
+// isPipe tells whether a descriptor is the write end of a pipe.
+func isPipe(fd int) bool {
+	var stat unix.Stat_t
+	if unix.Fstat(fd, &stat) != nil || stat.Mode&unix.S_IFMT != unix.S_IFIFO {
+		return false
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	return err == nil && flags&unix.O_ACCMODE == unix.O_WRONLY
+}

@@ -1,0 +1,148 @@
+package handover_test
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"github.com/sero-labs/sero-runtime/internal/handover"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// receiver listens in a directory of its own.
+func receiver(t *testing.T) (*handover.Receiver, string) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sero-pipes-") //nolint:usetesting // a test's own is too long for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := handover.NewReceiver(l)
+	t.Cleanup(func() { _ = errors.Join(r.Close(), os.RemoveAll(dir)) })
+	return r, path
+}
+
+func pipe(t *testing.T) (read, write *os.File) {
+	t.Helper()
+	read, write, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = errors.Join(read.Close(), write.Close()) })
+	return read, write
+}
+
+func TestAPipeIsHandedOverOnce(t *testing.T) {
+	r, path := receiver(t)
+	read, write := pipe(t)
+	name, err := handover.Give(t.Context(), path, write)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = write.Close()
+	theirs := r.Take(name)
+	if theirs == nil {
+		t.Fatal("there is no pipe")
+	}
+	if r.Take(name) != nil || r.Take("") != nil || r.Take(strings.Repeat("x", 26)) != nil {
+		t.Error("there is a second one")
+	}
+	text := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	go func() {
+		_, _ = theirs.Write(text) // more than a pipe holds
+		_ = theirs.Close()
+	}()
+	if got, err := io.ReadAll(read); err != nil || !bytes.Equal(got, text) {
+		t.Errorf("%d bytes of %d came, %v", len(got), len(text), err)
+	}
+}
+
+// What nobody takes is closed at the end, so that who reads from it sees an end.
+func TestCloseEndsWhatWaits(t *testing.T) {
+	r, path := receiver(t)
+	read, write := pipe(t)
+	if _, err := handover.Give(t.Context(), path, write); err != nil {
+		t.Fatal(err)
+	}
+	_ = write.Close()
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := io.ReadAll(read); err != nil || len(got) != 0 {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := handover.Give(t.Context(), path, read); err == nil {
+		t.Error("a pipe was taken after the end")
+	}
+}
+
+// Only the end of a pipe that can be written to is taken: whatever else it was
+// would be written to, or kept open, in the daemon.
+func TestOnlyPipesAreTaken(t *testing.T) {
+	_, path := receiver(t)
+	read, write := pipe(t)
+	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	socket, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer socket.Close()
+	connected, err := socket.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer connected.Close()
+	for what, f := range map[string]*os.File{"the end to read from": read, "a file": file, "a socket": connected} {
+		if _, err := handover.Give(t.Context(), path, f); err == nil {
+			t.Errorf("%s was taken", what)
+		}
+	}
+	name := strings.Repeat("n", 26)
+	for what, message := range map[string]struct {
+		name string
+		fds  []int
+	}{
+		"nothing":              {name, nil},
+		"no name":              {"n", []int{int(write.Fd())}},
+		"a name that is long":  {strings.Repeat("n", 65), []int{int(write.Fd())}},
+		"two pipes":            {name, []int{int(write.Fd()), int(write.Fd())}},
+		"a pipe that is taken": {name, []int{int(write.Fd())}},
+	} {
+		conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: path, Net: "unix"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		var rights []byte
+		if len(message.fds) > 0 {
+			rights = unix.UnixRights(message.fds...)
+		}
+		if _, _, err := conn.WriteMsgUnix([]byte(message.name), rights, nil); err != nil {
+			t.Fatal(err)
+		}
+		_, err = conn.Read(make([]byte, 1))
+		if taken := err == nil; taken != (what == "a pipe that is taken") {
+			t.Errorf("%s: %v", what, err)
+		} else if !taken && !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
