@@ -1,5 +1,8 @@
 package standintest
 
-import "testing"
+import (
+	"os"
+	"testing"
+)
 
-func TestMain(m *testing.M) { Main(m) }
+func TestMain(m *testing.M) { os.Exit(Main(m)) } //nolint:forbidigo // a test's main function

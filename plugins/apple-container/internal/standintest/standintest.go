@@ -72,18 +72,18 @@ func Alone() Option { return func(s *setup) { s.alone = true } }
 // AnyArgv leaves out [CheckArgv] at the end, for tests of the stand-in itself.
 func AnyArgv() Option { return func(s *setup) { s.rude = true } }
 
-// Main runs a package's tests and removes the binary that [Start] built. Without
-// it each test builds its own:
+// Main runs a package's tests, removes the binary that [Start] built and gives the
+// exit code. Without it each test builds its own:
 //
-//	func TestMain(m *testing.M) { standintest.Main(m) }
-func Main(m *testing.M) {
+//	func TestMain(m *testing.M) { os.Exit(standintest.Main(m)) }
+func Main(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "standin")
 	if err != nil {
 		panic(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }() // the tests have been judged
 	shared = sync.OnceValues(func() (string, error) { return build(dir) })
-	m.Run()
+	return m.Run()
 }
 
 var shared func() (string, error)
@@ -252,6 +252,7 @@ func (s *Standin) Journal() []Call {
 // end checks the other person's container and removes everything.
 func (s *Standin) end() {
 	client := engine.New(s.host)
+	defer client.Close()
 	ctx, cancel := context.WithTimeoutCause(context.Background(), patience, errors.New("the engine does not answer"))
 	defer cancel()
 	if s.guards {

@@ -43,6 +43,9 @@ func New(host string) *Client {
 	return c
 }
 
+// Close ends the connections that no call uses.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
 // Error is the engine's refusal.
 type Error struct {
 	Status  int // HTTP
