@@ -3,6 +3,7 @@ package lifecycle_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -118,7 +119,7 @@ type screen struct {
 
 func (s *sero) onTerminal(args ...string) *screen {
 	s.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*deadline)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), 2*deadline, errors.New("no end"))
 	s.Cleanup(cancel)
 	x := &screen{s: s, done: make(chan struct{}), cmd: exec.CommandContext(ctx, s.bin, args...)}
 	x.cmd.Dir, x.cmd.Env = filepath.Join(s.root, "a"), s.env
