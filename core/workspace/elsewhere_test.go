@@ -26,7 +26,7 @@ func moved(t *testing.T, script fake.Script) *world {
 	if _, err := w.box.Get(t.Context(), "sero-shop"); err != nil {
 		t.Fatal("the sandbox is gone already:", err)
 	}
-	w.Manager.Close()
+	w.Close()
 	w.Manager = w.manager(lasting) // what was before outlasts the daemon
 	return w
 }
