@@ -96,7 +96,7 @@ func (l *link) greet(ctx context.Context, target Target) error {
 		return l.conn.Send(ctx, &frame.Frame{Hello: answer})
 	}
 	o, err := newOffer(target.Shared)
-	if err != nil { // such as a path that is too long for a socket
+	if err != nil { // such as a directory that is not this machine's
 		return l.conn.Send(ctx, &frame.Frame{Hello: answer})
 	}
 	defer o.close()

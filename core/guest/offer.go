@@ -3,6 +3,8 @@ package guest
 import (
 	"crypto/rand"
 	"crypto/subtle"
+	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -18,6 +20,7 @@ import (
 // know the token, which goes through the driver.
 type offer struct {
 	listener *net.UnixListener
+	dir      *os.File // by which the socket has a short path, however long the directory's is
 	socket   string // its path in the sandbox
 	token    string
 	met      chan *net.UnixConn // gets whoever knew the token
@@ -36,20 +39,24 @@ const (
 	offerLimit = 2 * time.Second
 )
 
-// newOffer makes one in dir, a directory of this machine.
+// newOffer makes one in dir, a directory of this machine, which is Linux.
 func newOffer(dir string) (*offer, error) {
-	name := strings.ToLower(rand.Text()[:12]) + offerSuffix
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: filepath.Join(dir, name), Net: "unix"})
+	opened, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
+	name := strings.ToLower(rand.Text()[:12]) + offerSuffix
+	address := &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d/%s", opened.Fd(), name), Net: "unix"}
+	listener, err := net.ListenUnix("unix", address)
+	if err != nil {
+		return nil, errors.Join(err, opened.Close())
+	}
 	o := &offer{
-		listener: listener, socket: path.Join(MountTarget, name), token: rand.Text(),
+		listener: listener, dir: opened, socket: path.Join(MountTarget, name), token: rand.Text(),
 		met: make(chan *net.UnixConn, 1), waiting: map[*net.UnixConn]bool{},
 	}
 	if err := os.Chmod(filepath.Join(dir, name), 0o666); err != nil { // whoever the helper is
-		_ = listener.Close()
-		return nil, err
+		return nil, errors.Join(err, listener.Close(), opened.Close())
 	}
 	o.tasks.Go(o.accept) // ends with close
 	return o, nil
@@ -73,6 +80,7 @@ func (o *offer) close() {
 	}
 	o.mu.Unlock()
 	o.tasks.Wait()
+	_ = o.dir.Close()
 	select {
 	case c := <-o.met: // nobody wanted it any more
 		_ = c.Close()

@@ -3,6 +3,7 @@ package guest_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -24,11 +25,10 @@ import (
 // output.
 func meeting(t *testing.T, script func(offer *frame.Hello, dir string, in io.Reader, out io.Writer)) (*guest.Guest, string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sero-offer-") //nolint:usetesting // a test's own is too long for a socket
-	if err != nil {
+	dir := filepath.Join(t.TempDir(), strings.Repeat("long", 30)) // longer than a socket's path may be
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	d := fakeHelper{run: func(in io.Reader, out io.Writer) {
 		say(out, &frame.Frame{Hello: &frame.Hello{Version: frame.Version, Sockets: true}})
 		if f := listen(in); f != nil && f.Hello != nil {
@@ -46,7 +46,14 @@ func meeting(t *testing.T, script func(offer *frame.Hello, dir string, in io.Rea
 // knock connects to an offered socket and says something.
 func knock(t *testing.T, offer *frame.Hello, dir, word string) *net.UnixConn {
 	t.Helper()
-	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: filepath.Join(dir, filepath.Base(offer.Socket)), Net: "unix"})
+	near, err := os.Open(dir)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	defer near.Close()
+	name := fmt.Sprintf("/proc/self/fd/%d/%s", near.Fd(), filepath.Base(offer.Socket))
+	conn, err := net.DialUnix("unix", nil, &net.UnixAddr{Name: name, Net: "unix"})
 	if err != nil {
 		t.Error(err)
 		return nil
