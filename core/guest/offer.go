@@ -21,7 +21,7 @@ import (
 type offer struct {
 	listener *net.UnixListener
 	dir      *os.File // by which the socket has a short path, however long the directory's is
-	socket   string // its path in the sandbox
+	socket   string   // its path in the sandbox
 	token    string
 	met      chan *net.UnixConn // gets whoever knew the token
 
