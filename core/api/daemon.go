@@ -32,7 +32,7 @@ func (h daemonHandler) GetStatus(context.Context, *apipb.GetStatusRequest) (*api
 	d := h.Daemon
 	workspaces, commands := h.Workspaces.Running()
 	return &apipb.GetStatusResponse{
-		Pid: int64(d.PID), Version: d.Version, Started: timestamp(d.Started), Socket: d.Socket, LogFile: d.LogFile,
+		Pid: int64(d.PID), Version: d.Version, Started: timestamp(d.Started), Socket: d.Socket, LogFile: d.LogFile, Home: d.Home,
 		RunningWorkspaces: int32(workspaces), RunningDevServers: int32(h.DevServers.Running()), RunningCommands: int32(commands),
 		IdleExitMs:  d.IdleExit.Milliseconds(),
 		PreviewPort: uint32(h.Previews.Port()), PreviewConflict: valid(h.Previews.Conflict()),

@@ -53,17 +53,21 @@ var (
 )
 
 // Run serves until ctx ends, until it is asked to end, or until it has been idle
-// for long enough. It returns ErrRunning at once when another daemon holds the
-// run directory, and nil after an orderly end.
+// for long enough. It returns ErrRunning at once when it runs already, a
+// DaemonConflict when the daemon of another run directory holds the home or that
+// of another home the run directory, and nil after an orderly end.
 func Run(ctx context.Context, c Config) error {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	held, err := lock(c.RunDir)
-	if err != nil {
-		return err
+	me := paths.Holder{PID: os.Getpid(), Socket: paths.Socket(c.RunDir), Home: c.Home}
+	for _, path := range []string{paths.Lock(c.RunDir), paths.HomeLock(c.Home)} {
+		held, err := lock(path, me)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = held.Close() }() // at the very end; the file stays
 	}
-	defer func() { _ = held.Close() }() // the file stays
 	if err := removeSockets(c.RunDir); err != nil {
 		return driver.Errorf(driver.Internal, "the run directory cannot be cleaned: %w", err).About(c.RunDir)
 	}

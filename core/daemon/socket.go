@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
 
 	"github.com/gofrs/flock"
 
@@ -13,21 +14,32 @@ import (
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
-// ErrRunning tells that another daemon holds the lock of the run directory.
+// ErrRunning tells that the daemon of this home and run directory runs already.
 var ErrRunning = errors.New("another daemon is running")
 
-// lock takes the run directory for this daemon. The file stays when the daemon
-// ends: removing it would let two daemons lock two files of one name.
-func lock(run string) (*flock.Flock, error) {
-	l := flock.New(paths.Lock(run), flock.SetPermissions(0o600))
-	ok, err := l.TryLock()
-	if err != nil {
-		return nil, driver.Errorf(driver.Internal, "the lock cannot be taken: %w", err).About(paths.Lock(run))
+// lock takes a lock for this daemon and says so in its file. The file stays when
+// the daemon ends: removing it would let two daemons lock two files of one name.
+func lock(path string, me paths.Holder) (*flock.Flock, error) {
+	l := flock.New(path, flock.SetPermissions(0o600))
+	err := os.MkdirAll(filepath.Dir(path), 0o700)
+	ok := false
+	if err == nil {
+		ok, err = l.TryLock()
 	}
-	if !ok {
+	if err != nil {
+		return nil, driver.Errorf(driver.PermissionDenied, "the lock %s cannot be taken: %w", path, err).About(path).
+			Remedy("make it writable, or set " + paths.HomeVariable + " or " + paths.RunVariable + " to another directory")
+	}
+	if ok {
+		// Where nothing can be written, on a full disk, the daemon is needed too.
+		_ = me.Write(path)
+		return l, nil
+	}
+	other := paths.HolderOf(path)
+	if other == (paths.Holder{}) || other.Socket == me.Socket && other.Serves(me.Home) {
 		return nil, ErrRunning
 	}
-	return l, nil
+	return nil, other.Conflict(me.Home)
 }
 
 // removeSockets takes away what a daemon that was killed left. Only the holder of

@@ -69,6 +69,10 @@ func Pipes(run string) string { return filepath.Join(run, "pipes.sock") }
 // deleted: two processes could then lock two files of the same name.
 func Lock(run string) string { return filepath.Join(run, "sero.lock") }
 
+// HomeLock is the file whose lock the one daemon of a home holds, whatever its
+// run directory. It is never deleted either.
+func HomeLock(home string) string { return filepath.Join(State(home), "daemon.lock") }
+
 // Run is the directory of the daemon's socket and lock for the home that Home
 // gives: $SERO_RUNTIME_DIR, else sero in $XDG_RUNTIME_DIR, else one in /tmp. A
 // home other than the account's own has a run directory of its own, so that two
@@ -91,7 +95,7 @@ func Run() (string, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return "", unusable(dir, "cannot be made: "+err.Error())
 	}
-	return dir, checkPrivate(dir)
+	return dir, CheckPrivate(dir)
 }
 
 func runPath() (string, error) {
@@ -108,7 +112,7 @@ func runPath() (string, error) {
 		return filepath.Join("/tmp", "sero-"+uid+"-"+hex.EncodeToString(sum[:4])), nil
 	}
 	// After su or sudo the variable may still name the other user's directory.
-	if xdg := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(xdg) && checkPrivate(xdg) == nil {
+	if xdg := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(xdg) && CheckPrivate(xdg) == nil {
 		return filepath.Join(xdg, "sero"), nil
 	}
 	// Not os.TempDir: TMPDIR differs between programs of one user, and each value
@@ -126,9 +130,10 @@ func accountHome() string {
 	return filepath.Clean(u.HomeDir)
 }
 
-// checkPrivate refuses a directory that another user could have prepared or can
-// reach into: whoever can, can serve in the daemon's place.
-func checkPrivate(dir string) error {
+// CheckPrivate refuses a directory that another user could have prepared or can
+// reach into: whoever can, can serve in the daemon's place. The error is
+// PermissionDenied.
+func CheckPrivate(dir string) error {
 	info, err := os.Lstat(dir)
 	if err != nil {
 		return unusable(dir, "cannot be read: "+err.Error())

@@ -4145,8 +4145,10 @@ type GetStatusResponse struct {
 	// preview_conflict is one line: who holds the port that previews would have,
 	// and which one they have instead.
 	PreviewConflict string `protobuf:"bytes,11,opt,name=preview_conflict,json=previewConflict,proto3" json:"preview_conflict,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// home whose daemon it is: the directory of what lasts.
+	Home          string `protobuf:"bytes,12,opt,name=home,proto3" json:"home,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
@@ -4252,6 +4254,13 @@ func (x *GetStatusResponse) GetPreviewPort() uint32 {
 func (x *GetStatusResponse) GetPreviewConflict() string {
 	if x != nil {
 		return x.PreviewConflict
+	}
+	return ""
+}
+
+func (x *GetStatusResponse) GetHome() string {
+	if x != nil {
+		return x.Home
 	}
 	return ""
 }
@@ -4922,7 +4931,7 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\fworkspace_id\x18\x02 \x01(\tR\vworkspaceId\x12\x1f\n" +
 	"\vdev_servers\x18\x03 \x03(\tR\n" +
 	"devServers\"\x12\n" +
-	"\x10GetStatusRequest\"\xa2\x03\n" +
+	"\x10GetStatusRequest\"\xb6\x03\n" +
 	"\x11GetStatusResponse\x12\x10\n" +
 	"\x03pid\x18\x01 \x01(\x03R\x03pid\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x124\n" +
@@ -4936,7 +4945,8 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"idleExitMs\x12!\n" +
 	"\fpreview_port\x18\n" +
 	" \x01(\rR\vpreviewPort\x12)\n" +
-	"\x10preview_conflict\x18\v \x01(\tR\x0fpreviewConflict\"\x9b\x01\n" +
+	"\x10preview_conflict\x18\v \x01(\tR\x0fpreviewConflict\x12\x12\n" +
+	"\x04home\x18\f \x01(\tR\x04home\"\x9b\x01\n" +
 	"\x05Check\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\averdict\x18\x02 \x01(\x0e2\x19.sero.api.v1.CheckVerdictR\averdict\x12\x18\n" +

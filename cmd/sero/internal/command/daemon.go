@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -88,7 +89,7 @@ is gone. Ending one that does not run succeeds.`,
 
 // stopDaemon ends the daemon and waits for it. It returns 0 when none ran.
 func stopDaemon(ctx context.Context) (int64, error) {
-	run, err := paths.Run()
+	home, err := paths.Home()
 	if err != nil {
 		return 0, err
 	}
@@ -111,14 +112,23 @@ func stopDaemon(ctx context.Context) (int64, error) {
 	if r.GetPid() != 0 {
 		pid = r.GetPid()
 	}
-	return pid, awaitUnlocked(ctx, paths.Lock(run))
+	// Its run directory need not be this process's.
+	for _, lock := range []string{paths.Lock(filepath.Dir(c.Status.GetSocket())), paths.HomeLock(home)} {
+		if err := awaitUnlocked(ctx, lock, pid); err != nil {
+			return pid, err
+		}
+	}
+	return pid, nil
 }
 
-// awaitUnlocked waits until no daemon holds the lock: the last thing that one
-// gives up.
-func awaitUnlocked(ctx context.Context, path string) error {
+// awaitUnlocked waits until the daemon does not hold the lock: the locks are the
+// last that it gives up.
+func awaitUnlocked(ctx context.Context, path string, pid int64) error {
 	lock := flock.New(path)
 	for {
+		if holder := int64(paths.HolderOf(path).PID); holder != 0 && holder != pid {
+			return nil // the next one has it
+		}
 		free, err := lock.TryRLock()
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

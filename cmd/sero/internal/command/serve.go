@@ -24,7 +24,8 @@ func (a *app) serveCommand() *cobra.Command {
 		Use:   "serve [flags]",
 		Short: "be the daemon, in the foreground",
 		Long: `Serves the API on sero's socket until it is told to end, or has had nothing to do for a
-while. Other commands start it by themselves; where one runs already this does nothing.`,
+while. Other commands start it by themselves; where one runs already this does nothing,
+and where the home's serves in another run directory it fails.`,
 		Example: `  sero serve
   sero serve --idle-exit 1h`,
 		Args: arguments(0, 0, ""),

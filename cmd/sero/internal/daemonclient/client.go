@@ -10,6 +10,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -65,21 +66,53 @@ type Client struct {
 	transport *http.Transport
 }
 
-// Find meets the daemon that runs. It fails with DaemonNotRunning when none
-// does, and with DaemonUnresponsive when one does and stays silent.
+// Find meets the home's daemon. It fails with DaemonNotRunning when none runs,
+// with DaemonUnresponsive when one does and stays silent, and with DaemonConflict
+// when the one of the run directory is that of another home.
 func Find(ctx context.Context) (*Client, error) {
-	run, err := paths.Run()
+	home, run, err := places()
 	if err != nil {
 		return nil, err
 	}
-	return dial(ctx, paths.Socket(run))
+	return meet(ctx, home, run)
+}
+
+// places are the home and the run directory.
+func places() (home, run string, err error) {
+	if home, err = paths.Home(); err == nil {
+		run, err = paths.Run()
+	}
+	return home, run, err
 }
 
 // Close ends the connection, and with it every call on it.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// dial meets the daemon at a socket.
-func dial(ctx context.Context, socket string) (*Client, error) {
+// meet meets the home's daemon in the run directory, or else where the home's
+// lock says that it serves: whoever started it may have had another one.
+func meet(ctx context.Context, home, run string) (*Client, error) {
+	c, err := dial(ctx, paths.Socket(run), home)
+	if !absent(err) {
+		return c, err
+	}
+	socket := paths.HolderOf(paths.HomeLock(home)).Socket
+	if socket == "" || paths.CheckPrivate(filepath.Dir(socket)) != nil {
+		return nil, err
+	}
+	if c, elsewhere := dial(ctx, socket, home); !absent(elsewhere) {
+		return c, elsewhere
+	}
+	return nil, err
+}
+
+// absent tells of an error that the home's daemon is not at the socket.
+func absent(err error) bool {
+	reason := driver.ReasonOf(err)
+	return reason == DaemonNotRunning || reason == paths.DaemonConflict
+}
+
+// dial meets the home's daemon at a socket.
+func dial(ctx context.Context, socket, home string) (*Client, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -89,16 +122,25 @@ func dial(ctx context.Context, socket string) (*Client, error) {
 		e.Err = err
 		return nil, e
 	}
-	server, _ := peer.Of(conn)
+	server, err := peer.Of(conn)
+	if err == nil && server.UID != os.Getuid() && server.UID != 0 {
+		_ = conn.Close()
+		e := driver.Errorf(driver.PermissionDenied, "%s is served by another user, uid %d", socket, server.UID).About(socket)
+		return nil, e.Remedy("set " + paths.HomeVariable + " to a directory of your own")
+	}
 	c := newClient(socket, conn)
 	c.Pipes = paths.Pipes(filepath.Dir(socket))
 	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errSilent)
 	defer cancel()
 	c.Status, err = c.Daemon.GetStatus(ctx, &apipb.GetStatusRequest{})
-	if err == nil {
+	holder := paths.Holder{PID: int(c.Status.GetPid()), Socket: socket, Home: c.Status.GetHome()}
+	if err == nil && (holder.Home == "" || holder.Serves(home)) { // older ones do not say
 		return c, nil
 	}
 	c.Close()
+	if err == nil {
+		return nil, holder.Conflict(home)
+	}
 	if errors.Is(context.Cause(ctx), errSilent) {
 		return nil, unresponsive(socket, server.PID)
 	}

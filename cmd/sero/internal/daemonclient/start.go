@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,23 +29,19 @@ const (
 	lastWords = 8
 )
 
-// Ensure meets the daemon, starting it when none runs. Any number of processes
-// may do this at once: each starts a daemon, all but one find the lock taken and
-// leave, and everyone meets the one that stayed.
+// Ensure meets the home's daemon, starting it when none runs. Any number of
+// processes may do this at once, in any run directories: each starts a daemon,
+// all but one find a lock taken and leave, and everyone meets the one that stayed.
 //
 // It fails with DaemonFailed, and the last lines of the log, when the daemon
-// ends before it answers.
+// ends before it answers, and with DaemonConflict when there is one that cannot
+// be used.
 func Ensure(ctx context.Context) (*Client, error) {
-	run, err := paths.Run()
+	home, run, err := places()
 	if err != nil {
 		return nil, err
 	}
-	home, err := paths.Home()
-	if err != nil {
-		return nil, err
-	}
-	socket := paths.Socket(run)
-	c, err := dial(ctx, socket)
+	c, err := meet(ctx, home, run)
 	if driver.ReasonOf(err) != DaemonNotRunning {
 		return c, err
 	}
@@ -59,6 +56,7 @@ var errSlowStart = errors.New("the daemon takes too long to start")
 // loses against a daemon that holds the lock and is about to end.
 func startUntilMet(ctx context.Context, home, run string) (*Client, error) {
 	var child *process
+	var conflict error
 	pause := 5 * time.Millisecond
 	for {
 		if child == nil {
@@ -67,7 +65,7 @@ func startUntilMet(ctx context.Context, home, run string) (*Client, error) {
 				return nil, err
 			}
 		}
-		c, err := dial(ctx, paths.Socket(run))
+		c, err := meet(ctx, home, run)
 		if driver.ReasonOf(err) != DaemonNotRunning {
 			return c, err
 		}
@@ -76,20 +74,33 @@ func startUntilMet(ctx context.Context, home, run string) (*Client, error) {
 		case err := <-child.ended:
 			timer.Stop()
 			if err != nil {
-				return nil, child.failure(err)
+				e := child.failure(err)
+				if conflict = e; !passing(e) {
+					return nil, e
+				}
 			}
-			// Another one holds the lock. It is given time before the next try.
+			// Another one holds a lock. It is given time before the next try.
 			child = nil
 			if sleep(ctx, 10*pause); ctx.Err() != nil {
-				return nil, late(ctx)
+				return nil, late(ctx, conflict)
 			}
 		case <-timer.C:
 			pause = min(pause*2, 50*time.Millisecond)
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, late(ctx)
+			return nil, late(ctx, conflict)
 		}
 	}
+}
+
+// passing tells whether the daemon that is in the way may yet be met, or end.
+func passing(e *driver.Error) bool {
+	if e.Reason != paths.DaemonConflict {
+		return false
+	}
+	dir := filepath.Dir(e.Resource)
+	_, err := os.Lstat(dir)
+	return err != nil || paths.CheckPrivate(dir) == nil
 }
 
 func sleep(ctx context.Context, d time.Duration) {
@@ -150,12 +161,14 @@ func cannotStart(err error) error {
 }
 
 // failure is the error of a daemon that ended before it answered: its own, which
-// is its last line, or else its last words.
-func (p *process) failure(err error) error {
+// is its last line but not always the log's, or else its last words.
+func (p *process) failure(err error) *driver.Error {
 	words := p.lastWords()
-	if e := decodeError(words[len(words)-1]); e != nil {
-		e.Message = "the daemon does not start: " + e.Message
-		return e
+	for _, line := range slices.Backward(words) {
+		if e := decodeError(line); e != nil {
+			e.Message = "the daemon does not start: " + e.Message
+			return e
+		}
 	}
 	message := fmt.Sprintf("the daemon ended at its start (%v)", err)
 	if last := strings.Join(words[max(0, len(words)-lastWords):], " | "); last != "" {
@@ -166,9 +179,12 @@ func (p *process) failure(err error) error {
 		Remedy("run it in the foreground to see it fail", "sero", "serve")
 }
 
-func late(ctx context.Context) error {
+func late(ctx context.Context, conflict error) error {
 	if !errors.Is(context.Cause(ctx), errSlowStart) {
 		return driver.AsError(context.Cause(ctx))
+	}
+	if conflict != nil {
+		return conflict
 	}
 	return driver.Errorf(DaemonFailed, "the daemon does not answer %v after its start", startTimeout).
 		Remedy("read its log", "sero", "daemon", "logs")
@@ -190,15 +206,15 @@ func decodeError(line string) *driver.Error {
 	return &driver.Error{Reason: v.Error.Reason, Message: v.Error.Message, Resource: v.Error.Resource, Remedies: v.Error.Remedies}
 }
 
-// lastWords are the last lines that this daemon wrote, at least one, which may
-// be empty.
+// lastWords are the last lines of the log since this daemon's start, at least
+// one, which may be empty. Others that start or run write there too.
 func (p *process) lastWords() []string {
 	f, err := os.Open(p.log)
 	if err != nil {
 		return []string{""}
 	}
 	defer func() { _ = f.Close() }()
-	const tail = 8 << 10
+	const tail = 64 << 10
 	info, err := f.Stat()
 	if err != nil {
 		return []string{""}

@@ -35,6 +35,7 @@ func (v *View) DaemonStatus(s *apipb.GetStatusResponse) error {
 		{"pid", strconv.FormatInt(s.GetPid(), 10)},
 		{"version", s.GetVersion()},
 		{"since", since},
+		{"home", s.GetHome()},
 		{"socket", s.GetSocket()},
 		{"log", s.GetLogFile()},
 		{"running", fmt.Sprintf("%d workspaces, %d dev servers, %d commands",

@@ -123,6 +123,7 @@ type daemonJSON struct {
 	PID               int64      `json:"pid,omitempty"`
 	Version           string     `json:"version,omitempty"`
 	Started           *time.Time `json:"started,omitempty"`
+	Home              string     `json:"home,omitempty"`
 	Socket            string     `json:"socket,omitempty"`
 	LogFile           string     `json:"logFile,omitempty"`
 	RunningWorkspaces int32      `json:"runningWorkspaces"`
@@ -205,7 +206,7 @@ func eventOf(e *apipb.WatchEventsResponse) eventJSON {
 func daemonOf(s *apipb.GetStatusResponse) daemonJSON {
 	return daemonJSON{
 		Running: s != nil, PID: s.GetPid(), Version: s.GetVersion(), Started: timeOf(s.GetStarted()),
-		Socket: s.GetSocket(), LogFile: s.GetLogFile(), RunningWorkspaces: s.GetRunningWorkspaces(),
+		Home: s.GetHome(), Socket: s.GetSocket(), LogFile: s.GetLogFile(), RunningWorkspaces: s.GetRunningWorkspaces(),
 		RunningDevServers: s.GetRunningDevServers(), RunningCommands: s.GetRunningCommands(), IdleExitMS: s.GetIdleExitMs(),
 		PreviewPort: s.GetPreviewPort(), PreviewConflict: s.GetPreviewConflict(),
 	}
