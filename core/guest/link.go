@@ -130,8 +130,8 @@ func (l *link) moveTo(socket *net.UnixConn) {
 		_ = socket.Close()
 	})
 	l.tasks.Go(func() { // ends with the socket
-		_, err := io.CopyBuffer(struct{ io.Writer }{socket}, l.out, make([]byte, bufferSize))
-		l.conn.Close(errSocket(err))
+		_, _ = io.CopyBuffer(struct{ io.Writer }{socket}, l.out, make([]byte, bufferSize))
+		_ = socket.Close() // which who reads from it finds out
 	})
 	l.tasks.Go(func() { // ends with the socket
 		_, err := io.CopyBuffer(feeder{l, true}, struct{ io.Reader }{socket}, make([]byte, bufferSize))
