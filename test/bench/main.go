@@ -71,11 +71,16 @@ type timed struct {
 	do   func() error
 }
 
+// settle is the pause before each case: an engine goes on working for a while
+// after its answer, which is not the next case's to pay.
+const settle = 50 * time.Millisecond
+
 // compare runs the cases in turns and prints each median beside the first's.
 func (b *bench) compare(title string, rounds int, cases []timed) error {
 	taken := make([][]time.Duration, len(cases))
 	for range rounds {
 		for i, c := range cases {
+			time.Sleep(settle)
 			began := time.Now()
 			if err := c.do(); err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
