@@ -149,6 +149,21 @@ func TestExecMakesAVanishedSandboxAnew(t *testing.T) {
 	}
 }
 
+// A sandbox that is slow, or paused, may yet begin a command that did not start in
+// time: it is not sent again.
+func TestACommandThatMayYetBeginIsSentOnce(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	ref := workspace.Ref{Dir: w.dir("shop", "")}
+	w.sh(workspace.ExecOptions{Ref: ref}, "true")
+	w.script(fake.Script{Rules: []fake.Rule{{Call: "Exec", Error: &fake.Failure{Reason: driver.Timeout}}}})
+	before := w.box.Calls("Exec")
+	_, _, err := w.exec(workspace.ExecOptions{Ref: ref, Argv: []string{"true"}})
+	wantReason(t, err, driver.Timeout)
+	if n := w.box.Calls("Exec") - before; n != 1 {
+		t.Errorf("it was sent %d times", n)
+	}
+}
+
 func TestExecRefusesBadInput(t *testing.T) {
 	w := newWorld(t, fake.Script{Without: []driver.Capability{driver.CapExecTTY, driver.CapExecUser}})
 	ref := workspace.Ref{Dir: w.dir("shop", "")}
