@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sero-labs/sero-runtime/internal/handover"
+	"github.com/sero-labs/sero-runtime/internal/testutil"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -22,17 +23,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // receiver listens in a directory of its own.
 func receiver(t *testing.T) (*handover.Receiver, string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sero-pipes-") //nolint:usetesting // a test's own is too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, "s")
+	path := filepath.Join(testutil.ShortDir(t), "s")
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := handover.NewReceiver(l)
-	t.Cleanup(func() { _ = errors.Join(r.Close(), os.RemoveAll(dir)) })
+	t.Cleanup(func() { _ = r.Close() })
 	return r, path
 }
 

@@ -1,5 +1,5 @@
 // Package testutil is for tests only: how they say that this machine cannot run
-// them.
+// them, and what several of them need.
 package testutil
 
 import (
@@ -30,4 +30,16 @@ func required(list, what string) bool {
 		}
 	}
 	return false
+}
+
+// ShortDir is a directory that ends with the test, like t.TempDir, with a path
+// that leaves room for a unix socket in it.
+func ShortDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sero-") //nolint:usetesting // its path may be too long
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
 }

@@ -17,23 +17,20 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
 	"github.com/sero-labs/sero-runtime/internal/handover"
+	"github.com/sero-labs/sero-runtime/internal/testutil"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
 // pipes is a daemon's socket for pipes.
 func pipes(t *testing.T) (*handover.Receiver, string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sero-session-") //nolint:usetesting // a test's own is too long for a socket
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(dir, "pipes.sock")
+	path := filepath.Join(testutil.ShortDir(t), "pipes.sock")
 	l, err := net.Listen("unix", path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := handover.NewReceiver(l)
-	t.Cleanup(func() { _ = errors.Join(r.Close(), os.RemoveAll(dir)) })
+	t.Cleanup(func() { _ = r.Close() })
 	return r, path
 }
 
