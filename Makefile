@@ -42,10 +42,20 @@ helper: ## Build the guest helper, which is carried in sero and runs in sandboxe
 		rm -f $(HELPER)-$$arch.gz.new; \
 	done
 
+PACKED := cmd/sero/internal/packed/bin
+
+# The command line alone, which starts fast, carries the whole program (ADR 0009).
 .PHONY: build
 build: helper ## Build bin/sero
-	@mkdir -p bin
-	$(GO) build -o bin/sero ./cmd/sero
+	@mkdir -p bin .tmp
+	$(GO) build -ldflags '-s -w' -o .tmp/sero ./cmd/sero
+	@id=$$($(GO) tool buildid .tmp/sero); id=sero-$${id##*/}; \
+	if [ ! -e "$(PACKED)/$$id.gz" ]; then \
+		rm -f $(PACKED)/*.gz; \
+		gzip -n -c .tmp/sero > .tmp/sero.gz; \
+		mv .tmp/sero.gz "$(PACKED)/$$id.gz"; \
+	fi
+	CGO_ENABLED=0 $(GO) build -tags packed -o bin/sero ./cmd/sero
 
 .PHONY: demo
 demo: ## Show the main job on a small web server, in the best driver of this machine (SERO_DEMO_DRIVER=host)
@@ -75,6 +85,7 @@ arch: ## Check the rules of the house: imports, sizes, docs
 lint: $(GOLANGCI_LINT) ## Run the linters and check the formatting
 	$(GOLANGCI_LINT) fmt --diff
 	$(GOLANGCI_LINT) run
+	$(GOLANGCI_LINT) run --build-tags packed ./cmd/sero
 	@for module in $(EXAMPLES); do echo "$$module"; (cd $$module && "$(CURDIR)/$(GOLANGCI_LINT)" run); done
 
 .PHONY: fmt

@@ -97,6 +97,11 @@ var rules = []rule{
 		why:   "what everybody may import imports nobody",
 	},
 	{
+		from:  "cmd/sero/internal/command",
+		never: []string{"core/daemon", "plugins/...", "sdk/conformance/...", "sdk/launch", "google.golang.org/grpc/..."},
+		why:   "the command line starts fast because it links nothing of the daemon's",
+	},
+	{
 		from: "cmd/...", never: []string{"internal/testutil"},
 		why: "it is for tests",
 	},

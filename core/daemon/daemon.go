@@ -29,12 +29,13 @@ const DefaultIdleExit = 30 * time.Minute
 // their Shutdown call.
 const shutdownTimeout = 15 * time.Second
 
-// Config is what a daemon runs with. All but Log and IdleExit are required.
+// Config is what a daemon runs with. Home, RunDir and Version are required.
 type Config struct {
 	Home     string             // what lasts: configuration, drivers, state
 	RunDir   string             // private directory of the socket and the lock
 	Version  string             // semantic version of this build
 	Bundled  []registry.Bundled // drivers that this binary can serve itself
+	Beside   string             // directory where other drivers are beside sero; empty: none
 	LogFile  string             // where Log goes, to be shown; may be empty
 	IdleExit time.Duration      // 0: the configuration's or DefaultIdleExit; negative: never
 	Log      *slog.Logger       // nil: slog.Default
@@ -67,6 +68,9 @@ func Run(ctx context.Context, c Config) error {
 			return err
 		}
 		defer func() { _ = held.Close() }() // at the very end; the file stays
+	}
+	if err := removePrograms(paths.Programs(c.Home)); err != nil {
+		c.Log.Warn("older programs of sero stay", "error", err)
 	}
 	if err := removeSockets(c.RunDir); err != nil {
 		return driver.Errorf(driver.Internal, "the run directory cannot be cleaned: %w", err).About(c.RunDir)

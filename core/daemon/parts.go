@@ -86,15 +86,12 @@ func build(c Config) (*parts, error) {
 
 func (p *parts) registryConfig(machine config.Machine) registry.Config {
 	c := registry.Config{
-		Bundled: p.config.Bundled, UserDir: paths.Drivers(p.config.Home), Path: filepath.SplitList(os.Getenv(registry.PathVariable)),
+		Bundled: p.config.Bundled, Beside: p.config.Beside, UserDir: paths.Drivers(p.config.Home), Path: filepath.SplitList(os.Getenv(registry.PathVariable)),
 		RunDir: p.config.RunDir, HostVersion: p.config.Version, Log: p.log,
 		Settings: map[string][]byte{}, Pins: map[string]string{}, Constraints: map[string]string{},
 		OnEvent: func(kind event.Type, driverName, message string) {
 			p.events.Publish(event.Event{Type: kind, Subject: driverName, Message: message})
 		},
-	}
-	if self, err := os.Executable(); err == nil {
-		c.Beside = filepath.Dir(self)
 	}
 	for name, d := range machine.Drivers {
 		c.Settings[name], c.Pins[name], c.Constraints[name] = d.Settings, d.SHA256, d.Constraint

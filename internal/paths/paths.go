@@ -50,6 +50,10 @@ func Home() (string, error) {
 // Drivers is where a user's own drivers are found.
 func Drivers(home string) string { return filepath.Join(home, "drivers") }
 
+// Programs is where a sero that carries its daemon packed puts it, a directory
+// for each version.
+func Programs(home string) string { return filepath.Join(home, "program") }
+
 // State is where the daemon keeps what must outlast it.
 func State(home string) string { return filepath.Join(home, "state") }
 

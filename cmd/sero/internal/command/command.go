@@ -30,13 +30,6 @@ const callTimeout = time.Minute
 // image to build or pull.
 const readyTimeout = time.Hour
 
-// Program is what the command line is made of besides its own commands.
-type Program struct {
-	// Drivers are the bundled drivers by name. Each serves its driver and ends the
-	// process.
-	Drivers map[string]func()
-}
-
 // Main runs the command line and returns the process's exit code.
 func (p Program) Main(args []string) int {
 	if serve := p.servedDriver(args); serve != nil {
@@ -116,7 +109,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 // connect meets the daemon, starting it if need be, and says once if it is of
 // another version.
 func (a *app) connect(ctx context.Context) (*daemonclient.Client, error) {
-	c, err := daemonclient.Ensure(ctx)
+	c, err := daemonclient.Ensure(ctx, a.program.daemon)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +123,7 @@ func (a *app) connectQuietly(ctx context.Context) (*daemonclient.Client, error) 
 	if a.view.Terminal {
 		return a.connect(ctx)
 	}
-	return daemonclient.Ensure(ctx)
+	return daemonclient.Ensure(ctx, a.program.daemon)
 }
 
 func (a *app) warnVersion(c *daemonclient.Client) {

@@ -1,7 +1,7 @@
 package command
 
 import (
-	"errors"
+	"context"
 	"io"
 	"maps"
 	"os"
@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
-	"github.com/sero-labs/sero-runtime/sdk/conformance"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -36,6 +35,9 @@ it says what the driver is; with describe it says so in JSON.`,
   sero driver serve host describe`,
 		Args: arguments(1, 2, "the driver's name"),
 		RunE: func(_ *cobra.Command, args []string) error { // the drivers there are never come here
+			if a.program.Whole != nil {
+				return a.become()
+			}
 			e := driver.Errorf(driver.DriverNotFound, "no driver named %q is part of sero", args[0])
 			return e.Remedy("name one of these: " + strings.Join(slices.Sorted(maps.Keys(a.program.Drivers)), ", "))
 		},
@@ -45,9 +47,29 @@ it says what the driver is; with describe it says so in JSON.`,
 // exitIncomplete tells that no case failed and not all could be tried.
 const exitIncomplete = 3
 
+// Trial is a driver to hold to the contract, and where the report goes.
+type Trial struct {
+	Path        string         // of the driver's program
+	Args        []string       // that make it serve the driver
+	Run         *regexp.Regexp // only cases whose id matches; nil: all
+	StopSystem  bool           // also cases that stop the driver's whole system
+	JSON, JUnit string         // files for the report, "-" for Out; empty: none
+	Out         io.Writer      // the report as text, unless a file of the others is "-"
+}
+
+// Verdict is what a trial came to.
+type Verdict int
+
+// The verdicts.
+const (
+	Fails       Verdict = iota
+	Conforms            // all cases that apply hold
+	NotAllTried         // none fails, and some could not be tried on this machine
+)
+
 func (a *app) driverTestCommand() *cobra.Command {
-	var run, jsonFile, junitFile string
-	config := conformance.Config{}
+	var run string
+	trial := Trial{Out: a.stdout}
 	cmd := &cobra.Command{
 		Use:   "test [flags] <driver>",
 		Short: "hold a driver to the contract",
@@ -60,93 +82,58 @@ language. Capabilities that it does not declare are skipped, all others must hol
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if run != "" {
 				var err error
-				if config.Run, err = regexp.Compile(run); err != nil {
+				if trial.Run, err = regexp.Compile(run); err != nil {
 					return usagef("--run: %v", err)
 				}
 			}
-			if err := a.locate(cmd, args[0], &config); err != nil {
-				return err
-			}
-			report, err := conformance.Check(cmd.Context(), config)
-			if err != nil {
-				return err
-			}
-			if err := a.writeReport(report, jsonFile, junitFile); err != nil {
-				return err
-			}
-			return verdict(report.Verdict, run != "")
+			return a.test(cmd.Context(), args[0], trial)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&run, "run", "", "only cases whose id matches this `expression` [all]")
-	f.BoolVar(&config.Profile.StopSystem, "stop-system", false, "also cases that stop the driver's whole system, and all that others run in it")
-	f.StringVar(&jsonFile, "json", "", "write the report as JSON to this `file`, - for standard output")
-	f.StringVar(&junitFile, "junit", "", "write the report as JUnit's XML to this `file`, - for standard output")
+	f.BoolVar(&trial.StopSystem, "stop-system", false, "also cases that stop the driver's whole system, and all that others run in it")
+	f.StringVar(&trial.JSON, "json", "", "write the report as JSON to this `file`, - for standard output")
+	f.StringVar(&trial.JUnit, "junit", "", "write the report as JUnit's XML to this `file`, - for standard output")
 	return cmd
 }
 
-// verdict is the exit code for a report. What was not asked for is not missing.
-func verdict(v conformance.Overall, partial bool) error {
-	switch v {
-	case conformance.Conformant, conformance.ConformantWithWaivers:
-		return nil
-	case conformance.Incomplete:
-		if partial {
-			return nil
-		}
-		return &statusError{exitIncomplete}
-	case conformance.NotConformant:
+func (a *app) test(ctx context.Context, target string, trial Trial) error {
+	if a.program.Test == nil {
+		return a.become()
 	}
-	return &statusError{exitFailure}
+	var err error
+	if trial.Path, trial.Args, err = a.locate(ctx, target); err != nil {
+		return err
+	}
+	verdict, err := a.program.Test(ctx, trial)
+	switch {
+	case err != nil:
+		return err
+	case verdict == Fails:
+		return &statusError{exitFailure}
+	case verdict == NotAllTried && trial.Run == nil: // what was not asked for is not missing
+		return &statusError{exitIncomplete}
+	}
+	return nil
 }
 
 // locate finds the binary of a driver: the path that was given, one that is part
 // of sero, or one that the daemon has found.
-func (a *app) locate(cmd *cobra.Command, target string, c *conformance.Config) error {
+func (a *app) locate(ctx context.Context, target string) (path string, args []string, err error) {
 	if strings.ContainsRune(target, os.PathSeparator) {
-		c.Path = target
-		return nil
+		return target, nil, nil
 	}
 	if a.program.Drivers[target] != nil {
 		self, err := os.Executable()
-		c.Path, c.Args = self, []string{"driver", "serve", target}
-		return err
+		return self, []string{"driver", "serve", target}, err
 	}
-	client, err := a.connect(cmd.Context())
+	client, err := a.connect(ctx)
 	if err != nil {
-		return err
+		return "", nil, err
 	}
 	defer client.Close()
-	ctx, cancel := call(cmd.Context(), callTimeout)
+	ctx, cancel := call(ctx, callTimeout)
 	defer cancel()
 	r, err := client.Drivers.GetDriver(ctx, &apipb.GetDriverRequest{Name: target})
-	if err != nil {
-		return err
-	}
-	c.Path = r.GetDriver().GetPath()
-	return nil
-}
-
-func (a *app) writeReport(r conformance.Report, jsonFile, junitFile string) error {
-	if jsonFile != "-" && junitFile != "-" {
-		if err := r.WriteText(a.stdout); err != nil {
-			return err
-		}
-	}
-	return errors.Join(a.writeFile(jsonFile, r.WriteJSON), a.writeFile(junitFile, r.WriteJUnit))
-}
-
-// writeFile writes to the named file; "-" is standard output, "" is nowhere.
-func (a *app) writeFile(name string, write func(io.Writer) error) error {
-	switch name {
-	case "":
-		return nil
-	case "-":
-		return write(a.stdout)
-	}
-	f, err := os.Create(name)
-	if err != nil {
-		return driver.Errorf(driver.InvalidArgument, "the report cannot be written: %w", err)
-	}
-	return errors.Join(write(f), f.Close())
+	return r.GetDriver().GetPath(), nil, err
 }

@@ -3,23 +3,28 @@ package command
 import (
 	"context"
 	"errors"
-	"log/slog"
-	"maps"
+	"io"
 	"os"
-	"slices"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/sero-labs/sero-runtime/core/daemon"
-	"github.com/sero-labs/sero-runtime/core/registry"
-	"github.com/sero-labs/sero-runtime/internal/paths"
-	"github.com/sero-labs/sero-runtime/internal/version"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
+// Serving is what a daemon is started with.
+type Serving struct {
+	IdleExit time.Duration // 0: as configured; negative: never
+	Beside   string        // directory of drivers found beside sero; empty: the program's own
+	Log      io.Writer
+}
+
+// ErrServed is the error of a Program's Serve when the home has a daemon already.
+var ErrServed = errors.New("the daemon runs already")
+
 func (a *app) serveCommand() *cobra.Command {
-	var idle time.Duration
+	var s Serving
 	cmd := &cobra.Command{
 		Use:   "serve [flags]",
 		Short: "be the daemon, in the foreground",
@@ -30,58 +35,40 @@ and where the home's serves in another run directory it fails.`,
   sero serve --idle-exit 1h`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if cmd.Flags().Changed("idle-exit") && idle <= 0 {
-				idle = -1 // never
+			if cmd.Flags().Changed("idle-exit") && s.IdleExit <= 0 {
+				s.IdleExit = -1 // never
 			}
-			err := a.serve(cmd.Context(), idle)
-			if errors.Is(err, daemon.ErrRunning) {
-				if a.view.Terminal {
-					a.view.Notice("the daemon runs already")
-				}
-				return nil
-			}
-			return err
+			s.Log = a.stderr
+			return a.serve(cmd.Context(), s)
 		},
 	}
-	a.jsonFlag(cmd) // an error that whoever started the daemon can read
-	_ = cmd.Flags().MarkHidden("json")
-	cmd.Flags().DurationVar(&idle, "idle-exit", 0, "end after this `time` with nothing to do, 0 for never [30m]")
+	f := cmd.Flags()
+	f.DurationVar(&s.IdleExit, "idle-exit", 0, "end after this `time` with nothing to do, 0 for never [30m]")
+	// For whoever starts the daemon: an error that it can read, and where it is itself.
+	a.jsonFlag(cmd)
+	_ = f.MarkHidden("json")
+	f.StringVar(&s.Beside, besideFlag, "", "`directory` of drivers beside sero [that of the program]")
+	_ = f.MarkHidden(besideFlag)
 	return cmd
 }
 
-func (a *app) serve(ctx context.Context, idle time.Duration) error {
-	home, err := paths.Home()
-	if err != nil {
+func (a *app) serve(ctx context.Context, s Serving) error {
+	if a.program.Serve == nil {
+		if s.Beside == "" {
+			self, err := os.Executable()
+			if err != nil {
+				return driver.Errorf(driver.Internal, "this program cannot be found: %w", err)
+			}
+			a.args = append(a.args, "--"+besideFlag, filepath.Dir(self))
+		}
+		return a.become()
+	}
+	err := a.program.Serve(ctx, s)
+	if !errors.Is(err, ErrServed) {
 		return err
 	}
-	run, err := paths.Run()
-	if err != nil {
-		return err
+	if a.view.Terminal {
+		a.view.Notice(err.Error())
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return driver.Errorf(driver.Internal, "this program cannot be found: %w", err)
-	}
-	var bundled []registry.Bundled
-	for _, name := range slices.Sorted(maps.Keys(a.program.Drivers)) {
-		bundled = append(bundled, registry.Bundled{Name: name, Path: self, Args: []string{"driver", "serve", name}})
-	}
-	return daemon.Run(ctx, daemon.Config{
-		Home: home, RunDir: run, Version: version.Version, Bundled: bundled,
-		LogFile: logFile(paths.DaemonLog(home)), IdleExit: idle,
-		Log: slog.New(slog.NewTextHandler(a.stderr, nil)),
-	})
-}
-
-// logFile is path if that is where standard error goes, as it is for a daemon
-// that another command started.
-func logFile(path string) string {
-	file, err := os.Stat(path)
-	if err != nil {
-		return ""
-	}
-	if out, err := os.Stderr.Stat(); err != nil || !os.SameFile(file, out) {
-		return ""
-	}
-	return path
+	return nil
 }

@@ -33,10 +33,12 @@ const (
 // processes may do this at once, in any run directories: each starts a daemon,
 // all but one find a lock taken and leave, and everyone meets the one that stayed.
 //
+// command gives the command line of a daemon for a home.
+//
 // It fails with DaemonFailed, and the last lines of the log, when the daemon
-// ends before it answers, and with DaemonConflict when there is one that cannot
-// be used.
-func Ensure(ctx context.Context) (*Client, error) {
+// ends before it answers, with DaemonConflict when there is one that cannot be
+// used, and with the error of command.
+func Ensure(ctx context.Context, command func(home string) ([]string, error)) (*Client, error) {
 	home, run, err := places()
 	if err != nil {
 		return nil, err
@@ -45,23 +47,27 @@ func Ensure(ctx context.Context) (*Client, error) {
 	if driver.ReasonOf(err) != DaemonNotRunning {
 		return c, err
 	}
+	daemon, err := command(home)
+	if err != nil {
+		return nil, err
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout, errSlowStart)
 	defer cancel()
-	return startUntilMet(ctx, home, run)
+	return startUntilMet(ctx, daemon, home, run)
 }
 
 var errSlowStart = errors.New("the daemon takes too long to start")
 
 // startUntilMet starts daemons until one answers. One attempt is not enough: it
 // loses against a daemon that holds the lock and is about to end.
-func startUntilMet(ctx context.Context, home, run string) (*Client, error) {
+func startUntilMet(ctx context.Context, daemon []string, home, run string) (*Client, error) {
 	var child *process
 	var conflict error
 	pause := 5 * time.Millisecond
 	for {
 		if child == nil {
 			var err error
-			if child, err = start(home, run); err != nil {
+			if child, err = start(daemon, home, run); err != nil {
 				return nil, err
 			}
 		}
@@ -119,7 +125,7 @@ type process struct {
 
 // start runs a daemon in a session of its own, so that it outlives this process
 // and its terminal. It is not waited for beyond this process's life.
-func start(home, run string) (*process, error) {
+func start(daemon []string, home, run string) (*process, error) {
 	path := paths.DaemonLog(home)
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, cannotStart(err)
@@ -136,12 +142,8 @@ func start(home, run string) (*process, error) {
 	if err != nil {
 		return nil, cannotStart(err)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, cannotStart(err)
-	}
 	//nolint:noctx // the daemon outlives every context of this process
-	cmd := exec.Command(self, "serve", "--json")
+	cmd := exec.Command(daemon[0], daemon[1:]...)
 	cmd.Args[0] = "sero"
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), paths.HomeVariable+"="+home, paths.RunVariable+"="+run)

@@ -1,0 +1,63 @@
+package whole
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/sero-labs/sero-runtime/cmd/sero/internal/command"
+	"github.com/sero-labs/sero-runtime/core/daemon"
+	"github.com/sero-labs/sero-runtime/core/registry"
+	"github.com/sero-labs/sero-runtime/internal/paths"
+	"github.com/sero-labs/sero-runtime/internal/version"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// serve is the daemon, until it ends.
+func serve(ctx context.Context, s command.Serving) error {
+	home, err := paths.Home()
+	if err != nil {
+		return err
+	}
+	run, err := paths.Run()
+	if err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return driver.Errorf(driver.Internal, "this program cannot be found: %w", err)
+	}
+	if s.Beside == "" {
+		s.Beside = filepath.Dir(self)
+	}
+	var bundled []registry.Bundled
+	for _, name := range slices.Sorted(maps.Keys(drivers)) {
+		bundled = append(bundled, registry.Bundled{Name: name, Path: self, Args: []string{"driver", "serve", name}})
+	}
+	err = daemon.Run(ctx, daemon.Config{
+		Home: home, RunDir: run, Version: version.Version, Bundled: bundled, Beside: s.Beside,
+		LogFile: logFile(paths.DaemonLog(home)), IdleExit: s.IdleExit,
+		Log: slog.New(slog.NewTextHandler(s.Log, nil)),
+	})
+	if errors.Is(err, daemon.ErrRunning) {
+		return command.ErrServed
+	}
+	return err
+}
+
+// logFile is path if that is where standard error goes, as it is for a daemon
+// that another command started.
+func logFile(path string) string {
+	file, err := os.Stat(path)
+	if err != nil {
+		return ""
+	}
+	if out, err := os.Stderr.Stat(); err != nil || !os.SameFile(file, out) {
+		return ""
+	}
+	return path
+}
