@@ -31,6 +31,19 @@ func TestDirectoryThatDoesNotAnswer(t *testing.T) {
 			}
 		}
 	}
+	for _, refused := range []struct {
+		args []string
+		code int
+	}{
+		{[]string{"exec", "-w", "gone", "--", "true"}, 125},
+		{[]string{"up", gone}, 1},
+	} {
+		if _, stderr, code := m.sero(refused.args...); code != refused.code || !strings.Contains(stderr, gone+"\" does not answer") ||
+			!strings.Contains(stderr, "sero rm -w gone") && refused.args[1] == "-w" {
+			t.Errorf("%v: %d %s", refused.args, code, stderr)
+		}
+		m.ok("exec", "--", "true") // others go on
+	}
 	if out := m.ok("inspect", "-w", "gone"); !strings.Contains(out, "does not answer") {
 		t.Errorf("inspect: %s", out)
 	}

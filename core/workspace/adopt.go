@@ -160,11 +160,3 @@ func (m *Manager) adoptOne(name string, s driver.Sandbox) {
 	m.know(r)
 	m.log.Info("a workspace was found by its sandbox", "workspace", id, "driver", name)
 }
-
-// isNew tells whether a directory is in no known workspace.
-func (m *Manager) isNew(dir string) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	_, e := m.locate(dir)
-	return e == nil
-}

@@ -115,7 +115,7 @@ func (m *Manager) Asked(ref Ref) (Asked, error) {
 }
 
 func (m *Manager) asked(e *entry) (Asked, error) {
-	file, err := e.file.LoadWorkspace(e.directory)
+	file, err := e.config()
 	if err != nil {
 		return Asked{}, err
 	}

@@ -42,7 +42,7 @@ func (m *Manager) Mounts(ctx context.Context, ref Ref) ([]MountState, error) {
 	if err != nil {
 		return nil, err
 	}
-	file, err := e.file.LoadWorkspace(e.directory)
+	file, err := e.config()
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (m *Manager) Attach(ref Ref, source, target string, readOnly bool) error {
 	if err != nil {
 		return err
 	}
-	file, err := e.file.LoadWorkspace(e.directory)
+	file, err := e.config()
 	if err != nil {
 		return err
 	}

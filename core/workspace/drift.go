@@ -114,7 +114,7 @@ func (m *Manager) lookAtDrift(ctx context.Context, e *entry, w *Workspace) {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.options.ListTimeout, errors.New("the driver had its time"))
 	defer cancel()
 	d, running := m.options.Drivers.Started(w.Choice.Actual)
-	file, err := e.file.LoadWorkspace(e.directory)
+	file, err := e.config()
 	if !running || err != nil {
 		return
 	}

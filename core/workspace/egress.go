@@ -92,7 +92,7 @@ func (m *Manager) ReopenEgress(ctx context.Context, id string) error {
 	if err != nil {
 		return err
 	}
-	file, err := e.file.LoadWorkspace(e.directory)
+	file, err := e.config()
 	if err != nil {
 		return err
 	}
@@ -137,6 +137,6 @@ func (m *Manager) EgressRules(ref Ref) (string, config.Egress, error) {
 	if err != nil {
 		return "", config.Egress{}, err
 	}
-	file, err := e.file.LoadWorkspace(e.directory)
+	file, err := e.config()
 	return e.id, file.Egress, err
 }

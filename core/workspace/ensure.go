@@ -113,7 +113,7 @@ func (a *attempt) remember() error {
 // path leads elsewhere by now: what can write above it, as the sandbox of a
 // workspace around this one does, could show any directory of the host so.
 func (e *entry) checkDirectory() error {
-	resolved, err := checkDirectory(e.directory)
+	resolved, err := e.looks.check(e.directory)
 	if err == nil && resolved != e.directory {
 		return driver.Errorf(driver.NotFound, "the directory of workspace %s is not there any more: %s leads to %s", e.id, shown(e.directory), shown(resolved)).
 			About(e.directory).
@@ -123,6 +123,9 @@ func (e *entry) checkDirectory() error {
 		return nil
 	}
 	cause := driver.AsError(err)
+	if cause.Reason == DirectoryUnresponsive {
+		return cause.Remedy("forget the workspace", "sero", "rm", "-w", e.id)
+	}
 	return driver.Errorf(cause.Reason, "the directory of workspace %s cannot be used: %s", e.id, cause.Message).About(e.directory).
 		Remedy("put the directory back").
 		Remedy("forget the workspace", "sero", "rm", "-w", e.id)

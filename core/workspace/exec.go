@@ -132,7 +132,7 @@ func (c *command) run(ctx context.Context, stdio driver.ExecIO) (ExecResult, err
 	if err != nil {
 		return ExecResult{}, err
 	}
-	file, err := c.e.file.LoadWorkspace(c.e.directory)
+	file, err := c.e.config()
 	if err != nil {
 		return ExecResult{}, err
 	}

@@ -148,7 +148,7 @@ func (m *Manager) settle(e *entry, w *Workspace, reports map[string]report, dire
 		w.State, w.StateMessage = StateUnknown, "the directory does not answer, as on a file server that is gone"
 		return
 	}
-	if directory.gone {
+	if directory.gone() {
 		w.State, w.StateMessage = StateDirectoryMissing, "the directory is gone"
 		return
 	}

@@ -1,14 +1,57 @@
 package workspace_test
 
 import (
+	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/internal/testutil"
 	"github.com/sero-labs/sero-runtime/sdk/fake"
 )
+
+// What needs the directory fails, what does not works, and neither keeps more
+// than a few waiting for it.
+func TestUseOfADirectoryThatDoesNotAnswer(t *testing.T) {
+	w := newWorld(t, fake.Script{}, func(_ *world, o *workspace.Options) { o.LookPatience = 50 * time.Millisecond })
+	w.upDir(w.dir("shop", ""))
+	gone := w.dir("gone", "")
+	below := filepath.Join(gone, "below")
+	id := w.upDir(gone).ID
+	inGone := workspace.ExecOptions{Ref: workspace.Ref{ID: id}, Argv: []string{"true"}}
+	answer := testutil.Hang(t, gone)
+	for range 40 {
+		_, _, err := w.exec(inGone)
+		if e := wantReason(t, err, workspace.DirectoryUnresponsive); !e.Retryable || len(e.Remedies) != 2 {
+			t.Fatalf("the error is %+v", e)
+		}
+	}
+	for _, dir := range []string{gone, below} {
+		_, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil)
+		wantReason(t, err, workspace.DirectoryUnresponsive)
+	}
+	if out := w.sh(workspace.ExecOptions{Ref: workspace.Ref{ID: "shop"}}, "echo on"); out != "on" {
+		t.Errorf("the other workspace says %q", out)
+	}
+	waiting := func() int {
+		stacks := make([]byte, 4<<20)
+		text := string(stacks[:runtime.Stack(stacks, true)])
+		return strings.Count(text, "(*looks).at.func1(") + strings.Count(text, "(*entry).config.func1(")
+	}
+	if n := waiting(); n == 0 || n > 20 {
+		t.Errorf("%d wait for the directory", n)
+	}
+	if _, _, err := w.Stop(t.Context(), workspace.Ref{ID: id}, 0); err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	answer()
+	eventually(t, "nobody waits", func() bool { return waiting() == 0 })
+	if _, _, err := w.exec(inGone); err != nil {
+		t.Errorf("once it answers again: %v", err)
+	}
+}
 
 // However often workspaces are listed, nobody but one waits for a directory that
 // does not answer.

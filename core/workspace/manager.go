@@ -33,6 +33,7 @@ const (
 	DefaultCallTimeout   = time.Minute      // of one call to a driver
 	DefaultListTimeout   = time.Second      // of asking a driver what runs
 	DefaultStopGrace     = 10 * time.Second // before processes are killed
+	DefaultLookPatience  = 10 * time.Second // for a directory's answer; a disk that sleeps takes most of it
 )
 
 // Options are what a Manager works with. The zero value of the others has a
@@ -57,6 +58,7 @@ type Options struct {
 	EnsureTimeout time.Duration
 	CallTimeout   time.Duration
 	ListTimeout   time.Duration
+	LookPatience  time.Duration
 }
 
 // DevServers is who runs dev servers in workspaces. They are ended before a
@@ -107,7 +109,9 @@ type entry struct {
 	directory string
 	created   time.Time
 	turn      chan struct{} // holds one token; whoever takes it may change the sandbox
-	file      config.Reader // of the directory, for commands
+	looks     *looks        // the manager's
+	file      config.Reader // of the directory: see config
+	reading   atomic.Int32  // how many read it
 
 	mu       sync.Mutex // guards what follows
 	wish     string     // the driver asked for with up, kept
@@ -145,12 +149,14 @@ func NewManager(options Options) (*Manager, error) {
 	options.EnsureTimeout = cmp.Or(options.EnsureTimeout, DefaultEnsureTimeout)
 	options.CallTimeout = cmp.Or(options.CallTimeout, DefaultCallTimeout)
 	options.ListTimeout = cmp.Or(options.ListTimeout, DefaultListTimeout)
+	options.LookPatience = cmp.Or(options.LookPatience, DefaultLookPatience)
 	log := cmp.Or(options.Log, slog.Default())
 	m := &Manager{
 		options:  options,
 		log:      log,
 		trust:    trust.Open(options.StateDir, func(problem string) { log.Warn("trust", "problem", problem) }),
 		userHome: homeDirectory(options.UserHome),
+		looks:    looks{patience: options.LookPatience},
 		born:     time.Now().UnixNano(),
 		byID:     map[string]*entry{},
 		byDir:    map[string]*entry{},
@@ -254,18 +260,26 @@ func (m *Manager) entries() []*entry {
 // know adds a record's workspace. mu must be held, or the Manager be new.
 func (m *Manager) know(r record) *entry {
 	e := &entry{
-		id: r.ID, directory: r.Directory, created: r.Created, wish: r.Driver, last: r.Last, before: r.Before, attached: r.Mounts,
+		id: r.ID, directory: r.Directory, looks: &m.looks, created: r.Created, wish: r.Driver, last: r.Last, before: r.Before, attached: r.Mounts,
 		turn: make(chan struct{}, 1), commands: map[string]context.CancelCauseFunc{},
 	}
 	m.byID[e.id], m.byDir[e.directory] = e, e
 	return e
 }
 
-// add makes a directory a known workspace. mu must be held.
+// add makes a directory a known workspace, or finds that it has just become one.
 func (m *Manager) add(root, newID string) (*entry, error) {
 	file, _, err := config.LoadWorkspace(root)
 	if err != nil {
 		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e := m.byDir[root]; e != nil {
+		if newID != "" && newID != e.id {
+			return nil, errOtherID(e, newID)
+		}
+		return e, nil
 	}
 	id := cmp.Or(newID, file.ID)
 	if id != "" {

@@ -91,7 +91,7 @@ func (m *Manager) Prune(ctx context.Context, options PruneOptions) (items []Prun
 
 // judgeWorkspace tells whether a workspace's directory is gone for good.
 func (m *Manager) judgeWorkspace(e *entry) (PruneItem, bool) {
-	if _, err := checkDirectory(e.directory); driver.ReasonOf(err) != driver.NotFound {
+	if _, err := m.looks.check(e.directory); driver.ReasonOf(err) != driver.NotFound {
 		return PruneItem{}, false
 	}
 	w := e.snapshot()
@@ -108,7 +108,7 @@ func (m *Manager) judgeSandbox(name string, s driver.Sandbox, unused time.Durati
 	if e == nil || s.ID != SandboxID(e.id) {
 		return "its workspace is not known any more"
 	}
-	if _, err := checkDirectory(e.directory); driver.ReasonOf(err) == driver.NotFound {
+	if _, err := m.looks.check(e.directory); driver.ReasonOf(err) == driver.NotFound {
 		if e.snapshot().Choice.Actual == name {
 			return "" // it goes with the workspace
 		}

@@ -169,7 +169,7 @@ func (m *Manager) prepare(ctx context.Context, e *entry, report func(driver.Prog
 	if err := e.checkDirectory(); err != nil {
 		return err
 	}
-	file, err := e.file.LoadWorkspace(e.directory)
+	file, err := e.config()
 	if err != nil {
 		return err
 	}

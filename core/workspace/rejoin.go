@@ -70,7 +70,7 @@ func (m *Manager) rejoin(ctx context.Context, e *entry, d driver.Driver, name st
 // choiceOf is why a workspace that runs in a driver would have it now, or that
 // it was used last.
 func (m *Manager) choiceOf(ctx context.Context, e *entry, name string) negotiate.Choice {
-	if file, err := e.file.LoadWorkspace(e.directory); err == nil {
+	if file, err := e.config(); err == nil {
 		e.mu.Lock()
 		request, _ := requestFor(e.wish, file, m.trusted(e, file), m.options.Machine)
 		e.mu.Unlock()

@@ -27,9 +27,9 @@ type place struct {
 	dir  string // symlinks resolved; root or below
 }
 
-// checkDirectory resolves a directory that must exist, with the error that says
-// what it is instead.
-func checkDirectory(dir string) (string, error) {
+// resolve resolves a directory that must exist, with the error that says what it
+// is instead. It waits for a file system that does not answer: see looks.
+func resolve(dir string) (string, error) {
 	switch {
 	case dir == "":
 		return "", argument("workspace", "no workspace is named").Remedy("give an id or a directory")
@@ -103,19 +103,35 @@ func (m *Manager) tooBroad(dir string) error {
 
 // locate finds which workspace a directory is in, going up from it: the nearest
 // that is known or that has a sero.json, else the directory itself is a new
-// one. The known id is empty for a new one. mu must be held.
+// one. The known entry is nil for a new one.
 func (m *Manager) locate(dir string) (root string, known *entry) {
+	configured := m.configured(dir)
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	for at := dir; ; at = filepath.Dir(at) {
 		if e := m.byDir[at]; e != nil {
 			return at, e
 		}
-		if m.tooBroad(at) == nil {
-			if _, err := os.Lstat(filepath.Join(at, config.FileName)); err == nil {
-				return at, nil
-			}
+		if at == configured {
+			return at, nil
 		}
 		if at == filepath.Dir(at) {
 			return dir, nil
+		}
+	}
+}
+
+// configured is the nearest directory with a sero.json, going up from a
+// directory; empty when there is none.
+func (m *Manager) configured(dir string) string {
+	for at := dir; ; at = filepath.Dir(at) {
+		if m.tooBroad(at) == nil {
+			if _, err := os.Lstat(filepath.Join(at, config.FileName)); err == nil {
+				return at
+			}
+		}
+		if at == filepath.Dir(at) {
+			return ""
 		}
 	}
 }
@@ -133,11 +149,11 @@ func (m *Manager) find(ref Ref) (*entry, place, error) {
 				return nil, place{}, errUnknown(ref.ID)
 			}
 		}
-		return e, placeIn(e.directory, ref.Dir), nil
+		return e, m.placeIn(e.directory, ref.Dir), nil
 	}
-	dir, err := checkDirectory(ref.Dir)
+	dir, err := m.looks.check(ref.Dir)
 	if err != nil {
-		// A workspace whose directory is gone is still known by its path.
+		// A workspace whose directory is gone, or does not answer, is still known by its path.
 		m.mu.Lock()
 		e := m.byDir[filepath.Clean(ref.Dir)]
 		m.mu.Unlock()
@@ -146,12 +162,11 @@ func (m *Manager) find(ref Ref) (*entry, place, error) {
 		}
 		return nil, place{}, err
 	}
-	if m.isNew(dir) {
-		m.adopt()
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	root, e := m.locate(dir)
+	if e == nil {
+		m.adopt()
+		root, e = m.locate(dir)
+	}
 	if e == nil {
 		return nil, place{}, driver.Errorf(driver.NotFound, "%s is not a workspace yet", shown(root)).About(root).
 			Remedy("open it", "sero", "up", root)
@@ -173,11 +188,11 @@ func errUnknown(id string) error {
 
 // placeIn is a named directory in a workspace, the workspace's own if it is
 // elsewhere.
-func placeIn(root, dir string) place {
+func (m *Manager) placeIn(root, dir string) place {
 	if dir == "" || !filepath.IsAbs(dir) {
 		return place{root, root}
 	}
-	resolved, err := filepath.EvalSymlinks(dir)
+	resolved, err := m.looks.check(dir)
 	if err != nil {
 		return place{root, root}
 	}
@@ -201,16 +216,15 @@ func (m *Manager) open(ref Ref, newID string) (*entry, place, error) {
 		}
 		return e, p, err
 	}
-	dir, err := checkDirectory(ref.Dir)
+	dir, err := m.looks.check(ref.Dir)
 	if err != nil {
 		return nil, place{}, err
 	}
-	if m.isNew(dir) {
-		m.adopt()
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	root, e := m.locate(dir)
+	if e == nil {
+		m.adopt()
+		root, e = m.locate(dir)
+	}
 	if e != nil && newID != "" && newID != e.id {
 		if root == dir {
 			return nil, place{}, errOtherID(e, newID)

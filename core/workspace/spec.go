@@ -96,7 +96,7 @@ func (m *Manager) mayChange(e *entry, s driver.Sandbox) error {
 	if !m.owns(e, s) {
 		return errForeign(e)
 	}
-	if dir, gone := checkDirectory(s.Labels[driver.LabelWorkspacePath]); gone == nil && dir != e.directory {
+	if dir, gone := m.looks.check(s.Labels[driver.LabelWorkspacePath]); gone == nil && dir != e.directory {
 		return errOtherDirectory(e, dir)
 	}
 	return nil

@@ -62,7 +62,7 @@ func (e *entry) ready(s *sandbox) Workspace {
 // askedUser puts the user that the workspace asks for in the place of the one
 // that was found. It holds for the next command, and so is read when it is shown.
 func (e *entry) askedUser(w *Workspace) {
-	if file, err := e.file.LoadWorkspace(e.directory); err == nil && file.User != "" && !w.Choice.HostMode {
+	if file, err := e.config(); err == nil && file.User != "" && !w.Choice.HostMode {
 		w.User = file.User
 	}
 }

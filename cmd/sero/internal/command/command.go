@@ -144,7 +144,7 @@ func (a *app) reference(args ...string) (*apipb.WorkspaceRef, error) {
 	case a.workspaceSet:
 		return workspaceID(a.workspace)
 	}
-	dir, err := os.Getwd()
+	dir, err := syscall.Getwd() // not os.Getwd, which looks at the directory: it may not answer
 	if err != nil {
 		e := driver.Errorf(driver.NotFound, "the current directory cannot be found: %w", err)
 		return nil, e.Remedy("change to a directory that exists, or name the workspace with --workspace")
