@@ -203,8 +203,9 @@ by id, name or port; stopping a stopped one succeeds.`,
 func (a *app) devRestartCommand() *cobra.Command {
 	var wait time.Duration
 	cmd := &cobra.Command{
-		Use:   "restart [flags] <server>",
-		Short: "stop a dev server and run its command again",
+		Use:        "restart [flags] <server>",
+		Short:      "stop a dev server and run its command again",
+		SuggestFor: []string{"restart"},
 		Long: `Stops the server, waits for its port to be free and runs the original command again, in
 its directory and with its environment.`,
 		Example: `  sero dev restart web
@@ -248,8 +249,9 @@ func (a *app) devLogsCommand() *cobra.Command {
 	var follow bool
 	var tail int64
 	cmd := &cobra.Command{
-		Use:   "logs [flags] <server>",
-		Short: "show what a dev server wrote",
+		Use:        "logs [flags] <server>",
+		Short:      "show what a dev server wrote",
+		SuggestFor: []string{"logs", "log"},
 		Long: `Shows the server's output, both streams in the order they came. With -f it goes on with
 new output until it is interrupted.`,
 		Example: `  sero dev logs web

@@ -22,8 +22,9 @@ import (
 func (a *app) devOpenCommand() *cobra.Command {
 	var printOnly bool
 	cmd := &cobra.Command{
-		Use:   "open [flags] [<server>]",
-		Short: "open a dev server's preview",
+		Use:        "open [flags] [<server>]",
+		Short:      "open a dev server's preview",
+		SuggestFor: []string{"open", "preview", "browse"},
 		Long: `Prints the address of the server's preview and, on a terminal, opens it with the system's
 browser. Without a name it is the workspace's only server.`,
 		Example: `  sero dev open web

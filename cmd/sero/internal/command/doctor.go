@@ -18,8 +18,9 @@ import (
 
 func (a *app) doctorCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "doctor [flags]",
-		Short: "check this machine and say what to do",
+		Use:        "doctor [flags]",
+		Short:      "check this machine and say what to do",
+		SuggestFor: []string{"check", "diagnose"},
 		Long: `Checks sero's directories, its daemon and the runtimes on this machine. It also works when
 the daemon cannot start, and then says why.`,
 		Example: `  sero doctor

@@ -11,8 +11,9 @@ import (
 
 func (a *app) egressCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "egress",
-		Short: "show and change what a workspace may reach",
+		Use:        "egress",
+		Short:      "show and change what a workspace may reach",
+		SuggestFor: []string{"network"},
 		Long: `A workspace whose sero.json, or a machine whose config.json, has egress rules reaches the
 network through a proxy of sero's. These commands show its rules, what it did not let
 through and what a workspace needs, and make exceptions on this machine.`,

@@ -65,8 +65,9 @@ func (a *app) imageBuildCommand() *cobra.Command {
 	var show bool
 	r := &apipb.BuildImageRequest{}
 	cmd := &cobra.Command{
-		Use:   "build [flags] [<dir>]",
-		Short: "build an image",
+		Use:        "build [flags] [<dir>]",
+		Short:      "build an image",
+		SuggestFor: []string{"build"},
 		Long: `Builds sero-node:latest from what sero has for it or, given a directory, the Dockerfile in
 it. Sandboxes that exist keep the image that they were made from until they are recreated.`,
 		Example: `  sero image build
@@ -168,8 +169,9 @@ func (a *app) withImage(ctx context.Context, flags imageFlags,
 func (a *app) imagePullCommand() *cobra.Command {
 	var flags imageFlags
 	cmd := &cobra.Command{
-		Use:   "pull [flags] <image>",
-		Short: "pull an image",
+		Use:        "pull [flags] <image>",
+		Short:      "pull an image",
+		SuggestFor: []string{"pull"},
 		Long: `Fetches the image from its registry, also if it is here already. A workspace's image is
 pulled by itself when it is missing.`,
 		Example: `  sero image pull node:22

@@ -13,8 +13,9 @@ import (
 
 func (a *app) mountCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "mount",
-		Short: "show more directories of this machine in a workspace",
+		Use:        "mount",
+		Short:      "show more directories of this machine in a workspace",
+		SuggestFor: []string{"volume"},
 		Long: `A workspace's sandbox shows the workspace's own directory and what is added here or asked
 for in sero.json. What is added appears once the sandbox is made anew: "sero recreate".`,
 		Example: `  sero mount add ../shop

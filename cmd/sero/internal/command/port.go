@@ -10,8 +10,9 @@ import (
 
 func (a *app) portCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "port",
-		Short: "show what listens in a workspace",
+		Use:        "port",
+		Short:      "show what listens in a workspace",
+		SuggestFor: []string{"ports"},
 		Long: `A port that a dev server listens on leads to a URL; others, such as databases' and
 debuggers', are only shown.`,
 		Example: `  sero port ls

@@ -17,8 +17,9 @@ func (a *app) pruneCommand() *cobra.Command {
 	var dryRun, yes bool
 	var unused time.Duration
 	cmd := &cobra.Command{
-		Use:   "prune [flags]",
-		Short: "remove what nobody needs any more",
+		Use:        "prune [flags]",
+		Short:      "remove what nobody needs any more",
+		SuggestFor: []string{"clean", "cleanup", "gc"},
 		Long: `Removes workspaces whose directory is gone, sandboxes whose workspace is not known or uses
 another driver, and images that sero built and that a newer one has replaced. It shows them
 first and asks. Only what this sero made is looked at.`,

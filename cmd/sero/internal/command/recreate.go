@@ -9,8 +9,9 @@ import (
 func (a *app) recreateCommand() *cobra.Command {
 	request := &apipb.RecreateWorkspacesRequest{}
 	cmd := &cobra.Command{
-		Use:   "recreate [flags] [<workspace>]",
-		Short: "make a workspace's sandbox anew",
+		Use:        "recreate [flags] [<workspace>]",
+		Short:      "make a workspace's sandbox anew",
+		SuggestFor: []string{"rebuild", "reset"},
 		Long: `Makes the sandbox anew, so that a changed image, mount, environment or limit reaches it,
 and starts the dev servers that ran again. Files in the workspace stay; what was written
 elsewhere in the sandbox is lost. Commands that run are in the way, unless --force ends them.`,

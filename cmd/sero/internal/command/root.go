@@ -81,16 +81,32 @@ func (a *app) group(cmd *cobra.Command, verbs ...*cobra.Command) *cobra.Command 
 	return cmd
 }
 
-// verbs refuses what is not one of the command's verbs, with the nearest one.
+// verbs refuses what is not one of the command's verbs, with the nearest one, or
+// with the command that other tools have that word for.
 func (a *app) verbs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
 	message := fmt.Sprintf("there is no command %q", strings.TrimPrefix(cmd.CommandPath()+" "+args[0], "sero "))
-	if near := nearest.Name(args[0], verbNames(cmd)); near != "" {
+	if c := suggestedFor(cmd, args[0]); c != nil {
+		message += fmt.Sprintf("; did you mean %q?", c.CommandPath())
+	} else if near := nearest.Name(args[0], verbNames(cmd)); near != "" {
 		message += fmt.Sprintf("; did you mean %q?", near)
 	}
 	return &usageError{message: message}
+}
+
+// suggestedFor is the command below cmd that a word stands for.
+func suggestedFor(cmd *cobra.Command, word string) *cobra.Command {
+	for _, c := range cmd.Commands() {
+		if slices.Contains(c.SuggestFor, word) {
+			return c
+		}
+		if below := suggestedFor(c, word); below != nil {
+			return below
+		}
+	}
+	return nil
 }
 
 func verbNames(cmd *cobra.Command) []string {

@@ -11,8 +11,9 @@ func (a *app) shellCommand() *cobra.Command {
 	var flags execFlags
 	var keys string
 	cmd := &cobra.Command{
-		Use:   "shell [flags]",
-		Short: "open a terminal in a workspace",
+		Use:        "shell [flags]",
+		Short:      "open a terminal in a workspace",
+		SuggestFor: []string{"ssh", "enter", "bash", "console"},
 		Long: `Runs the user's login shell in the workspace. On a terminal it is one that outlives its
 viewers: Ctrl-P Ctrl-Q leaves it, or the window is closed, and sero attach goes back to it.
 In a container it also outlives the daemon.`,

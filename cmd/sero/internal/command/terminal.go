@@ -57,9 +57,10 @@ are still there after the daemon has ended.`,
 
 func (a *app) terminalKillCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "kill [flags] [<terminal>]",
-		Short: "end a terminal and what runs in it",
-		Long:  `Ends the terminal of that id, or the only one of the workspace.`,
+		Use:        "kill [flags] [<terminal>]",
+		Short:      "end a terminal and what runs in it",
+		SuggestFor: []string{"kill"},
+		Long:       `Ends the terminal of that id, or the only one of the workspace.`,
 		Example: `  sero terminal kill k3f9qa
   sero terminal kill --json k3f9qa`,
 		Args: arguments(0, 1, "the terminal"),

@@ -13,8 +13,9 @@ import (
 func (a *app) upCommand() *cobra.Command {
 	var id, driverName string
 	cmd := &cobra.Command{
-		Use:   "up [flags] [<dir>]",
-		Short: "open a workspace and make it ready",
+		Use:        "up [flags] [<dir>]",
+		Short:      "open a workspace and make it ready",
+		SuggestFor: []string{"start", "create", "init", "new", "launch"},
 		Long: `Opens the workspace of the directory, or of the one above it that has one, chooses a
 driver and makes its sandbox. It is quick when all is ready, and may be repeated.`,
 		Example: `  sero up

@@ -10,8 +10,9 @@ import (
 
 func (a *app) listCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "ls [flags]",
-		Short: "list the workspaces",
+		Use:        "ls [flags]",
+		Short:      "list the workspaces",
+		SuggestFor: []string{"list", "ps", "status", "workspaces"},
 		Long: `Lists every workspace that is known, running or not, with its driver and isolation.
 It never waits for a driver that does not answer.`,
 		Example: `  sero ls
@@ -38,8 +39,9 @@ It never waits for a driver that does not answer.`,
 
 func (a *app) inspectCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "inspect [flags] [<workspace>]",
-		Short: "show all about a workspace",
+		Use:        "inspect [flags] [<workspace>]",
+		Short:      "show all about a workspace",
+		SuggestFor: []string{"info", "show", "describe"},
 		Long: `Shows the workspace, its driver with the reason for the choice, and its dev servers.
 Without an id it is the one of the current directory.`,
 		Example: `  sero inspect
@@ -73,8 +75,9 @@ Without an id it is the one of the current directory.`,
 func (a *app) stopCommand() *cobra.Command {
 	var grace time.Duration
 	cmd := &cobra.Command{
-		Use:   "stop [flags] [<workspace>]",
-		Short: "stop what runs in a workspace",
+		Use:        "stop [flags] [<workspace>]",
+		Short:      "stop what runs in a workspace",
+		SuggestFor: []string{"down", "halt"},
 		Long: `Stops the workspace's dev servers, commands and sandbox; the next action starts it again.
 Stopping a stopped workspace succeeds.`,
 		Example: `  sero stop
@@ -112,8 +115,9 @@ Stopping a stopped workspace succeeds.`,
 
 func (a *app) removeCommand() *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "rm [flags] [<workspace>]",
-		Short: "stop a workspace and forget it",
+		Use:        "rm [flags] [<workspace>]",
+		Short:      "stop a workspace and forget it",
+		SuggestFor: []string{"delete", "destroy", "remove"},
 		Long: `Stops the workspace, removes its sandbox, also one that it has left in another driver, and
 forgets it. The files in its directory are never touched, and removing what is not there
 succeeds.`,
