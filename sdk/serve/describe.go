@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 	"github.com/sero-labs/sero-runtime/sdk/internal/plug"
@@ -57,14 +58,23 @@ func introduce(d driver.Driver, out io.Writer) int {
 	if err != nil {
 		self = os.Args[0]
 	}
-	_, err = fmt.Fprintf(out, `%s %s: %s
+	text := fmt.Sprintf(`%s %s: %s
 This is a driver for sero (driver protocol %d). sero starts it; there is nothing to run by hand.
 
-  register it:  mkdir -p ~/.sero/drivers && cp %s ~/.sero/drivers/sero-driver-%s
+`, info.Name, info.Version, info.Description, plug.ProtocolVersion)
+	if len(os.Args) > 1 { // one of several in a program that knows by its arguments which
+		text += fmt.Sprintf(`  see it:       sero driver ls
+  test it:      sero driver test %s
+  describe it:  %s %s describe
+`, info.Name, self, strings.Join(os.Args[1:], " "))
+	} else {
+		text += fmt.Sprintf(`  register it:  mkdir -p ~/.sero/drivers && cp %s ~/.sero/drivers/sero-driver-%s
   see it:       sero driver ls
   test it:      sero driver test %s
   describe it:  %s describe
-`, info.Name, info.Version, info.Description, plug.ProtocolVersion, self, info.Name, self, self)
+`, self, info.Name, self, self)
+	}
+	_, err = io.WriteString(out, text)
 	if err != nil {
 		return 1
 	}
