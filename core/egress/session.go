@@ -49,10 +49,12 @@ type listening struct {
 }
 
 // Pauses of a proxy whose listener has failed, as it does when the channel into
-// the sandbox breaks, and for how long it tries.
+// the sandbox breaks, and for how long it tries. One that has served for a while
+// has all attempts again.
 const (
 	listenPause    = 500 * time.Millisecond
 	listenAttempts = 120
+	listenSteady   = time.Minute
 	listenTimeout  = 15 * time.Second
 	lookEvery      = time.Minute
 )
@@ -113,9 +115,13 @@ func (s *Service) run(ctx context.Context, w *workspace, o *session, sandbox dri
 	defer o.proxy.Close()
 	defer o.over.Store(true)
 	for listener, failed := o.listener, 0; ; {
+		began := time.Now()
 		err := s.serve(ctx, w, o, listener, sandbox)
 		if ctx.Err() != nil {
 			return
+		}
+		if time.Since(began) >= listenSteady {
+			failed = 0
 		}
 		s.log.Info("the way out of a sandbox is cut off", "workspace", w.id, "error", err)
 		for err = errAgain; err != nil; failed++ {
