@@ -102,6 +102,11 @@ var rules = []rule{
 		why:   "the command line starts fast because it links nothing of the daemon's",
 	},
 	{
+		from:  "cmd/sero-guest/...",
+		never: []string{"sdk/serve", "sdk/launch", "google.golang.org/grpc/...", "net/http"},
+		why:   "it is carried in sero and runs in every sandbox: a driver's or a server's libraries would make it three times as big",
+	},
+	{
 		from: "cmd/...", never: []string{"internal/testutil"},
 		why: "it is for tests",
 	},

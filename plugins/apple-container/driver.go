@@ -13,7 +13,6 @@ import (
 	"sync"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
-	"github.com/sero-labs/sero-runtime/sdk/serve"
 )
 
 // version of the driver.
@@ -44,9 +43,6 @@ func New() *Driver {
 	d.health = newMonitor(d)
 	return d
 }
-
-// Main serves the driver, and never returns.
-func Main() { serve.Main(New()) }
 
 // Info says that this is the driver for Apple's CLI. It names no platform, so
 // that an explicit path to the CLI is taken anywhere; where there can be no such

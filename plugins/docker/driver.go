@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
-	"github.com/sero-labs/sero-runtime/sdk/serve"
 )
 
 const (
@@ -49,9 +48,6 @@ func New() *Driver {
 		closed:  make(chan struct{}),
 	}
 }
-
-// Main serves the driver and ends the process.
-func Main() { serve.Main(New()) }
 
 // Info says that this is the docker driver.
 func (d *Driver) Info() driver.Info {

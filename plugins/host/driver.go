@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
-	"github.com/sero-labs/sero-runtime/sdk/serve"
 )
 
 // version of the driver.
@@ -51,9 +50,6 @@ func makeDriver(inherited []string) *Driver {
 	d.watch = newWatch(d.processes)
 	return d
 }
-
-// Main serves the driver, and never returns.
-func Main() { serve.Main(New()) }
 
 // Info says that this is the host driver.
 func (d *Driver) Info() driver.Info {

@@ -17,8 +17,8 @@ import (
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
-// serve is the daemon, until it ends.
-func serve(ctx context.Context, s command.Serving) error {
+// beDaemon is the daemon, until it ends.
+func beDaemon(ctx context.Context, s command.Serving) error {
 	home, err := paths.Home()
 	if err != nil {
 		return err
