@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-	"time"
 )
 
 // Socket is one listening TCP socket.
@@ -22,9 +21,6 @@ type Finder struct {
 
 // MinInterval is how often it makes sense to look, by what a look costs.
 const MinInterval = minInterval
-
-// lookTimeout bounds one look.
-const lookTimeout = 5 * time.Second
 
 // Close frees what the Finder holds.
 func (f *Finder) Close() { f.close() }

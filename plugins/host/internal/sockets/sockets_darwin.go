@@ -11,7 +11,10 @@ import (
 	"time"
 )
 
-const minInterval = 500 * time.Millisecond // a look is a run of lsof
+const (
+	minInterval = 500 * time.Millisecond // a look is a run of lsof
+	lookTimeout = 5 * time.Second        // bounds one look
+)
 
 // finder asks lsof, which is part of macOS: the system has no other public way
 // to the sockets of a process.

@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 	"unsafe"
 
@@ -23,12 +22,14 @@ import (
 const minInterval = 100 * time.Millisecond
 
 // finder asks the kernel for listening sockets only, by netlink: reading
-// /proc/net/tcp walks every connection of the machine.
+// /proc/net/tcp walks every connection of the machine. It keeps what a look
+// needs, as looks are made several times a second.
 type finder struct {
 	fd   int
 	open bool
-	last map[uint64]endpoint
-	buf  []byte // for answers; made once, as a look is made several times a second
+	last map[uint64]endpoint // of the last find; nil: there was none
+	next map[uint64]endpoint // of the last dump
+	buf  []byte              // for answers
 }
 
 type endpoint struct {
@@ -44,21 +45,20 @@ func (f *finder) close() {
 }
 
 func (f *finder) changed() bool {
-	now, err := f.dump()
-	return err != nil || f.last == nil || !maps.Equal(now, f.last)
+	err := f.dump()
+	return err != nil || f.last == nil || !maps.Equal(f.next, f.last)
 }
 
 func (f *finder) find(pids []int) ([]Socket, error) {
-	listening, err := f.dump()
-	if err != nil {
+	if err := f.dump(); err != nil {
 		return nil, err
 	}
-	f.last = listening
+	f.last, f.next = f.next, f.last
 	var out []Socket
 	taken := make(map[uint64]bool)
 	for _, pid := range pids {
 		for _, inode := range socketInodes(pid) {
-			if at, ok := listening[inode]; ok && !taken[inode] {
+			if at, ok := f.last[inode]; ok && !taken[inode] {
 				taken[inode] = true
 				out = append(out, Socket{Address: at.address, Port: at.port, PID: pid})
 			}
@@ -103,89 +103,106 @@ func readInodes(dir string) (out []uint64, err error) {
 	return out, nil
 }
 
-// The layout of inet_diag_req_v2 and inet_diag_msg, from linux/inet_diag.h.
+// The layout of inet_diag_req and inet_diag_msg, from linux/inet_diag.h. This
+// request is the one whose answer has both families: the kernel goes through its
+// table, which is larger the more memory the machine has, once for it.
 const (
-	requestSize   = 56
-	stateListen   = 10
-	messageSize   = 72
-	offFamily     = 0
-	offSourcePort = 4
-	offSource     = 8
-	offInode      = 68
+	tcpDiagGetSock = 18 // TCPDIAG_GETSOCK
+	requestSize    = 60
+	offStates      = 52
+	stateListen    = 10
+	messageSize    = 72
+	offFamily      = 0
+	offSourcePort  = 4
+	offSource      = 8
+	offInode       = 68
 )
 
-// dump lists all listening TCP sockets by inode.
-func (f *finder) dump() (map[uint64]endpoint, error) {
-	if err := f.connect(); err != nil {
-		return nil, err
+// dump lists all listening TCP sockets by inode, in next.
+func (f *finder) dump() error {
+	err := f.connect()
+	if err == nil {
+		err = f.ask()
 	}
-	found := make(map[uint64]endpoint)
-	for _, family := range []byte{unix.AF_INET, unix.AF_INET6} {
-		if err := f.dumpFamily(family, found); err != nil {
-			f.close() // half an answer may still be in it
-			return nil, fmt.Errorf("list listening sockets: %w", err)
-		}
-	}
-	return found, nil
-}
-
-func (f *finder) connect() error {
-	if f.open {
-		return nil
-	}
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
 	if err != nil {
+		f.close() // half an answer may still be in it
 		return fmt.Errorf("list listening sockets: %w", err)
 	}
-	timeout := unix.NsecToTimeval(int64(lookTimeout))
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &timeout); err != nil {
-		_ = unix.Close(fd)
-		return fmt.Errorf("list listening sockets: %w", err)
-	}
-	f.fd, f.open = fd, true
 	return nil
 }
 
-func (f *finder) dumpFamily(family byte, found map[uint64]endpoint) error {
-	request := make([]byte, unix.SizeofNlMsghdr+requestSize)
-	*(*unix.NlMsghdr)(unsafe.Pointer(&request[0])) = unix.NlMsghdr{
-		Len:   uint32(len(request)),
-		Type:  unix.SOCK_DIAG_BY_FAMILY,
-		Flags: unix.NLM_F_REQUEST | unix.NLM_F_DUMP,
+func (f *finder) connect() (err error) {
+	if f.open {
+		return nil
 	}
-	body := request[unix.SizeofNlMsghdr:]
-	body[0], body[1] = family, unix.IPPROTO_TCP
-	binary.NativeEndian.PutUint32(body[4:], 1<<stateListen)
-	if err := unix.Sendto(f.fd, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return err
-	}
+	f.fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_SOCK_DIAG)
+	f.open = err == nil
+	return err
+}
+
+func (f *finder) ask() error {
 	if f.buf == nil {
 		f.buf = make([]byte, 32<<10)
 	}
-	for {
-		n, _, err := unix.Recvfrom(f.fd, f.buf, 0)
-		if errors.Is(err, unix.EINTR) {
-			continue
-		}
+	if f.next == nil {
+		f.next = make(map[uint64]endpoint)
+	}
+	clear(f.next)
+	var request [unix.SizeofNlMsghdr + requestSize]byte
+	binary.NativeEndian.PutUint32(request[0:], uint32(len(request)))
+	binary.NativeEndian.PutUint16(request[4:], tcpDiagGetSock)
+	binary.NativeEndian.PutUint16(request[6:], unix.NLM_F_REQUEST|unix.NLM_F_DUMP)
+	binary.NativeEndian.PutUint32(request[unix.SizeofNlMsghdr+offStates:], 1<<stateListen)
+	if _, err := quick(unix.SYS_WRITE, f.fd, request[:]); err != nil {
+		return err
+	}
+	for done := false; !done; {
+		n, err := quick(unix.SYS_READ, f.fd, f.buf)
 		if err != nil {
 			return err
 		}
-		messages, err := syscall.ParseNetlinkMessage(f.buf[:n])
-		if err != nil {
+		if done, err = f.take(f.buf[:n]); err != nil {
 			return err
-		}
-		for _, m := range messages {
-			switch m.Header.Type {
-			case unix.NLMSG_DONE:
-				return nil
-			case unix.NLMSG_ERROR:
-				return netlinkError(m.Data)
-			}
-			if inode, at, ok := parseMessage(m.Data); ok {
-				found[inode] = at
-			}
 		}
 	}
+	return nil
+}
+
+// quick is a read or write that never waits, as it is with netlink: the kernel
+// has the answer ready when the request is written. Go's scheduler is not told
+// of it, which would wake its monitor, and that costs more than the call.
+func quick(call uintptr, fd int, b []byte) (int, error) {
+	n, _, err := unix.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))
+	if err != 0 {
+		return 0, err
+	}
+	return int(n), nil
+}
+
+// take reads a part of an answer, and tells whether it was the last.
+func (f *finder) take(part []byte) (done bool, err error) {
+	for len(part) > 0 {
+		if len(part) < unix.SizeofNlMsghdr {
+			return false, unix.EPROTO
+		}
+		size := int(binary.NativeEndian.Uint32(part))
+		if size < unix.SizeofNlMsghdr || size > len(part) {
+			return false, unix.EPROTO
+		}
+		data := part[unix.SizeofNlMsghdr:size]
+		switch binary.NativeEndian.Uint16(part[4:]) {
+		case unix.NLMSG_DONE:
+			return true, nil
+		case unix.NLMSG_ERROR:
+			return false, netlinkError(data)
+		}
+		if inode, at, ok := parseMessage(data); ok {
+			f.next[inode] = at
+		}
+		aligned := (size + unix.NLMSG_ALIGNTO - 1) &^ (unix.NLMSG_ALIGNTO - 1)
+		part = part[min(aligned, len(part)):]
+	}
+	return false, nil
 }
 
 func netlinkError(data []byte) error {

@@ -71,6 +71,14 @@ func TestFind(t *testing.T) {
 			if again, err := f.Find([]int{os.Getpid()}); err != nil || len(again) != len(want) {
 				t.Errorf("got %v, %v", again, err)
 			}
+			c.Close()
+			l.Close()
+			if !f.Changed() {
+				t.Error("it has not seen the close")
+			}
+			if after, err := f.Find([]int{os.Getpid()}); err != nil || len(after) != len(before) {
+				t.Errorf("closed: %v, %v", after, err)
+			}
 		})
 	}
 	if other, err := f.Find([]int{1 << 30}); err != nil || len(other) > 0 {
