@@ -16,6 +16,10 @@ func (d *Driver) CopyIn(ctx context.Context, id, directory string, tar io.Reader
 		return err
 	}
 	err = do(ctx, d, imageLimit, func(ctx context.Context, api *connection) error {
+		// Podman makes a directory that is not there.
+		if _, err := api.ContainerStatPath(ctx, c.ID, client.ContainerStatPathOptions{Path: directory}); err != nil {
+			return err
+		}
 		_, err := api.CopyToContainer(ctx, c.ID, client.CopyToContainerOptions{DestinationPath: directory, Content: tar})
 		return err
 	})

@@ -29,7 +29,7 @@ func describe(c container.InspectResponse) driver.Sandbox {
 	}
 	if c.Config != nil {
 		sb.Labels = labelsOf(c.Config.Labels)
-		sb.Image = c.Config.Image
+		sb.Image = familiar(c.Config.Image)
 		sb.WorkspaceDir = c.Config.WorkingDir
 	}
 	if c.HostConfig != nil && c.HostConfig.NetworkMode == network.NetworkNone {
@@ -49,7 +49,7 @@ func describeSummary(c container.Summary) driver.Sandbox {
 		State:        stateOf(c.State),
 		Labels:       labelsOf(c.Labels),
 		WorkspaceDir: workspaceDir,
-		Image:        c.Image,
+		Image:        familiar(c.Image),
 		ImageDigest:  c.ImageID,
 		Mounts:       bindsOf(c.Mounts),
 		Created:      time.Unix(c.Created, 0),

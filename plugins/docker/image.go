@@ -172,7 +172,7 @@ func (d *Driver) checkUnused(ctx context.Context, local driver.Image) error {
 		return err
 	}
 	for _, user := range users.Items {
-		if user.ImageID == local.Digest && user.Image == local.Reference && len(user.Names) > 0 {
+		if user.ImageID == local.Digest && familiar(user.Image) == familiar(local.Reference) && len(user.Names) > 0 {
 			return errInUse(local.Reference, "container "+strings.TrimPrefix(user.Names[0], "/")+" is made from it")
 		}
 	}
@@ -204,6 +204,15 @@ func (d *Driver) ListImages(ctx context.Context, labels map[string]string) ([]dr
 	return all, nil
 }
 
+// familiar is an image's name as people write it: Podman puts the registry first
+// that Docker leaves away.
+func familiar(reference string) string {
+	if short, hub := strings.CutPrefix(reference, "docker.io/"); hub {
+		return strings.TrimPrefix(short, "library/")
+	}
+	return reference
+}
+
 // noName is how engines write that an image has none.
 const noName = "<none>:<none>"
 
@@ -212,7 +221,7 @@ func namesOf(item image.Summary) []driver.Image {
 	var all []driver.Image
 	for _, reference := range item.RepoTags {
 		if reference != noName {
-			one.Reference = reference
+			one.Reference = familiar(reference)
 			all = append(all, one)
 		}
 	}

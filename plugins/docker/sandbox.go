@@ -58,6 +58,9 @@ func (d *Driver) existing(ctx context.Context, c container.Summary, spec driver.
 }
 
 func (d *Driver) create(ctx context.Context, spec driver.SandboxSpec) (driver.Sandbox, error) {
+	if err := d.checkLimits(ctx, spec.Resources); err != nil {
+		return driver.Sandbox{}, err
+	}
 	made, err := call(ctx, d, changeLimit, func(ctx context.Context, c *connection) (client.ContainerCreateResult, error) {
 		return c.ContainerCreate(ctx, client.ContainerCreateOptions{
 			Name: spec.ID, Config: configOf(spec), HostConfig: hostConfigOf(spec, c.ClientVersion()),
@@ -170,7 +173,37 @@ func (d *Driver) Stop(ctx context.Context, id string, grace time.Duration) error
 	if driver.ReasonOf(err) == driver.NotFound {
 		return nil // it was removed meanwhile
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return d.settle(ctx, id)
+}
+
+// settle waits until the engine's lists tell of a stop: Docker 26 and newer say
+// that a container has stopped before their lists do. One that is running, when
+// it is asked about by itself, was started again by somebody else.
+func (d *Driver) settle(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readLimit, errSlow)
+	defer cancel()
+	for {
+		c, err := d.find(ctx, id)
+		if driver.ReasonOf(err) == driver.NotFound {
+			return nil
+		}
+		if err != nil || stateOf(c.State) != driver.SandboxRunning {
+			return err
+		}
+		sb, err := d.inspect(ctx, c.ID)
+		if err == nil && sb.State == driver.SandboxRunning {
+			return nil
+		}
+		if err != nil && driver.ReasonOf(err) != driver.NotFound {
+			return err
+		}
+		if err := sleep(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
 }
 
 // Remove takes a container away, with its anonymous volumes.

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/client"
 	"github.com/moby/moby/client/pkg/versions"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -87,6 +89,32 @@ func (d *Driver) checkSpec(spec driver.SandboxSpec) error {
 		return err
 	}
 	return checkMounts(mountsOf(spec))
+}
+
+// checkLimits refuses limits that the engine has no control groups for: it would
+// leave the one of memory out, and only warn.
+func (d *Driver) checkLimits(ctx context.Context, limits driver.Resources) error {
+	if limits == (driver.Resources{}) {
+		return nil
+	}
+	said, err := call(ctx, d, readLimit, func(ctx context.Context, c *connection) (client.SystemInfoResult, error) {
+		return c.Info(ctx, client.InfoOptions{})
+	})
+	switch {
+	case err != nil:
+		return err
+	case limits.MemoryBytes > 0 && !said.Info.MemoryLimit:
+		return errNoLimit("memory")
+	case limits.CPUs > 0 && !said.Info.CPUCfsQuota:
+		return errNoLimit("cpu")
+	}
+	return nil
+}
+
+func errNoLimit(controller string) error {
+	return driver.Errorf(driver.Unsupported, "the engine cannot limit a sandbox's %s: it has no such control group", controller).
+		Remedy("give the engine the " + controller + " controller; a rootless one has those that systemd delegates to its user").
+		Remedy("or take the limit out of sero.json")
 }
 
 func checkEnv(env []driver.EnvVar) error {

@@ -185,7 +185,7 @@ func (d *Driver) events(ctx context.Context, resync bool, report func(driver.Eve
 		return err
 	}
 	filter := client.Filters{}.Add("type", string(events.ContainerEventType)).Add("label", driver.LabelManaged+"=true").
-		Add("event", "create", "start", "unpause", "die", "destroy")
+		Add("event", "create", "start", "unpause", "die", "destroy", "remove")
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	stream := c.Events(ctx, client.EventsListOptions{Filters: filter})
@@ -213,4 +213,5 @@ func (d *Driver) events(ctx context.Context, resync bool, report func(driver.Eve
 var eventTypes = map[events.Action]driver.EventType{
 	events.ActionCreate: driver.EventCreated, events.ActionStart: driver.EventStarted, events.ActionUnPause: driver.EventStarted,
 	events.ActionDie: driver.EventStopped, events.ActionDestroy: driver.EventRemoved,
+	events.ActionRemove: driver.EventRemoved, // Podman's word for it
 }
