@@ -48,6 +48,7 @@ type connection struct {
 	buildKit bool // the engine builds with it unless told otherwise
 
 	described sync.Mutex
+	asked     bool          // what it is, at least once
 	health    driver.Health // what the engine is; ready once it was asked
 }
 

@@ -18,6 +18,10 @@ const (
 	lookTrouble = 200 * time.Millisecond
 )
 
+// firstLook is how long what an engine is may take before it is ready all the
+// same: Podman asks other programs for that, for seconds.
+const firstLook = time.Second
+
 // Health reports the engine's state at once and whenever it changes.
 func (d *Driver) Health(ctx context.Context, report func(driver.Health) error) error {
 	var last driver.Health
@@ -58,7 +62,14 @@ func (d *Driver) look(ctx context.Context) driver.Health {
 		if c.health.State == driver.HealthReady {
 			return c.health
 		}
-		c.health, err = call(ctx, d, readLimit, describeEngine)
+		limit := readLimit
+		if !c.asked {
+			limit, c.asked = firstLook, true
+		}
+		c.health, err = call(ctx, d, limit, describeEngine)
+		if limit == firstLook && driver.ReasonOf(err) == driver.Timeout && ctx.Err() == nil {
+			return driver.Health{State: driver.HealthReady, Message: "an engine that answers", Attributes: where(c)}
+		}
 	}
 	if err == nil {
 		return c.health
@@ -80,16 +91,18 @@ func describeEngine(ctx context.Context, c *connection) (driver.Health, error) {
 		return driver.Health{}, err
 	}
 	engine := product(said.Platform.Name, info.Info.OperatingSystem, info.Info.Name, said.Components)
-	return driver.Health{
-		State:   driver.HealthReady,
-		Message: engine + " " + said.Version,
-		Attributes: map[string]string{
-			"engine.name": engine, "engine.version": said.Version, "engine.api": c.ClientVersion(),
-			"engine.host": c.at.host, "engine.found": c.at.source, "engine.os": info.Info.OperatingSystem,
-			"engine.arch": info.Info.Architecture, "engine.cgroup": info.Info.CgroupVersion,
-			"engine.restart": restartHint(engine, c.at.host),
-		},
-	}, nil
+	attributes := where(c)
+	maps.Copy(attributes, map[string]string{
+		"engine.name": engine, "engine.version": said.Version, "engine.os": info.Info.OperatingSystem,
+		"engine.arch": info.Info.Architecture, "engine.cgroup": info.Info.CgroupVersion,
+		"engine.restart": restartHint(engine, c.at.host),
+	})
+	return driver.Health{State: driver.HealthReady, Message: engine + " " + said.Version, Attributes: attributes}, nil
+}
+
+// where is what is known of an engine without asking it.
+func where(c *connection) map[string]string {
+	return map[string]string{"engine.api": c.ClientVersion(), "engine.host": c.at.host, "engine.found": c.at.source}
 }
 
 func healthOf(reason driver.Reason) driver.HealthState {

@@ -82,6 +82,41 @@ func TestLimitsOfTheEngine(t *testing.T) {
 	b.start()
 }
 
+// TestSlowToTell: an engine that works and takes long to tell what it is, as
+// Podman does, is ready before it has told.
+func TestSlowToTell(t *testing.T) {
+	tell := make(chan struct{})
+	d := on(t, otherEngine(t, func(r *http.Response) error {
+		if strings.HasSuffix(r.Request.URL.Path, "/version") {
+			select {
+			case <-tell:
+			case <-r.Request.Context().Done():
+			}
+		}
+		return nil
+	}))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	told, ended := make(chan driver.Health), make(chan error, 1)
+	go func() {
+		ended <- d.Health(ctx, func(h driver.Health) error {
+			select {
+			case told <- h:
+			case <-ctx.Done():
+			}
+			return nil
+		})
+	}()
+	if h := <-told; h.State != driver.HealthReady || h.Attributes["engine.version"] != "" || h.Attributes["engine.host"] == "" {
+		t.Errorf("before it has told: %+v", h)
+	}
+	close(tell)
+	if h := <-told; h.State != driver.HealthReady || h.Attributes["engine.version"] == "" {
+		t.Errorf("once it has told: %+v", h)
+	}
+	cancel(errors.New("enough"))
+	wantReason(t, "Health", <-ended, driver.Canceled)
+}
+
 // TestPodman does on Podman's terms what it does otherwise than Docker.
 func TestPodman(t *testing.T) {
 	b := newBox(t, otherEngine(t, func(r *http.Response) error {
