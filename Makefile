@@ -17,6 +17,8 @@ PREFIX ?= $(HOME)/.local
 DRIVER ?= host
 # An image of the engine for `make bench`, which otherwise leaves containers out.
 BENCH_IMAGE ?=
+# The Debian whose engine `make test-engine` uses.
+SUITE ?= trixie
 # What `make test` runs; a package pattern.
 PKG ?= ./...
 
@@ -64,6 +66,10 @@ demo: ## Show the main job on a small web server, in the best driver of this mac
 .PHONY: test
 test: helper ## Run every test that this machine can run (PKG=./core/...; SERO_TEST_REQUIRE=race,... makes skips fail)
 	@$(GO) run ./scripts/testall $(PKG)
+
+.PHONY: test-engine
+test-engine: helper ## Run the docker driver's tests on another Debian's Docker Engine (SUITE=trixie); needs root
+	@CGO_ENABLED=0 bash scripts/debian-engine.sh "$(SUITE)" $(GO) test -count=1 ./plugins/docker ./test/lifecycle
 
 .PHONY: bench
 bench: build ## Run the benchmarks; those of containers need an engine
