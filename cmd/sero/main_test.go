@@ -21,7 +21,15 @@ import (
 // The test binary is sero where a script calls it so, with the daemon and the
 // bundled drivers that this sero starts; and npm, for a project to develop.
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"sero": main, "npm": npm})
+	testscript.Main(tests{m}, map[string]func(){"sero": main, "npm": npm})
+}
+
+// tests also remove what they built.
+type tests struct{ *testing.M }
+
+func (m tests) Run() int {
+	defer func() { _ = os.RemoveAll(built) }()
+	return m.M.Run()
 }
 
 // npm stands for a package manager whose "run dev" serves a page on PORT, or on

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -113,22 +115,35 @@ func TestTerminals(t *testing.T) {
 	}
 }
 
-// buildWithHelper makes a sero that carries the helper, in a directory of its
-// own.
+// buildWithHelper gives the directory of a sero that carries the helper, which is
+// built once.
 func buildWithHelper(t *testing.T) string {
 	t.Helper()
-	packed, err := filepath.Glob("../../core/guest/helper/bin/*.gz")
-	if err != nil || len(packed) == 0 {
-		if out, err := exec.Command("make", "-C", "../..", "helper").CombinedOutput(); err != nil {
-			t.Fatalf("make helper: %v: %s", err, out)
-		}
-	}
-	dir := t.TempDir()
-	if out, err := exec.Command("go", "build", "-o", filepath.Join(dir, "sero"), ".").CombinedOutput(); err != nil {
-		t.Fatalf("build: %v: %s", err, out)
+	dir, err := withHelper()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return dir
 }
+
+// built is where a sero with the helper is, once a test has needed one.
+var built string
+
+var withHelper = sync.OnceValues(func() (string, error) {
+	packed, err := filepath.Glob("../../core/guest/helper/bin/*.gz")
+	if err != nil || len(packed) == 0 {
+		if out, err := exec.Command("make", "-C", "../..", "helper").CombinedOutput(); err != nil {
+			return "", fmt.Errorf("make helper: %w: %s", err, out)
+		}
+	}
+	if built, err = os.MkdirTemp("", "sero-bin-"); err != nil {
+		return "", err
+	}
+	if out, err := exec.Command("go", "build", "-o", filepath.Join(built, "sero"), ".").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build: %w: %s", err, out)
+	}
+	return built, nil
+})
 
 func TestTerminalOutlivesTheDaemon(t *testing.T) {
 	if testing.Short() {

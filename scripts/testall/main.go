@@ -39,6 +39,10 @@ func run(ctx context.Context, patterns []string) int {
 	} else {
 		report.lack("race", "the race detector: "+why)
 	}
+	if err := hurryExits(); err != nil {
+		fmt.Fprintln(os.Stderr, "testall:", err)
+		return 1
+	}
 	modules := []string{"."}
 	if slices.Equal(patterns, []string{"./..."}) {
 		modules = allModules()
@@ -48,7 +52,7 @@ func run(ctx context.Context, patterns []string) int {
 			break
 		}
 		before := len(report.failed)
-		report.module(ctx, dir, flags, patterns)
+		report.module(ctx, dir, flags, ordered(dir, patterns))
 		report.again(ctx, dir, flags, before)
 	}
 	report.summary(time.Since(begin))
@@ -57,6 +61,29 @@ func run(ctx context.Context, patterns []string) int {
 		return 1
 	}
 	return report.exitCode()
+}
+
+// hurryExits has programs with the race detector end at once. By default each of
+// them sleeps for a second before it exits, and tests start thousands.
+func hurryExits() error {
+	const variable, option = "GORACE", "atexit_sleep_ms"
+	given := os.Getenv(variable)
+	if strings.Contains(given, option+"=") {
+		return nil
+	}
+	return os.Setenv(variable, strings.TrimSpace(given+" "+option+"=10"))
+}
+
+// longest are the packages of the main module that take minutes.
+var longest = []string{"./cmd/sero", "./test/lifecycle", "./test/preview", "./plugins/apple-container/...", "./test/egress"}
+
+// ordered has what takes longest begin first, so that at the end nothing is waited
+// for alone. What is named twice runs once.
+func ordered(dir string, patterns []string) []string {
+	if dir != "." || !slices.Equal(patterns, []string{"./..."}) {
+		return patterns
+	}
+	return slices.Concat(longest, patterns)
 }
 
 // noRace is why the race detector cannot be used, or empty.
