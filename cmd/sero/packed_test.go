@@ -122,9 +122,8 @@ func buildPacked(t *testing.T, to string) {
 		}
 	}
 	dir := t.TempDir()
-	whole, gz, overlay := filepath.Join(dir, "sero"), filepath.Join(dir, "sero.gz"), filepath.Join(dir, "overlay.json")
-	build("-o", whole, ".")
-	compress(t, whole, gz)
+	gz, overlay := filepath.Join(dir, "sero.gz"), filepath.Join(dir, "overlay.json")
+	compress(t, filepath.Join(buildWithHelper(t), "sero"), gz)
 	bin, err := filepath.Abs(filepath.Join("internal", "packed", "bin"))
 	if err != nil {
 		t.Fatal(err)

@@ -1,6 +1,9 @@
 package main
 
 import (
+	"os"
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -60,6 +63,45 @@ func TestAgain(t *testing.T) {
 		t.Errorf("failed %v, unsteady %v", r.failed, r.unsteady)
 	}
 	contains(t, out.String(), "again\t"+steady, "passed when run again alone:\n  "+steady+" TestX\n", "Failed:\n  race\n  x/gone TestY\n")
+}
+
+// What is said about the race detector stays; only the second is taken away.
+func TestHurryExits(t *testing.T) {
+	for given, want := range map[string]string{
+		"":                                    "atexit_sleep_ms=10",
+		"halt_on_error=1":                     "halt_on_error=1 atexit_sleep_ms=10",
+		"atexit_sleep_ms=500 halt_on_error=1": "atexit_sleep_ms=500 halt_on_error=1",
+	} {
+		t.Setenv("GORACE", given)
+		if err := hurryExits(); err != nil || os.Getenv("GORACE") != want {
+			t.Errorf("%q becomes %q, %v, not %q", given, os.Getenv("GORACE"), err, want)
+		}
+	}
+}
+
+// All packages of the module run, and those that take longest begin first.
+func TestOrdered(t *testing.T) {
+	list := func(patterns ...string) []string {
+		cmd := exec.CommandContext(t.Context(), "go", append([]string{"list"}, patterns...)...)
+		cmd.Dir = "../.."
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Fields(string(out))
+	}
+	all, got := list("./..."), list(ordered(".", []string{"./..."})...)
+	if first := list(longest...); !slices.Equal(got[:len(first)], first) || first[0] != module+"/cmd/sero" {
+		t.Errorf("first are %v, not %v", got[:len(first)], first)
+	}
+	slices.Sort(all)
+	slices.Sort(got)
+	if !slices.Equal(got, all) {
+		t.Errorf("of %d packages run %d:\n%v\n%v", len(all), len(got), all, got)
+	}
+	if got := ordered(".", []string{"./core/..."}); !slices.Equal(got, []string{"./core/..."}) {
+		t.Errorf("asked for one, %v run", got)
+	}
 }
 
 const module = "github.com/sero-labs/sero-runtime"
