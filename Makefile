@@ -47,6 +47,8 @@ helper: ## Build the guest helper, which is carried in sero and runs in sandboxe
 PACKED := cmd/sero/internal/packed/bin
 
 # The command line alone, which starts fast, carries the whole program (ADR 0009).
+# Whatever goes without cgo is built with -trimpath, like the helper: then it is
+# compiled once.
 .PHONY: build
 build: helper ## Build bin/sero
 	@mkdir -p bin .tmp
@@ -57,7 +59,7 @@ build: helper ## Build bin/sero
 		gzip -n -c .tmp/sero > .tmp/sero.gz; \
 		mv .tmp/sero.gz "$(PACKED)/$$id.gz"; \
 	fi
-	CGO_ENABLED=0 $(GO) build -tags packed -o bin/sero ./cmd/sero
+	CGO_ENABLED=0 $(GO) build -trimpath -tags packed -o bin/sero ./cmd/sero
 
 .PHONY: demo
 demo: ## Show the main job on a small web server, in the best driver of this machine (SERO_DEMO_DRIVER=host)

@@ -53,7 +53,7 @@ func helpers(t testing.TB) string {
 		if errBuild = os.Chmod(helperDir, 0o755); errBuild != nil {
 			return
 		}
-		cmd := exec.Command("go", "build", "-o", filepath.Join(helperDir, "sero-guest-"+runtime.GOARCH), "../../cmd/sero-guest")
+		cmd := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(helperDir, "sero-guest-"+runtime.GOARCH), "../../cmd/sero-guest")
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")
 		if out, err := cmd.CombinedOutput(); err != nil {
 			errBuild = fmt.Errorf("%w: %s", err, out)

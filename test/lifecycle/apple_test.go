@@ -29,7 +29,7 @@ func newApple(t *testing.T) Engine {
 	a := &apple{t: t, dir: t.TempDir(), host: dockertest.Engine(t), image: dockertest.BaseImage(t)}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*deadline, errors.New("the build takes too long"))
 	defer cancel()
-	build := exec.CommandContext(ctx, "go", "build", "-o", a.path("container"), "../../plugins/apple-container/internal/standin")
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", a.path("container"), "../../plugins/apple-container/internal/standin")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the stand-in: %v\n%s", err, out)

@@ -93,7 +93,7 @@ func build(dir string) (string, error) {
 	path := filepath.Join(dir, "container")
 	ctx, cancel := context.WithTimeoutCause(context.Background(), 5*time.Minute, errors.New("the build of the stand-in took too long"))
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/sero-labs/sero-runtime/plugins/apple-container/internal/standin")
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", path, "github.com/sero-labs/sero-runtime/plugins/apple-container/internal/standin")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building the stand-in: %w\n%s", err, out)
