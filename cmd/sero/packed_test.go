@@ -70,7 +70,7 @@ func TestPacked(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 600 { // a daemon that is not there yet is reported, and not started
-		if s.command("daemon", "status").Run() == nil {
+		if out, err := s.command("daemon", "status", "--json").Output(); err == nil && strings.Contains(string(out), `"running":true`) {
 			break
 		}
 		time.Sleep(50 * time.Millisecond)
