@@ -114,7 +114,7 @@ func stopDaemon(ctx context.Context) (int64, error) {
 	}
 	// Its run directory need not be this process's.
 	for _, lock := range []string{paths.Lock(filepath.Dir(c.Status.GetSocket())), paths.HomeLock(home)} {
-		if err := awaitUnlocked(ctx, lock, pid); err != nil {
+		if err := awaitUnlocked(ctx, c, lock, pid); err != nil {
 			return pid, err
 		}
 	}
@@ -123,9 +123,10 @@ func stopDaemon(ctx context.Context) (int64, error) {
 
 // awaitUnlocked waits until the daemon does not hold the lock: the locks are the
 // last that it gives up.
-func awaitUnlocked(ctx context.Context, path string, pid int64) error {
+func awaitUnlocked(ctx context.Context, c *daemonclient.Client, path string, pid int64) error {
 	lock := flock.New(path)
 	for {
+		c.Close() // it would wait a second for a connection that stays open
 		if holder := int64(paths.HolderOf(path).PID); holder != 0 && holder != pid {
 			return nil // the next one has it
 		}
