@@ -134,6 +134,7 @@ vuln: $(GOVULNCHECK) ## Look for known vulnerabilities in what the code calls
 darwin: ## Build and vet for macOS on Apple silicon, tests included
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) build ./...
 	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet ./...
+	GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet -tags packed ./cmd/sero
 	@for module in $(EXAMPLES); do echo "$$module"; (cd $$module && GOOS=darwin GOARCH=arm64 CGO_ENABLED=0 $(GO) vet .); done
 
 .PHONY: install

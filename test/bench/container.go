@@ -40,19 +40,19 @@ func (b *bench) container(rounds int, image, size string) error {
 	defer engine.client.CloseIdleConnections()
 	sandbox := "sero-" + id
 	err = b.compare("run true in a container", rounds, []timed{
-		{"direct fork and exec, on the host", func() error { return exec.Command("true").Run() }},
-		{"sero's API on a kept connection", func() error { return apiExec(client, id, "true") }},
-		{"sero exec -- true, whole process", b.cli("exec", "-w", id, "--", "true")},
-		{"docker exec true, whole process", func() error { return exec.Command("docker", "exec", sandbox, "true").Run() }},
-		{"Engine API, on kept connections", func() error { return engine.exec(sandbox, "true") }},
+		{name: "direct fork and exec, on the host", do: func() error { return exec.Command("true").Run() }},
+		{name: "sero's API on a kept connection", do: func() error { return apiExec(client, id, "true") }},
+		{name: "sero exec -- true, whole process", do: b.cli("exec", "-w", id, "--", "true")},
+		{name: "docker exec true, whole process", do: func() error { return exec.Command("docker", "exec", sandbox, "true").Run() }},
+		{name: "Engine API, on kept connections", do: func() error { return engine.exec(sandbox, "true") }},
 	})
 	if err != nil {
 		return err
 	}
 	head := []string{"head", "-c", size, "/dev/zero"}
 	return b.compare("move "+size+" out of a container", max(1, rounds/6), []timed{
-		{"sero exec -- head | drain", func() error { return drain(b.command(append([]string{"exec", "-w", id, "--"}, head...)...)) }},
-		{"docker exec head | drain", func() error { return drain(exec.Command("docker", append([]string{"exec", sandbox}, head...)...)) }},
+		{name: "sero exec -- head | drain", do: func() error { return drain(b.command(append([]string{"exec", "-w", id, "--"}, head...)...)) }},
+		{name: "docker exec head | drain", do: func() error { return drain(exec.Command("docker", append([]string{"exec", sandbox}, head...)...)) }},
 	})
 }
 

@@ -25,6 +25,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
 	"github.com/sero-labs/sero-runtime/core/api/apipb/apipbconnect"
+	"github.com/sero-labs/sero-runtime/internal/paths"
 )
 
 func main() {
@@ -65,10 +66,13 @@ type bench struct {
 	out       *tabwriter.Writer
 }
 
+func (b *bench) home() string { return filepath.Join(b.dir, "h") }
+
 // a timed case.
 type timed struct {
-	name string
-	do   func() error
+	name    string
+	do      func() error
+	prepare func() error // before each do, not timed; may be nil
 }
 
 // settle is the pause before each case: an engine goes on working for a while
@@ -80,6 +84,11 @@ func (b *bench) compare(title string, rounds int, cases []timed) error {
 	taken := make([][]time.Duration, len(cases))
 	for range rounds {
 		for i, c := range cases {
+			if c.prepare != nil {
+				if err := c.prepare(); err != nil {
+					return fmt.Errorf("%s: %w", c.name, err)
+				}
+			}
 			time.Sleep(settle)
 			began := time.Now()
 			if err := c.do(); err != nil {
@@ -98,16 +107,12 @@ func (b *bench) compare(title string, rounds int, cases []timed) error {
 
 func (b *bench) starts(rounds int) error {
 	return b.compare("first answer", rounds, []timed{
-		{"sero version, no daemon", b.cli("version")},
-		{"sero ls, cold: the daemon starts", func() error {
-			if err := b.cli("daemon", "stop")(); err != nil {
-				return err
-			}
-			began := time.Now()
-			defer func() { fmt.Fprintf(b.out, "  cold start alone\t\t%s\n", round(time.Since(began))) }()
-			return b.cli("ls")()
+		{name: "sero version", do: b.cli("version")},
+		{name: "sero ls, cold: the daemon starts", do: b.cli("ls"), prepare: b.cli("daemon", "stop")},
+		{name: "sero ls, the first of a version: its daemon is unpacked", do: b.cli("ls"), prepare: func() error {
+			return errors.Join(b.cli("daemon", "stop")(), os.RemoveAll(paths.Programs(b.home())))
 		}},
-		{"sero ls, warm", b.cli("ls")},
+		{name: "sero ls, warm", do: b.cli("ls")},
 	})
 }
 
@@ -118,16 +123,16 @@ func (b *bench) commands(rounds int) error {
 	client, closeClient := b.client()
 	defer closeClient()
 	return b.compare("run true", rounds, []timed{
-		{"direct fork and exec", func() error { return exec.Command("true").Run() }},
-		{"API on a kept connection", func() error { return apiExec(client, "shop", "true") }},
-		{"sero exec -- true, whole process", b.cli("exec", "-w", "shop", "--", "true")},
+		{name: "direct fork and exec", do: func() error { return exec.Command("true").Run() }},
+		{name: "API on a kept connection", do: func() error { return apiExec(client, "shop", "true") }},
+		{name: "sero exec -- true, whole process", do: b.cli("exec", "-w", "shop", "--", "true")},
 	})
 }
 
 func (b *bench) throughput(rounds int, size string) error {
 	return b.compare("move "+size, rounds, []timed{
-		{"a pipe: head | drain", func() error { return drain(exec.Command("head", "-c", size, "/dev/zero")) }},
-		{"sero exec -- head | drain", func() error { return drain(b.command("exec", "-w", "shop", "--", "head", "-c", size, "/dev/zero")) }},
+		{name: "a pipe: head | drain", do: func() error { return drain(exec.Command("head", "-c", size, "/dev/zero")) }},
+		{name: "sero exec -- head | drain", do: func() error { return drain(b.command("exec", "-w", "shop", "--", "head", "-c", size, "/dev/zero")) }},
 	})
 }
 
@@ -154,7 +159,7 @@ func (b *bench) memory() error {
 
 func (b *bench) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(b.sero, args...)
-	cmd.Env = append(os.Environ(), "SERO_HOME="+filepath.Join(b.dir, "h"), "SERO_RUNTIME_DIR="+filepath.Join(b.dir, "r"))
+	cmd.Env = append(os.Environ(), paths.HomeVariable+"="+b.home(), paths.RunVariable+"="+filepath.Join(b.dir, "r"))
 	cmd.Dir = filepath.Join(b.dir, "shop")
 	return cmd
 }
