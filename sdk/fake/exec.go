@@ -248,7 +248,7 @@ func (x *execution) abandon(why error, pumped <-chan struct{}) error {
 		})
 	}
 	if m.early {
-		time.AfterFunc(300*time.Millisecond, end)
+		time.AfterFunc(2*time.Second, end) // long after whoever asks on a busy machine whether it is gone
 		return why
 	}
 	end()

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -434,11 +435,20 @@ func (m *machine) packages(source string) string {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	kept := filepath.Join(os.TempDir(), fmt.Sprintf("sero-test-packages-%x", sha256.Sum256(lock)))[:len(os.TempDir())+40]
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	cache = filepath.Join(cache, "sero-tests")
+	if err := os.MkdirAll(cache, 0o700); err != nil {
+		m.t.Fatal(err)
+	}
+	sum := sha256.Sum256(lock)
+	kept := filepath.Join(cache, hex.EncodeToString(sum[:10]))
 	if _, err := os.Stat(kept); err == nil {
 		return filepath.Join(kept, "node_modules")
 	}
-	fresh, err := os.MkdirTemp(os.TempDir(), "sero-test-packages-new") // it is kept for other runs
+	fresh, err := os.MkdirTemp(cache, "new-")
 	if err != nil {
 		m.t.Fatal(err)
 	}

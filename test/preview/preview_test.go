@@ -305,6 +305,7 @@ func newBrowser(t *testing.T) *browser {
 		chromedp.Flag("disable-quic", true), chromedp.Flag("no-first-run", true), chromedp.Flag("disable-background-networking", true),
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true), chromedp.Flag("no-proxy-server", true),
 		chromedp.Flag("disable-dev-shm-usage", true), chromedp.WSURLReadTimeout(time.Minute),
+		chromedp.Env("TMPDIR="+testutil.ShortDir(t)), // it leaves its own there
 	)
 	ctx, stop := context.WithTimeoutCause(context.Background(), 5*time.Minute, errors.New("the browser takes too long"))
 	t.Cleanup(stop)
