@@ -63,6 +63,9 @@ func TestPacked(t *testing.T) {
 	s.want(0, "2 passed, 0 failed", "driver", "test", "--run", "^WIRE-1$", "host")
 	s.want(2, "--run", "driver", "test", "--run", "(", "host")
 
+	s.want(0, "has ended", "daemon", "stop")
+	s.want(1, "WIRE-1", "driver", "test", "--run", "^WIRE-1$", "neighbour")
+
 	// The daemon in the foreground ends like any program of a terminal.
 	s.want(0, "has ended", "daemon", "stop")
 	foreground := s.command("serve", "--idle-exit", "0")
