@@ -39,9 +39,8 @@ HELPER := core/guest/helper/bin/sero-guest
 helper: ## Build the guest helper, which is carried in sero and runs in sandboxes
 	@for arch in amd64 arm64; do \
 		CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -buildvcs=false -ldflags '-s -w -buildid=' -o .tmp/sero-guest-$$arch ./cmd/sero-guest; \
-		gzip -9 -n -c .tmp/sero-guest-$$arch > $(HELPER)-$$arch.gz.new; \
-		cmp -s $(HELPER)-$$arch.gz.new $(HELPER)-$$arch.gz || mv $(HELPER)-$$arch.gz.new $(HELPER)-$$arch.gz; \
-		rm -f $(HELPER)-$$arch.gz.new; \
+		gzip -9 -n -c .tmp/sero-guest-$$arch > .tmp/sero-guest-$$arch.gz; \
+		cmp -s .tmp/sero-guest-$$arch.gz $(HELPER)-$$arch.gz || mv .tmp/sero-guest-$$arch.gz $(HELPER)-$$arch.gz; \
 	done
 
 PACKED := cmd/sero/internal/packed/bin

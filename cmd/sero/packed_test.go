@@ -54,6 +54,12 @@ func TestPacked(t *testing.T) {
 		t.Errorf("of the programs there are %v, not its own and the young one", left)
 	}
 
+	nowhere := s.command("ls")
+	nowhere.Env = append(nowhere.Env, paths.HomeVariable+"="+filepath.Join(beside, "home"), paths.RunVariable+"="+testutil.ShortDir(t))
+	if out, err := nowhere.CombinedOutput(); err == nil || !strings.Contains(string(out), "set SERO_HOME to a directory that you can write") {
+		t.Errorf("without a place for the program: %v: %s", err, out)
+	}
+
 	// What the command line has not, the whole program does.
 	s.want(0, "", "serve") // runs already
 	s.want(0, "usage: sero serve", "serve", "--help")
@@ -62,6 +68,7 @@ func TestPacked(t *testing.T) {
 	s.want(1, "apple-container, docker, fake, host", "driver", "serve", "nothing")
 	s.want(0, "2 passed, 0 failed", "driver", "test", "--run", "^WIRE-1$", "host")
 	s.want(2, "--run", "driver", "test", "--run", "(", "host")
+	s.want(2, "one argument too many", "driver", "test", "host", "fake")
 
 	s.want(0, "has ended", "daemon", "stop")
 	s.want(1, "WIRE-1", "driver", "test", "--run", "^WIRE-1$", "neighbour")
@@ -101,10 +108,17 @@ type packedSero struct {
 func newPackedSero(t *testing.T) *packedSero {
 	t.Helper()
 	dir := t.TempDir()
-	home, run := filepath.Join(dir, "home"), testutil.ShortDir(t)
+	home, run := filepath.Join(dir, "real"), testutil.ShortDir(t)
+	link := filepath.Join(dir, "home") // as where homes are kept elsewhere
+	if err := os.Symlink("real", link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(home, 0o700); err != nil {
+		t.Fatal(err)
+	}
 	s := &packedSero{
 		t: t, dir: filepath.Join(dir, "work"), programs: paths.Programs(home), path: filepath.Join(dir, "bin", "sero"),
-		env: append(os.Environ(), paths.HomeVariable+"="+home, paths.RunVariable+"="+run, noEngine(dir)),
+		env: append(os.Environ(), paths.HomeVariable+"="+link, paths.RunVariable+"="+run, noEngine(dir)),
 	}
 	if err := os.Mkdir(s.dir, 0o755); err != nil {
 		t.Fatal(err)

@@ -30,12 +30,15 @@ func (r *Reader) LoadWorkspace(dir string) (Workspace, error) {
 	err := unix.Lstat(filepath.Join(dir, FileName), &now)
 	plain := err == nil && now.Mode&unix.S_IFMT == unix.S_IFREG // what a symlink leads to may change without it
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if plain && sameFile(now, r.file) {
-		return r.kept, nil
+	kept, same := r.kept, plain && sameFile(now, r.file)
+	r.mu.Unlock()
+	if same {
+		return kept, nil
 	}
+	w, _, err := LoadWorkspace(dir) // it may wait for ever: without the lock
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.file = unix.Stat_t{}
-	w, _, err := LoadWorkspace(dir)
 	if err == nil && plain && time.Since(time.Unix(now.Ctim.Unix())) > cmp.Or(r.unsure, unsureFor) {
 		r.file, r.kept = now, w
 	}

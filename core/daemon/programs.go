@@ -20,6 +20,9 @@ func removePrograms(dir string) error {
 	if err != nil {
 		return err
 	}
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real // as the system has this program's path
+	}
 	mine, below := strings.CutPrefix(self, dir+string(filepath.Separator))
 	if !below {
 		return nil // of another kind, which puts nothing there

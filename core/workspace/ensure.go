@@ -42,11 +42,12 @@ func (a *attempt) run(ctx context.Context, before *sandbox) (*sandbox, error) {
 	if err := a.e.checkDirectory(); err != nil {
 		return nil, err
 	}
-	file, warnings, err := config.LoadWorkspace(a.e.directory)
+	read, err := a.e.checkedConfig()
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range warnings {
+	file := read.file
+	for _, w := range read.warnings {
 		a.warnings = append(a.warnings, w.String())
 	}
 	if file.ID != "" && file.ID != a.e.id {
@@ -124,7 +125,7 @@ func (e *entry) checkDirectory() error {
 	}
 	cause := driver.AsError(err)
 	if cause.Reason == DirectoryUnresponsive {
-		return cause.Remedy("forget the workspace", "sero", "rm", "-w", e.id)
+		return e.forgettable(err)
 	}
 	return driver.Errorf(cause.Reason, "the directory of workspace %s cannot be used: %s", e.id, cause.Message).About(e.directory).
 		Remedy("put the directory back").

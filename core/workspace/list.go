@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -43,7 +42,7 @@ func (m *Manager) Get(ctx context.Context, ref Ref) (Workspace, error) {
 
 // foresee fills in the choice that the next action would make.
 func (m *Manager) foresee(ctx context.Context, e *entry, w *Workspace) {
-	file, warnings, err := config.LoadWorkspace(e.directory)
+	read, err := e.checkedConfig()
 	if err != nil {
 		if w.State != StateDirectoryMissing {
 			w.Warnings = append(w.Warnings, driver.AsError(err).Message)
@@ -51,12 +50,12 @@ func (m *Manager) foresee(ctx context.Context, e *entry, w *Workspace) {
 		return
 	}
 	if w.Warnings == nil {
-		for _, warning := range warnings {
+		for _, warning := range read.warnings {
 			w.Warnings = append(w.Warnings, warning.String())
 		}
 	}
 	e.mu.Lock()
-	request, _ := requestFor(e.wish, file, m.trusted(e, file), m.options.Machine)
+	request, _ := requestFor(e.wish, read.file, m.trusted(e, read.file), m.options.Machine)
 	e.mu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(ctx, m.options.ListTimeout, errors.New("the choice of a driver takes too long"))
 	defer cancel()
@@ -91,7 +90,7 @@ func (m *Manager) observe(ctx context.Context, entries []*entry) []Workspace {
 	}
 	reports := m.ask(ctx, asked)
 	for i, e := range entries {
-		workspaces[i].silent = !directories[i].wait(ctx)
+		workspaces[i].silent = !directories[i].wait(ctx) || directories[i].lost()
 		m.settle(e, &workspaces[i], reports, directories[i])
 	}
 	return workspaces

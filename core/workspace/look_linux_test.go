@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/internal/testutil"
 	"github.com/sero-labs/sero-runtime/sdk/fake"
@@ -22,7 +24,7 @@ func TestUseOfADirectoryThatDoesNotAnswer(t *testing.T) {
 	id := w.upDir(gone).ID
 	inGone := workspace.ExecOptions{Ref: workspace.Ref{ID: id}, Argv: []string{"true"}}
 	answer := testutil.Hang(t, gone)
-	for range 40 {
+	for range 100 {
 		_, _, err := w.exec(inGone)
 		if e := wantReason(t, err, workspace.DirectoryUnresponsive); !e.Retryable || len(e.Remedies) != 2 {
 			t.Fatalf("the error is %+v", e)
@@ -40,16 +42,42 @@ func TestUseOfADirectoryThatDoesNotAnswer(t *testing.T) {
 		text := string(stacks[:runtime.Stack(stacks, true)])
 		return strings.Count(text, "(*looks).at.func1(") + strings.Count(text, "(*entry).config.func1(")
 	}
-	if n := waiting(); n == 0 || n > 20 {
+	if n := waiting(); n == 0 || n > 60 {
 		t.Errorf("%d wait for the directory", n)
 	}
 	if _, _, err := w.Stop(t.Context(), workspace.Ref{ID: id}, 0); err != nil {
 		t.Errorf("stop: %v", err)
 	}
+	// Mounted anew, or not at all, it is used, whoever waits for the old one still.
+	if err := unix.Unmount(gone, unix.MNT_DETACH); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "what is there now is used", func() bool {
+		_, _, err := w.exec(inGone)
+		return err == nil
+	})
+	if waiting() == 0 {
+		t.Error("nobody waits for the old one, so this shows nothing")
+	}
 	answer()
 	eventually(t, "nobody waits", func() bool { return waiting() == 0 })
-	if _, _, err := w.exec(inGone); err != nil {
-		t.Errorf("once it answers again: %v", err)
+}
+
+// A file server that was lost is not taken for a directory that is gone: it may
+// come back.
+func TestDirectoryOfALostFileServer(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	dir := w.dir("lost", "")
+	ref := workspace.Ref{ID: w.upDir(dir).ID}
+	back := testutil.Lose(t, dir)
+	if list := w.List(t.Context()); len(list) != 1 || list[0].State != workspace.StateUnknown {
+		t.Errorf("listed are %+v", list)
+	}
+	_, err := w.Up(t.Context(), workspace.UpOptions{Ref: ref}, nil)
+	wantReason(t, err, workspace.DirectoryUnresponsive)
+	back()
+	if _, err := w.Up(t.Context(), workspace.UpOptions{Ref: ref}, nil); err != nil {
+		t.Errorf("once it is back: %v", err)
 	}
 }
 

@@ -93,7 +93,7 @@ type Manager struct {
 	door sync.Mutex // orders the begin of work and its end by Close
 
 	adoption adoption
-	looks    looks
+	looks    *looks
 
 	mu         sync.Mutex // guards what follows, and the store
 	store      *store
@@ -111,7 +111,6 @@ type entry struct {
 	turn      chan struct{} // holds one token; whoever takes it may change the sandbox
 	looks     *looks        // the manager's
 	file      config.Reader // of the directory: see config
-	reading   atomic.Int32  // how many read it
 
 	mu       sync.Mutex // guards what follows
 	wish     string     // the driver asked for with up, kept
@@ -156,7 +155,7 @@ func NewManager(options Options) (*Manager, error) {
 		log:      log,
 		trust:    trust.Open(options.StateDir, func(problem string) { log.Warn("trust", "problem", problem) }),
 		userHome: homeDirectory(options.UserHome),
-		looks:    looks{patience: options.LookPatience},
+		looks:    newLooks(options.LookPatience),
 		born:     time.Now().UnixNano(),
 		byID:     map[string]*entry{},
 		byDir:    map[string]*entry{},
@@ -260,7 +259,7 @@ func (m *Manager) entries() []*entry {
 // know adds a record's workspace. mu must be held, or the Manager be new.
 func (m *Manager) know(r record) *entry {
 	e := &entry{
-		id: r.ID, directory: r.Directory, looks: &m.looks, created: r.Created, wish: r.Driver, last: r.Last, before: r.Before, attached: r.Mounts,
+		id: r.ID, directory: r.Directory, looks: m.looks, created: r.Created, wish: r.Driver, last: r.Last, before: r.Before, attached: r.Mounts,
 		turn: make(chan struct{}, 1), commands: map[string]context.CancelCauseFunc{},
 	}
 	m.byID[e.id], m.byDir[e.directory] = e, e
@@ -269,7 +268,7 @@ func (m *Manager) know(r record) *entry {
 
 // add makes a directory a known workspace, or finds that it has just become one.
 func (m *Manager) add(root, newID string) (*entry, error) {
-	file, _, err := config.LoadWorkspace(root)
+	read, err := loadChecked(m.looks, root)
 	if err != nil {
 		return nil, err
 	}
@@ -281,7 +280,7 @@ func (m *Manager) add(root, newID string) (*entry, error) {
 		}
 		return e, nil
 	}
-	id := cmp.Or(newID, file.ID)
+	id := cmp.Or(newID, read.file.ID)
 	if id != "" {
 		if taken := m.byID[id]; taken != nil {
 			return nil, driver.Errorf(driver.AlreadyExists, "the id %s belongs to the workspace in %s", id, shown(taken.directory)).About(id).

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"unicode"
@@ -52,6 +53,10 @@ func resolve(dir string) (string, error) {
 	case errors.Is(err, fs.ErrPermission):
 		return "", driver.Errorf(driver.PermissionDenied, "the directory %s cannot be entered", shown(dir)).About(dir).
 			Remedy("change its mode or owner")
+	case lost(err):
+		e := driver.Errorf(DirectoryUnresponsive, "the directory %s cannot be read: %w", shown(dir), err).About(dir)
+		e.Retryable = true
+		return "", e.Remedy("look after what it is mounted from")
 	case err != nil:
 		return "", argument("workspace.directory", "%s cannot be used: %w", shown(dir), err).About(dir).Remedy("name a directory")
 	case !info.IsDir():
@@ -62,6 +67,12 @@ func resolve(dir string) (string, error) {
 			Remedy("rename the directory")
 	}
 	return resolved, nil
+}
+
+// lost tells of an error that a directory has whose file server or disk is gone.
+func lost(err error) bool {
+	return slices.ContainsFunc([]error{syscall.ENOTCONN, syscall.EIO, syscall.ESTALE, syscall.ETIMEDOUT, syscall.EHOSTDOWN, syscall.ENODEV, syscall.ENXIO},
+		func(e error) bool { return errors.Is(err, e) })
 }
 
 func kindOf(mode fs.FileMode) string {
@@ -103,37 +114,35 @@ func (m *Manager) tooBroad(dir string) error {
 
 // locate finds which workspace a directory is in, going up from it: the nearest
 // that is known or that has a sero.json, else the directory itself is a new
-// one. The known entry is nil for a new one.
-func (m *Manager) locate(dir string) (root string, known *entry) {
-	configured := m.configured(dir)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for at := dir; ; at = filepath.Dir(at) {
-		if e := m.byDir[at]; e != nil {
-			return at, e
-		}
-		if at == configured {
-			return at, nil
-		}
-		if at == filepath.Dir(at) {
-			return dir, nil
-		}
-	}
-}
-
-// configured is the nearest directory with a sero.json, going up from a
-// directory; empty when there is none.
-func (m *Manager) configured(dir string) string {
-	for at := dir; ; at = filepath.Dir(at) {
-		if m.tooBroad(at) == nil {
-			if _, err := os.Lstat(filepath.Join(at, config.FileName)); err == nil {
-				return at
+// one. The known entry is nil for a new one. It fails with DirectoryUnresponsive.
+func (m *Manager) locate(dir string) (root string, known *entry, err error) {
+	root, err = within(m.looks, dir, func() (string, error) {
+		for at := dir; ; at = filepath.Dir(at) {
+			if m.at(at) != nil || m.configured(at) {
+				return at, nil
+			}
+			if at == filepath.Dir(at) {
+				return dir, nil
 			}
 		}
-		if at == filepath.Dir(at) {
-			return ""
-		}
+	})
+	return root, m.at(root), err
+}
+
+// at is the workspace of a directory, if it is known.
+func (m *Manager) at(dir string) *entry {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.byDir[dir]
+}
+
+// configured tells whether a directory has a sero.json that makes it a workspace.
+func (m *Manager) configured(dir string) bool {
+	if m.tooBroad(dir) != nil {
+		return false
 	}
+	_, err := os.Lstat(filepath.Join(dir, config.FileName))
+	return err == nil
 }
 
 // find gives a known workspace and where in it the Ref points, or NotFound.
@@ -154,18 +163,18 @@ func (m *Manager) find(ref Ref) (*entry, place, error) {
 	dir, err := m.looks.check(ref.Dir)
 	if err != nil {
 		// A workspace whose directory is gone, or does not answer, is still known by its path.
-		m.mu.Lock()
-		e := m.byDir[filepath.Clean(ref.Dir)]
-		m.mu.Unlock()
-		if e != nil {
+		if e := m.at(filepath.Clean(ref.Dir)); e != nil {
 			return e, place{e.directory, e.directory}, nil
 		}
 		return nil, place{}, err
 	}
-	root, e := m.locate(dir)
-	if e == nil {
+	root, e, err := m.locate(dir)
+	if e == nil && err == nil {
 		m.adopt()
-		root, e = m.locate(dir)
+		root, e, err = m.locate(dir)
+	}
+	if err != nil {
+		return nil, place{}, err
 	}
 	if e == nil {
 		return nil, place{}, driver.Errorf(driver.NotFound, "%s is not a workspace yet", shown(root)).About(root).
@@ -220,10 +229,13 @@ func (m *Manager) open(ref Ref, newID string) (*entry, place, error) {
 	if err != nil {
 		return nil, place{}, err
 	}
-	root, e := m.locate(dir)
-	if e == nil {
+	root, e, err := m.locate(dir)
+	if e == nil && err == nil {
 		m.adopt()
-		root, e = m.locate(dir)
+		root, e, err = m.locate(dir)
+	}
+	if err != nil {
+		return nil, place{}, err
 	}
 	if e != nil && newID != "" && newID != e.id {
 		if root == dir {

@@ -62,7 +62,7 @@ func introduce(d driver.Driver, out io.Writer) int {
 This is a driver for sero (driver protocol %d). sero starts it; there is nothing to run by hand.
 
 `, info.Name, info.Version, info.Description, plug.ProtocolVersion)
-	if len(os.Args) > 1 { // one of several in a program that knows by its arguments which
+	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") { // one of several in a program that knows by its arguments which
 		text += fmt.Sprintf(`  see it:       sero driver ls
   test it:      sero driver test %s
   describe it:  %s %s describe

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
@@ -87,6 +88,7 @@ type app struct {
 	releaseSignals func()   // for a command that handles them itself
 	workspace      string   // --workspace
 	workspaceSet   bool
+	beside         string // --beside
 }
 
 func (a *app) run(ctx context.Context, args []string) int {
@@ -109,7 +111,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 // connect meets the daemon, starting it if need be, and says once if it is of
 // another version.
 func (a *app) connect(ctx context.Context) (*daemonclient.Client, error) {
-	c, err := daemonclient.Ensure(ctx, a.program.daemon)
+	c, err := daemonclient.Ensure(ctx, a.daemon)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +125,7 @@ func (a *app) connectQuietly(ctx context.Context) (*daemonclient.Client, error) 
 	if a.view.Terminal {
 		return a.connect(ctx)
 	}
-	return daemonclient.Ensure(ctx, a.program.daemon)
+	return daemonclient.Ensure(ctx, a.daemon)
 }
 
 func (a *app) warnVersion(c *daemonclient.Client) {
@@ -144,12 +146,24 @@ func (a *app) reference(args ...string) (*apipb.WorkspaceRef, error) {
 	case a.workspaceSet:
 		return workspaceID(a.workspace)
 	}
-	dir, err := syscall.Getwd() // not os.Getwd, which looks at the directory: it may not answer
+	dir, err := absolute(".")
 	if err != nil {
-		e := driver.Errorf(driver.NotFound, "the current directory cannot be found: %w", err)
-		return nil, e.Remedy("change to a directory that exists, or name the workspace with --workspace")
+		return nil, driver.AsError(err).Remedy("change to a directory that exists, or name the workspace with --workspace")
 	}
 	return &apipb.WorkspaceRef{Directory: dir}, nil
+}
+
+// absolute is a path from the current directory. It does not look at that, as
+// filepath.Abs may: it need not answer.
+func absolute(path string) (string, error) {
+	if filepath.IsAbs(path) {
+		return filepath.Clean(path), nil
+	}
+	dir, err := syscall.Getwd()
+	if err != nil {
+		return "", driver.Errorf(driver.NotFound, "the current directory cannot be found: %w", err)
+	}
+	return filepath.Join(dir, path), nil
 }
 
 // workspaceID refuses the empty id, which on the wire would mean the directory;

@@ -34,9 +34,9 @@ it says what the driver is; with describe it says so in JSON.`,
 		Example: `  sero driver serve host
   sero driver serve host describe`,
 		Args: arguments(1, 2, "the driver's name"),
-		RunE: func(_ *cobra.Command, args []string) error { // the drivers there are never come here
+		RunE: func(cmd *cobra.Command, args []string) error { // the drivers there are never come here
 			if a.program.Whole != nil {
-				return a.become()
+				return a.become(cmd.Context())
 			}
 			e := driver.Errorf(driver.DriverNotFound, "no driver named %q is part of sero", args[0])
 			return e.Remedy("name one of these: " + strings.Join(slices.Sorted(maps.Keys(a.program.Drivers)), ", "))
@@ -93,21 +93,14 @@ language. Capabilities that it does not declare are skipped, all others must hol
 	f.StringVar(&run, "run", "", "only cases whose id matches this `expression` [all]")
 	f.BoolVar(&trial.StopSystem, "stop-system", false, "also cases that stop the driver's whole system, and all that others run in it")
 	f.StringVar(&trial.JSON, "json", "", "write the report as JSON to this `file`, - for standard output")
+	a.besideFlag(cmd)
 	f.StringVar(&trial.JUnit, "junit", "", "write the report as JUnit's XML to this `file`, - for standard output")
 	return cmd
 }
 
 func (a *app) test(ctx context.Context, target string, trial Trial) error {
 	if a.program.Test == nil {
-		if !strings.ContainsRune(target, os.PathSeparator) {
-			// The daemon that knows it is started from here: it finds what is beside sero.
-			c, err := a.connect(ctx)
-			if err != nil {
-				return err
-			}
-			c.Close()
-		}
-		return a.become()
+		return a.become(ctx, "driver", "test")
 	}
 	var err error
 	if trial.Path, trial.Args, err = a.locate(ctx, target); err != nil {

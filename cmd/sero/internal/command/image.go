@@ -4,7 +4,6 @@ import (
 	"context"
 	"io"
 	"io/fs"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -79,8 +78,8 @@ it. Sandboxes that exist keep the image that they were made from until they are 
 				return showDockerfile(a.stdout)
 			}
 			if len(words) > 0 {
-				if r.Directory, err = filepath.Abs(words[0]); err != nil {
-					return driver.Errorf(driver.NotFound, "the current directory cannot be found: %w", err)
+				if r.Directory, err = absolute(words[0]); err != nil {
+					return err
 				}
 			}
 			if r.GetDockerfile() != "" && r.GetDirectory() == "" {

@@ -35,7 +35,7 @@ func (a *app) mountAddCommand() *cobra.Command {
   sero mount add --read-only --target /shop --json ../shop`,
 		Args: arguments(1, 1, "the directory"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			source, err := absolute(args[0])
+			source, err := mountable(args[0])
 			if err != nil {
 				return err
 			}
@@ -54,20 +54,16 @@ func (a *app) mountAddCommand() *cobra.Command {
 	return cmd
 }
 
-// absolute is a directory that a person named. The path is taken as it is
+// mountable is a directory that a person named. The path is taken as it is
 // written if it is absolute, for the core to judge.
-func absolute(dir string) (string, error) {
+func mountable(dir string) (string, error) {
 	if dir == "" {
 		return "", driver.Errorf(driver.InvalidArgument, "the directory is empty").Remedy("give a directory")
 	}
 	if filepath.IsAbs(dir) {
 		return dir, nil
 	}
-	path, err := filepath.Abs(dir)
-	if err != nil {
-		return "", driver.Errorf(driver.NotFound, "the current directory cannot be found: %w", err)
-	}
-	return path, nil
+	return absolute(dir)
 }
 
 func (a *app) mountListCommand() *cobra.Command {
@@ -101,7 +97,7 @@ the sandbox. Its files are never touched.`,
   sero mount add --target /lib2 ../shop && sero mount rm --json /lib2`,
 		Args: arguments(1, 1, "the directory"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path, err := absolute(args[0])
+			path, err := mountable(args[0])
 			if err != nil {
 				return err
 			}

@@ -1,12 +1,16 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
 
+	"github.com/spf13/cobra"
+
+	"github.com/sero-labs/sero-runtime/cmd/sero/internal/daemonclient"
 	"github.com/sero-labs/sero-runtime/internal/paths"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -27,37 +31,48 @@ type Program struct {
 	Whole func(parent string) (string, error)
 }
 
-// besideFlag tells a daemon where the sero is that started it.
+// besideFlag tells the whole program where the sero is that it was started by.
 const besideFlag = "beside"
 
+func (a *app) besideFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&a.beside, besideFlag, "", "`directory` of drivers beside sero [that of the program]")
+	_ = cmd.Flags().MarkHidden(besideFlag)
+}
+
 // daemon is the command line that starts the home's daemon.
-func (p Program) daemon(home string) ([]string, error) {
-	self, err := os.Executable()
+func (a *app) daemon(home string) ([]string, error) {
+	program, err := os.Executable()
 	if err != nil {
 		return nil, driver.Errorf(driver.Internal, "this program cannot be found: %w", err)
 	}
-	if p.Whole == nil {
-		return []string{self, "serve", "--json"}, nil
+	beside := cmp.Or(a.beside, filepath.Dir(program))
+	if a.program.Whole != nil {
+		if program, err = a.program.Whole(paths.Programs(home)); err != nil {
+			return nil, err
+		}
 	}
-	whole, err := p.Whole(paths.Programs(home))
-	if err != nil {
-		return nil, err
-	}
-	return []string{whole, "serve", "--json", "--" + besideFlag, filepath.Dir(self)}, nil
+	return []string{program, "serve", "--json", "--" + besideFlag, beside}, nil
 }
 
-// become makes this process the whole program, with the same command line. It
-// returns only when that fails.
-func (a *app) become() error {
+// become makes this process the whole program, with the same command line. To
+// one that begins with the given words it adds where this program is. It returns
+// only when that fails, or when ctx has ended.
+func (a *app) become(ctx context.Context, words ...string) error {
 	home, err := paths.Home()
 	if err != nil {
 		return err
 	}
-	whole, err := a.program.Whole(paths.Programs(home))
+	daemon, err := a.daemon(home)
 	if err != nil {
 		return err
 	}
-	err = syscall.Exec(whole, slices.Concat([]string{"sero"}, a.args), os.Environ()) //nolint:gosec // it is a part of this program
-	return driver.Errorf(driver.Internal, "the daemon's program cannot be run: %w", err).About(whole).
-		Remedy("set " + paths.HomeVariable + " to a directory that programs may run from")
+	if ctx.Err() != nil { // a signal, meanwhile
+		return context.Cause(ctx)
+	}
+	args := slices.Concat([]string{"sero"}, a.args)
+	if n := 1 + len(words); n > 1 && n <= len(args) && slices.Equal(args[1:n], words) && a.beside == "" {
+		args = slices.Insert(args, n, daemon[len(daemon)-2:]...)
+	}
+	err = syscall.Exec(daemon[0], args, os.Environ()) //nolint:gosec // it is a part of this program
+	return daemonclient.CannotRun(daemon[0], err)
 }

@@ -4,13 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
 // Serving is what a daemon is started with.
@@ -38,30 +34,21 @@ and where the home's serves in another run directory it fails.`,
 			if cmd.Flags().Changed("idle-exit") && s.IdleExit <= 0 {
 				s.IdleExit = -1 // never
 			}
-			s.Log = a.stderr
+			s.Log, s.Beside = a.stderr, a.beside
 			return a.serve(cmd.Context(), s)
 		},
 	}
 	f := cmd.Flags()
 	f.DurationVar(&s.IdleExit, "idle-exit", 0, "end after this `time` with nothing to do, 0 for never [30m]")
-	// For whoever starts the daemon: an error that it can read, and where it is itself.
-	a.jsonFlag(cmd)
+	a.jsonFlag(cmd) // an error that whoever started the daemon can read
 	_ = f.MarkHidden("json")
-	f.StringVar(&s.Beside, besideFlag, "", "`directory` of drivers beside sero [that of the program]")
-	_ = f.MarkHidden(besideFlag)
+	a.besideFlag(cmd)
 	return cmd
 }
 
 func (a *app) serve(ctx context.Context, s Serving) error {
 	if a.program.Serve == nil {
-		if s.Beside == "" {
-			self, err := os.Executable()
-			if err != nil {
-				return driver.Errorf(driver.Internal, "this program cannot be found: %w", err)
-			}
-			a.args = append(a.args, "--"+besideFlag, filepath.Dir(self))
-		}
-		return a.become()
+		return a.become(ctx, "serve")
 	}
 	err := a.program.Serve(ctx, s)
 	if !errors.Is(err, ErrServed) {

@@ -1,8 +1,6 @@
 package command
 
 import (
-	"path/filepath"
-
 	"github.com/spf13/cobra"
 
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/daemonclient"
@@ -62,9 +60,9 @@ func (a *app) upRequest(cmd *cobra.Command, args []string, id, driverName string
 	if args[0] == "" {
 		return nil, driver.Errorf(driver.InvalidArgument, "the directory is empty").Remedy("give a directory, or none for the current one")
 	}
-	dir, err := filepath.Abs(args[0])
+	dir, err := absolute(args[0])
 	if err != nil {
-		return nil, driver.Errorf(driver.NotFound, "the current directory cannot be found: %w", err)
+		return nil, err
 	}
 	return &apipb.UpRequest{Workspace: &apipb.WorkspaceRef{Directory: dir}, NewId: id, Driver: driverName}, nil
 }

@@ -150,11 +150,17 @@ func start(daemon []string, home, run string) (*process, error) {
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
-		return nil, cannotStart(err)
+		return nil, CannotRun(daemon[0], err)
 	}
 	p := &process{log: path, from: from, ended: make(chan error, 1)}
 	go func() { p.ended <- cmd.Wait() }()
 	return p, nil
+}
+
+// CannotRun is the error of a daemon's program that does not run where it is.
+func CannotRun(program string, err error) error {
+	return driver.Errorf(DaemonFailed, "the daemon's program cannot be run: %w", err).About(program).
+		Remedy("set " + paths.HomeVariable + " to a directory that programs may run from")
 }
 
 func cannotStart(err error) error {

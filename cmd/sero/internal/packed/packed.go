@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/sero-labs/sero-runtime/cmd/sero/internal/daemonclient"
+	"github.com/sero-labs/sero-runtime/internal/paths"
 	"github.com/sero-labs/sero-runtime/internal/unpack"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -24,14 +26,14 @@ import (
 var built embed.FS
 
 // Program makes sure that the whole program is below parent, and gives its path.
-// It fails with Internal when there is none in this one, or when it cannot be
+// It fails with DaemonFailed when there is none in this one, or when it cannot be
 // written.
 func Program(parent string) (string, error) { return program(built, parent) }
 
 func program(from fs.FS, parent string) (string, error) {
 	names, err := fs.Glob(from, "bin/*.gz")
 	if err != nil || len(names) != 1 {
-		return "", driver.Errorf(driver.Internal, "this sero was built without its daemon").
+		return "", driver.Errorf(daemonclient.DaemonFailed, "this sero was built without its daemon").
 			Remedy("build it with make build, or without -tags packed")
 	}
 	if err := os.MkdirAll(filepath.Dir(parent), 0o700); err != nil {
@@ -45,5 +47,6 @@ func program(from fs.FS, parent string) (string, error) {
 }
 
 func cannotWrite(dir string, err error) error {
-	return driver.Errorf(driver.Internal, "the daemon's program cannot be written: %w", err).About(dir)
+	return driver.Errorf(daemonclient.DaemonFailed, "the daemon's program cannot be written: %w", err).About(dir).
+		Remedy("set " + paths.HomeVariable + " to a directory that you can write")
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/sero-labs/sero-runtime/cmd/sero/internal/daemonclient"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -61,7 +62,7 @@ func TestProgramThatCannotBeWritten(t *testing.T) {
 	} {
 		parent := filepath.Join(t.TempDir(), "program")
 		path, err := program(from, parent)
-		if path != "" || driver.ReasonOf(err) != driver.Internal {
+		if path != "" || driver.ReasonOf(err) != daemonclient.DaemonFailed {
 			t.Errorf("%s: %q, %v", name, path, err)
 		}
 		if left, _ := filepath.Glob(filepath.Join(parent, "*")); len(left) > 0 {
