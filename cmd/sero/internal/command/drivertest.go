@@ -93,8 +93,8 @@ language. Capabilities that it does not declare are skipped, all others must hol
 	f.StringVar(&run, "run", "", "only cases whose id matches this `expression` [all]")
 	f.BoolVar(&trial.StopSystem, "stop-system", false, "also cases that stop the driver's whole system, and all that others run in it")
 	f.StringVar(&trial.JSON, "json", "", "write the report as JSON to this `file`, - for standard output")
-	a.besideFlag(cmd)
 	f.StringVar(&trial.JUnit, "junit", "", "write the report as JUnit's XML to this `file`, - for standard output")
+	a.besideFlag(cmd)
 	return cmd
 }
 

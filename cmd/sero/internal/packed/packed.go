@@ -2,7 +2,7 @@
 // without it, and writes it to where it can run.
 //
 // A Go program pays at each start for all that it links: with the daemon and the
-// drivers that is three times what the command line needs (ADR 0009).
+// drivers that is more than twice what the command line needs (ADR 0009).
 package packed
 
 import (
