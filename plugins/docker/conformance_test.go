@@ -4,6 +4,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/sero-labs/sero-runtime/internal/testutil/dockertest"
 	"github.com/sero-labs/sero-runtime/sdk/conformance"
@@ -16,6 +17,7 @@ func TestB10Conformance(t *testing.T) {
 	conformance.Run(t, conformance.Config{
 		Path:    binary(t),
 		Profile: conformance.Profile{Image: image},
+		Slack:   10 * time.Second, Timeout: 2 * time.Minute, // other tests use the engine, too
 	})
 }
 

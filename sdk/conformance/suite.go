@@ -25,7 +25,7 @@ type Case struct {
 	Run   func(t T, s *Session)
 
 	engine bool // needs a runtime that is ready
-	last   bool // runs after all others
+	last   bool // runs after all others, and alone
 }
 
 // T is what a case reports to. Fatalf and Skipf end the case.

@@ -227,7 +227,7 @@ func (e *execution) copyOutput(to *reply) error {
 // watch learns the process's id as soon as it has one; it has none when the
 // engine could not start it.
 func (e *execution) watch(ctx context.Context) error {
-	for {
+	for pause := 2 * time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		var below struct {
 			Pid      int
 			Running  bool
@@ -240,7 +240,7 @@ func (e *execution) watch(ctx context.Context) error {
 			e.pid = below.Pid
 			return nil
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(pause)
 	}
 }
 
@@ -278,7 +278,8 @@ func (e *execution) drain(ctx context.Context, streams <-chan error) error {
 }
 
 func (e *execution) exitCode(ctx context.Context) (int, error) {
-	for range 500 {
+	deadline := time.Now().Add(10 * time.Second)
+	for pause := 2 * time.Millisecond; time.Now().Before(deadline); pause = min(2*pause, 50*time.Millisecond) {
 		var below struct {
 			Running  bool
 			ExitCode *int
@@ -289,7 +290,7 @@ func (e *execution) exitCode(ctx context.Context) (int, error) {
 		if !below.Running && below.ExitCode != nil {
 			return *below.ExitCode, nil
 		}
-		time.Sleep(2 * time.Millisecond)
+		time.Sleep(pause)
 	}
 	return 0, failure(internalError, "failed to exec process: no exit status")
 }
