@@ -39,14 +39,27 @@ func (b *bench) container(rounds int, image, size string) error {
 	}
 	defer engine.client.CloseIdleConnections()
 	sandbox := "sero-" + id
-	err = b.compare("run true in a container", rounds, []timed{
+	peer, err := newDevcontainer(filepath.Join(b.dir, "peer"), image)
+	if err != nil {
+		return err
+	}
+	if peer != nil {
+		defer func() { _ = peer.remove() }()
+	}
+	if err := b.ready(max(1, rounds/6), dir, id, peer); err != nil {
+		return err
+	}
+	cases := []timed{
 		{name: "direct fork and exec, on the host", do: func() error { return exec.Command("true").Run() }},
 		{name: "sero's API on a kept connection", do: func() error { return apiExec(client, id, "true") }},
 		{name: "sero exec -- true, whole process", do: b.cli("exec", "-w", id, "--", "true")},
 		{name: "docker exec true, whole process", do: func() error { return exec.Command("docker", "exec", sandbox, "true").Run() }},
 		{name: "Engine API, on kept connections", do: func() error { return engine.exec(sandbox, "true") }},
-	})
-	if err != nil {
+	}
+	if peer != nil {
+		cases = append(cases, timed{name: "devcontainer exec true, whole process", do: func() error { return peer.exec("true") }})
+	}
+	if err := b.compare("run true in a container", rounds, cases); err != nil {
 		return err
 	}
 	head := []string{"head", "-c", size, "/dev/zero"}

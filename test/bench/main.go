@@ -3,7 +3,8 @@
 //
 //	go run ./test/bench [-rounds 30] [-size 1G] [-image sero-base:bookworm] bin/sero
 //
-// With an image that Docker has, it also measures commands in a container.
+// With an image that Docker has, it also measures workspaces in containers, and
+// the devcontainers CLI beside sero where that is on PATH.
 package main
 
 import (
