@@ -20,7 +20,8 @@ import (
 	"github.com/sero-labs/sero-runtime/plugins/host"
 )
 
-// idleLimit is how long a host stays without a connection and a command.
+// idleLimit is how long a host stays without a connection and a command that
+// somebody needs.
 const idleLimit = time.Minute
 
 // agent is the host process's state.
@@ -150,7 +151,7 @@ var (
 func (a *agent) endIfIdle() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.conns) > 0 || a.sessions.running() > 0 {
+	if len(a.conns) > 0 || a.sessions.needed() {
 		a.idle.Reset(idleLimit)
 		return
 	}

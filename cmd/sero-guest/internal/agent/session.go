@@ -22,6 +22,10 @@ const (
 	maxEnded = 64       // commands that ended and nobody asked about
 )
 
+// askedWithin is how long somebody may take to ask how a command has ended: a
+// machine may be shut in the evening, with no daemon on it that would.
+const askedWithin = 24 * time.Hour
+
 // sessions are the detached commands.
 type sessions struct {
 	inside *host.Inside
@@ -35,7 +39,7 @@ type session struct {
 	exec *frame.Exec
 	cmd  *command
 	end  context.CancelCauseFunc
-	done chan struct{} // closed when exit or err is set
+	done chan struct{} // closed when exit or err is set, and ended
 
 	gate  sync.Mutex // orders output: what is kept, then what comes
 	kept  []byte
@@ -45,6 +49,7 @@ type session struct {
 	mu      sync.Mutex
 	pid     int64
 	started time.Time
+	ended   time.Time
 	exit    *frame.Exit
 	err     error
 }
@@ -61,17 +66,19 @@ var errTaken = driver.Errorf(driver.Canceled, "another connection has attached")
 
 func newSessions(inside *host.Inside) *sessions { return &sessions{inside: inside} }
 
-func (a *sessions) running() (n int) {
+// needed tells whether there is a command that runs, or one whose end may still
+// be asked about.
+func (a *sessions) needed() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, s := range a.all {
+	return slices.ContainsFunc(a.all, func(s *session) bool {
 		select {
 		case <-s.done:
+			return time.Since(s.ended) < askedWithin
 		default:
-			n++
+			return true
 		}
-	}
-	return n
+	})
 }
 
 // start runs a detached command; the stream that asked for it is its first view.
@@ -95,6 +102,7 @@ func (a *sessions) start(ctx context.Context, stream *mux.Stream, e *frame.Exec)
 		status, err := a.inside.Exec(life, execSpec(e), s.cmd.io(e, sessionOutput{s, false}, s.hasStarted))
 		s.cmd.stdin.Close(io.ErrClosedPipe)
 		s.mu.Lock()
+		s.ended = time.Now()
 		if s.err = err; err == nil {
 			s.exit = exitFrame(status)
 		}
