@@ -78,7 +78,7 @@ func TestTerminals(t *testing.T) {
 	one := m.view(t, "attach")
 	one.await("its 42") // the scrollback
 	two := m.view(t, "attach", id[:4])
-	two.await("another viewer writes")
+	two.await("sero attach --take-over " + id + " takes over\r")
 	two.write("echo second $((1 + 1))\n") // dropped
 	one.write("echo first $((1 + 0))\n")
 	one.await("first 1")
@@ -96,6 +96,13 @@ func TestTerminals(t *testing.T) {
 	if code := two.end(); code != 0 {
 		t.Errorf("B40: leaving: exit code %d", code)
 	}
+	three.write(detachKeys)
+	three.end()
+	one.write("echo fourth $((2 + 2)); stty size\n") // nobody else writes
+	one.await("fourth 4")
+	one.await("this viewer writes to terminal " + id + "\r")
+	three = m.view(t, "attach", "--take-over", id)
+	three.await("fourth 4")
 	_ = one.cmd.Process.Signal(syscall.SIGHUP) // its window is closed
 	one.end()
 	three.write("exit 6\n")

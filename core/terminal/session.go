@@ -201,11 +201,13 @@ func (t *session) join(viewer Viewer) (*view, error) {
 
 // write makes a viewer the one that writes. mu must be held.
 func (t *session) write(v *view) {
-	if old := t.writer; old != nil {
-		old.mu.Lock()
-		old.news = true
-		old.mu.Unlock()
-		old.wake()
+	for _, told := range []*view{t.writer, v} {
+		if told != nil {
+			told.mu.Lock()
+			told.news = true
+			told.mu.Unlock()
+			told.wake()
+		}
 	}
 	t.writer = v
 	t.setSize(v.Size)
@@ -223,7 +225,8 @@ func (t *session) setSize(size driver.TerminalSize) {
 	t.resize <- size
 }
 
-// leave takes a viewer away. Who writes next decides itself, by taking over.
+// leave takes a viewer away. Who writes next decides itself, by typing, by coming
+// or by taking over.
 func (t *session) leave(v *view) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -236,6 +239,17 @@ func (t *session) leave(v *view) {
 func (t *session) writes(v *view) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.writer == v
+}
+
+// typing is writes for a viewer that has typed, which makes it the one that writes
+// if nobody does.
+func (t *session) typing(v *view) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.writer == nil && !v.ReadOnly && slices.Contains(t.viewers, v) {
+		t.write(v)
+	}
 	return t.writer == v
 }
 
@@ -296,7 +310,7 @@ func (t *session) keys(v *view) {
 	buf := make([]byte, 4096)
 	for {
 		n, err := v.Stdin.Read(buf)
-		if n > 0 && t.writes(v) {
+		if n > 0 && t.typing(v) {
 			if _, err := t.input.Write(buf[:n]); err != nil {
 				return
 			}

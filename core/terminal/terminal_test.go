@@ -166,10 +166,22 @@ func TestB40ViewersOfOneTerminal(t *testing.T) {
 	if list := s.List(t.Context(), "shop"); len(list) != 1 || list[0].Viewers != 2 || list[0].Written || list[0].Title != "login shell" {
 		t.Errorf("the list is %+v", list)
 	}
+	looks := sit(t, view, func(v *Viewer) { v.ReadOnly = true })
+	looks.types("dropped ")
+	one.types("delta ") // nobody writes: who types does
+	two.sees("delta ")
+	one.until("it writes again", func() bool { return one.writes })
+	two.types("dropped ")
+	close(one.detach)
+	<-one.done
 	four := sit(t, view, nil) // nobody writes: it does
 	four.until("it writes", func() bool { return four.writes })
+	four.types("epsilon ")
+	if two.sees("epsilon "); strings.Contains(two.out.String(), "dropped") {
+		t.Error("one who only looks has written")
+	}
 	four.types("exit")
-	for _, p := range []*person{one, two, four} {
+	for _, p := range []*person{two, looks, four} {
 		<-p.done
 		if p.err != nil || p.result.Code != 4 {
 			t.Errorf("the end is %+v, %v", p.result, p.err)

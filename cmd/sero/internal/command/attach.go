@@ -17,7 +17,7 @@ func (a *app) attachCommand() *cobra.Command {
 		Use:   "attach [flags] [<terminal>]",
 		Short: "look at a terminal that is open",
 		Long: `Shows a terminal that sero shell has opened, with what was there before, and writes to it
-if nobody else does. Without an id it is the only one of the workspace. Ctrl-P Ctrl-Q
+while nobody else does. Without an id it is the only one of the workspace. Ctrl-P Ctrl-Q
 leaves it, and it goes on; so it does when its window is closed.`,
 		Example: `  sero attach
   sero attach --take-over k3f9qa`,
@@ -67,9 +67,9 @@ func (a *app) runTerminal(cmd *cobra.Command, start *apipb.ExecStart, keys strin
 				return
 			}
 			if wrote = at.GetWrites(); !wrote {
-				a.view.Notice("another viewer writes to terminal " + id + "; sero attach --take-over " + id + " takes over\r")
+				a.view.RawNotice("another viewer writes to terminal " + id + "; sero attach --take-over " + id + " takes over")
 			} else {
-				a.view.Notice("this viewer writes to terminal " + id + "\r")
+				a.view.RawNotice("this viewer writes to terminal " + id)
 			}
 		},
 	})

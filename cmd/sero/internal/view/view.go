@@ -61,6 +61,11 @@ func (v *View) Notice(text string) {
 	_, _ = fmt.Fprintln(v.Err, "sero: "+clean(text))
 }
 
+// RawNotice is Notice on a terminal that is in raw mode, on a line of its own.
+func (v *View) RawNotice(text string) {
+	_, _ = fmt.Fprint(v.Err, "\r\nsero: "+clean(text)+"\r\n")
+}
+
 // Failure writes an error to standard error: a line, then what can be done.
 func (v *View) Failure(e *driver.Error) {
 	if v.JSON {
