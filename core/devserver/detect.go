@@ -178,6 +178,10 @@ func (v *server) adopt(spec *Spec) {
 // addFound makes a listener a server. mu must be held.
 func (s *Supervisor) addFound(w *watch, l driver.Listener) {
 	spec, sure := s.recognise(w.place, l)
+	if down := s.downAt(l.Port, w.place.ID); down != nil && (!sure || spec.Name == down.name) {
+		s.findAgain(down)
+		return
+	}
 	for _, other := range slices.Clone(s.servers) {
 		if other.workspaceID == w.place.ID && !other.live() && other.status != StatusStarting && (other.port == l.Port || other.name == spec.Name) && other.found != nil {
 			s.drop(other, "another one listens in its place")
@@ -185,6 +189,29 @@ func (s *Supervisor) addFound(w *watch, l driver.Listener) {
 	}
 	v := s.entry(*w.place, &spec, spec.Name)
 	v.port, v.started, v.found, v.ran = l.Port, time.Now(), &finding{sure: sure}, true
+	s.judgeFound(v)
+}
+
+// downAt is the server that was started, ran on a port last and is down, nil for
+// none. mu must be held.
+func (s *Supervisor) downAt(port uint16, workspaceID string) (down *server) {
+	for _, v := range s.servers {
+		if v.workspaceID == workspaceID && v.port == port && v.found == nil && v.status == StatusStopped && !v.live() &&
+			(down == nil || v.started.After(down.started)) {
+			down = v
+		}
+	}
+	return down
+}
+
+// findAgain takes what somebody started on the port of a server that is down for
+// that server: its names, its command and its output stay. mu must be held.
+func (s *Supervisor) findAgain(v *server) {
+	if len(v.turn) > 0 {
+		return // it is being started
+	}
+	v.found = &finding{sure: true}
+	v.log.mark("what listens now was not started by this sero; what it writes is not seen")
 	s.judgeFound(v)
 }
 
@@ -228,6 +255,8 @@ func (s *Supervisor) judgeFound(v *server) {
 	case down && v.status == StatusRunning && s.hasChanged(v, w):
 		v.pid, v.found.changing, v.found.gone = 0, time.Time{}, time.Now()
 		s.set(v, StatusStopped, fmt.Sprintf("nothing listens on port %d any more", v.port))
+	case down && v.status == StatusStopped && v.run != nil: // a server that was started stays known
+		v.found = nil
 	case down && v.status == StatusStopped:
 		v.found.changing = time.Time{}
 		if time.Since(v.found.gone) > forgetAfter {

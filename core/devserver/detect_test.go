@@ -266,3 +266,35 @@ func TestFoundServersEndWithTheWorkspace(t *testing.T) {
 		}
 	})
 }
+
+// A server that went down and that somebody starts again by hand is still the
+// same: its preview, its command and its output stay.
+func TestB37AServerThatSomebodyStartsAgainKeepsItsName(t *testing.T) {
+	inBubble(t, container, func(w *world) {
+		spec := w.spec("echo words; listen 3000 & sleep 5; kill $!; exit 3")
+		spec.Name = "web"
+		before := w.start(spec)
+		w.becomes("web", devserver.StatusStopped)
+		end := w.by("listen 3000")
+		got := w.becomes("web", devserver.StatusRunning)
+		if list := w.List(""); !got.Detected || got.ID != before.ID || got.PID == 0 || len(got.Command) == 0 || len(list) != 1 {
+			w.t.Errorf("%+v", list)
+		}
+		if text := w.logs("web"); !strings.Contains(text, "words\n") || !strings.Contains(text, "[sero]") {
+			w.t.Errorf("%q", text)
+		}
+		end()
+		w.becomes("web", devserver.StatusStopped)
+		time.Sleep(15 * time.Minute)
+		w.by("listen 4000") // whatever makes the watch look
+		if got := w.get("web"); got.Detected || got.Status != devserver.StatusStopped {
+			w.t.Errorf("%+v", got)
+		}
+		w.by("listen 3000")
+		w.becomes("web", devserver.StatusRunning)
+		got, err := w.Restart(w.t.Context(), devserver.Ref{Key: "web", WorkspaceID: "shop"}, 0, nil)
+		if err != nil || got.Status != devserver.StatusRunning || got.Detected || got.ID != before.ID || len(w.stopped) != 1 {
+			w.t.Errorf("%+v %v %+v", got, err, w.stopped)
+		}
+	})
+}

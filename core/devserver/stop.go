@@ -207,7 +207,10 @@ func (s *Supervisor) stopFound(ctx context.Context, v *server) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v.pid, v.found.gone = 0, time.Now()
+	v.pid = 0
+	if v.found != nil { // else it was seen to be down meanwhile
+		v.found.gone = time.Now()
+	}
 	s.set(v, StatusStopped, "stopped")
 	return nil
 }

@@ -268,7 +268,7 @@ func (s *Supervisor) Logs(ctx context.Context, ref Ref, follow bool, tail int, r
 		return err
 	}
 	s.mu.Lock()
-	if v.found != nil {
+	if v.found != nil && v.run == nil {
 		err = driver.Errorf(driver.NotFound, "what %s writes is not known: it was found, not started by this sero", v.name).About(v.name).
 			Remedy("restart it, and its output is kept from then on", "sero", "dev", "restart", "-w", v.workspaceID, v.name)
 	}
