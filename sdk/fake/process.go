@@ -191,9 +191,13 @@ func (sb *sandbox) end(grace time.Duration) {
 	sb.terminate("SIGTERM", grace, nil)
 }
 
-// listen takes a port for a process.
+// listen takes a port for a process: of one address, or of all.
 func (sb *sandbox) listen(p *process, address string, port uint16) error {
-	inUse := slices.ContainsFunc(sb.listeners(), func(l driver.Listener) bool { return l.Port == port })
+	sb.listening.Lock()
+	defer sb.listening.Unlock()
+	inUse := slices.ContainsFunc(sb.listeners(), func(l driver.Listener) bool {
+		return l.Port == port && (l.Address == address || isWildcard(l.Address) || isWildcard(address))
+	})
 	if inUse || sb.d.neighbours(sb, port) {
 		return fmt.Errorf("port %d is in use", port)
 	}
@@ -203,6 +207,8 @@ func (sb *sandbox) listen(p *process, address string, port uint16) error {
 	sb.d.changed.notify()
 	return nil
 }
+
+func isWildcard(address string) bool { return address == "0.0.0.0" || address == "::" }
 
 // listeners lists what listens, ordered by port and address.
 func (sb *sandbox) listeners() []driver.Listener {

@@ -31,6 +31,8 @@ type sandbox struct {
 	published []net.Listener
 	removed   bool
 	finished  sync.WaitGroup // the processes' goroutines
+
+	listening sync.Mutex // one process at a time takes a port
 }
 
 // Create makes a stopped sandbox.
