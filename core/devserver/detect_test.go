@@ -298,3 +298,30 @@ func TestB37AServerThatSomebodyStartsAgainKeepsItsName(t *testing.T) {
 		}
 	})
 }
+
+// A new core that starts a server at once does not take what it has not seen yet
+// for the server's.
+func TestWhatListenedBeforeIsNotAServers(t *testing.T) {
+	inBubble(t, container, func(w *world) {
+		shop, err := w.manager.Up(w.t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: w.dir("shop")}}, nil)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.Close()
+		var other sync.WaitGroup
+		ctx, cancel := context.WithCancelCause(w.t.Context())
+		other.Go(func() { // not through sero, as with docker exec
+			_, _ = w.driver.Exec(ctx, driver.ExecSpec{SandboxID: shop.SandboxID, Argv: []string{"listen", "3000"}}, driver.ExecIO{})
+		})
+		synctest.Wait()
+		next := w.again()
+		if got := next.start(w.spec("sleep 5; listen 4000")); got.Port != 4000 || got.Status != devserver.StatusRunning {
+			w.t.Errorf("%+v", got)
+		}
+		if _, err := next.Stop(w.t.Context(), devserver.Ref{Key: "4000"}); err != nil || len(next.stopped) != 0 {
+			w.t.Errorf("%v: somebody else's was ended: %+v", err, next.stopped)
+		}
+		cancel(errors.New("over"))
+		other.Wait()
+	})
+}

@@ -177,10 +177,14 @@ func (s *Supervisor) launch(ctx context.Context, v *server, ws workspace.Workspa
 		s.mu.Unlock()
 		return err
 	}
+	var before []driver.Listener
+	if !ws.Choice.HostMode {
+		before, _ = s.listeners(ctx, v.workspaceID) // where the driver cannot tell, nothing is found either
+	}
 	runContext, end := context.WithCancelCause(s.life)
 	r := &run{
 		execID: execID(v.name, s.born, s.runs.Add(1)),
-		end:    end, done: make(chan struct{}), logStart: v.log.position(), out: output{log: &v.log},
+		end:    end, done: make(chan struct{}), logStart: v.log.position(), out: output{log: &v.log}, before: portsOf(before),
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,11 +199,7 @@ func (s *Supervisor) launch(ctx context.Context, v *server, ws workspace.Workspa
 		s.neverRan(v, errClosing)
 		return errClosing
 	}
-	w := s.observe(v.workspaceID)
-	for _, l := range w.listeners {
-		r.before = append(r.before, l.Port)
-	}
-	w.stir()
+	s.observe(v.workspaceID).stir()
 	s.work.Go(func() {
 		defer end(nil)
 		s.execute(runContext, v, r)
