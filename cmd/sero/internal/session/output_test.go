@@ -39,7 +39,10 @@ func pipes(t *testing.T) (*handover.Receiver, string) {
 func TestB39OutputThroughAPipe(t *testing.T) {
 	taken, path := pipes(t)
 	text := strings.Repeat("0123456789abcdef", 1<<18)
+	const late = 96 << 10 // more than standard output holds, and less than all that is on the way
+	told, returned := make(chan struct{}), make(chan struct{})
 	client := serve(t, func(_ context.Context, s *stream) error {
+		defer close(told)
 		start, err := begin(s)
 		if err != nil {
 			return err
@@ -57,9 +60,16 @@ func TestB39OutputThroughAPipe(t *testing.T) {
 	read, write := pipe(t)
 	got := make(chan string, 1)
 	go func() {
-		time.Sleep(50 * time.Millisecond) // the exit is there by then, most likely
-		b, _ := io.ReadAll(read)
-		got <- string(b)
+		early := make([]byte, len(text)-late)
+		_, _ = io.ReadFull(read, early)
+		<-told
+		select { // what must not happen cannot be waited for otherwise
+		case <-returned:
+			t.Error("Run returned before all was written")
+		case <-time.After(100 * time.Millisecond):
+		}
+		rest, _ := io.ReadAll(read)
+		got <- string(early) + string(rest)
 	}()
 	cfg, _, _ := config(nil)
 	cfg.Stdout, cfg.Pipes = write, path
@@ -67,6 +77,7 @@ func TestB39OutputThroughAPipe(t *testing.T) {
 	if err != nil || ended.Code != 7 {
 		t.Errorf("Run = %+v, %v", ended, err)
 	}
+	close(returned)
 	_ = write.Close()
 	if out := <-got; out != text {
 		t.Errorf("%d bytes came of %d", len(out), len(text))

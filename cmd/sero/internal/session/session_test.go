@@ -227,14 +227,15 @@ func TestSignalsAreForwarded(t *testing.T) {
 					if err != nil {
 						return err
 					}
+					if f.GetStdin() != nil {
+						raise(t, sig)
+					}
 					if name := f.GetSignal(); name != "" {
 						return s.Send(exit(&apipb.ExecExit{Signal: name}))
 					}
 				}
 			})
-			r, _ := pipe(t)
-			cfg, _, _ := config(r)
-			cfg.Started = func(*apipb.ExecStarted) { raise(t, sig) }
+			cfg, _, _ := config(oneByte(t))
 			got, err := Run(t.Context(), client, cfg)
 			if err != nil || got.Signal != forwarded[sig] {
 				t.Errorf("Run = %+v, %v", got, err)
@@ -243,14 +244,22 @@ func TestSignalsAreForwarded(t *testing.T) {
 	}
 }
 
-// raise sends this process a signal once the session has said that it is started.
+// oneByte is standard input with a byte in it, and no end. Once that byte has come,
+// the session passes signals on.
+func oneByte(t *testing.T) *os.File {
+	t.Helper()
+	r, w := pipe(t)
+	if _, err := w.Write([]byte{'x'}); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// raise sends this process a signal.
 func raise(t *testing.T, sig syscall.Signal) {
-	go func() {
-		time.Sleep(20 * time.Millisecond) // Started is called just before signals count
-		if err := syscall.Kill(os.Getpid(), sig); err != nil {
-			t.Error(err)
-		}
-	}()
+	if err := syscall.Kill(os.Getpid(), sig); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestSecondInterruptEndsTheSession(t *testing.T) {
@@ -265,19 +274,21 @@ func TestSecondInterruptEndsTheSession(t *testing.T) {
 			if err != nil {
 				return err
 			}
+			if f.GetStdin() != nil {
+				raise(t, syscall.SIGINT)
+			}
 			if f.GetSignal() != "" {
 				raise(t, syscall.SIGINT) // an echo, which is none
 				time.Sleep(repeatDelay + 100*time.Millisecond)
 				if ctx.Err() != nil {
 					t.Error("an echo of the first signal ended the session")
+					return ctx.Err() // the next one would end this program
 				}
 				raise(t, syscall.SIGINT)
 			}
 		}
 	})
-	r, _ := pipe(t)
-	cfg, _, _ := config(r)
-	cfg.Started = func(*apipb.ExecStarted) { raise(t, syscall.SIGINT) }
+	cfg, _, _ := config(oneByte(t))
 	_, err := Run(t.Context(), client, cfg)
 	if e, ok := errors.AsType[*Interrupted](err); !ok || e.Signal != syscall.SIGINT {
 		t.Errorf("Run = %v; want Interrupted by SIGINT", err)
