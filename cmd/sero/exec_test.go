@@ -91,20 +91,12 @@ func TestB41KilledClientEndsItsCommand(t *testing.T) {
 	m.ok("up")
 	for _, sig := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 		t.Run(sig.String(), func(t *testing.T) {
-			args := fmt.Sprintf("sleep 63%02d", int(sig))
+			args := sleeps(6300 + int(sig))
 			cmd := m.command("sero", append([]string{"exec", "--"}, strings.Fields(args)...)...)
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}
-			for range 200 {
-				if runs(args) {
-					break
-				}
-				time.Sleep(20 * time.Millisecond)
-			}
-			if !runs(args) {
-				t.Fatal("the command does not run")
-			}
+			awaitRuns(t, args)
 			if err := cmd.Process.Signal(sig); err != nil {
 				t.Fatal(err)
 			}
@@ -138,14 +130,14 @@ func TestOneDaemon(t *testing.T) {
 func TestB43KilledDaemon(t *testing.T) {
 	m := newMachine(t)
 	m.ok("up", "--driver", "host")
-	m.ok("run", "--name", "web", "--", "npm", "run", "dev")
-	client := m.command("sero", "exec", "--", "sleep", "6401")
+	sleep, dev := sleeps(6401), fmt.Sprint("npm run dev ", os.Getpid())
+	m.ok(append([]string{"run", "--name", "web", "--"}, strings.Fields(dev)...)...)
+	client := m.command("sero", append([]string{"exec", "--"}, strings.Fields(sleep)...)...)
 	if err := client.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for !runs("sleep 6401") {
-		time.Sleep(20 * time.Millisecond)
-	}
+	awaitRuns(t, sleep)
+	awaitRuns(t, dev)
 	pid := m.pid()
 	if out, err := m.command("kill", "-KILL", pid).CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -154,7 +146,7 @@ func TestB43KilledDaemon(t *testing.T) {
 	if code := client.ProcessState.ExitCode(); code != 125 {
 		t.Errorf("the client's exit code is %d, want 125", code)
 	}
-	for _, args := range []string{"sleep 6401", "npm run dev"} {
+	for _, args := range []string{sleep, dev} {
 		if !awaitGone(args) {
 			t.Errorf("%s still runs", args)
 		}

@@ -33,9 +33,10 @@ func (m tests) Run() int {
 }
 
 // npm stands for a package manager whose "run dev" serves a page on PORT, or on
-// a free port, whose "test" passes, and whose "run broken" ends at once.
+// a free port, whatever else it is told, whose "test" passes, and whose "run
+// broken" ends at once.
 func npm() {
-	switch strings.Join(os.Args[1:], " ") {
+	switch strings.Join(os.Args[1:min(3, len(os.Args))], " ") {
 	case "run dev":
 	case "test":
 		fmt.Fprintln(os.Stdout, "all tests pass")
@@ -168,6 +169,22 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 			ts.Fatalf("GET %s: %v", url, err)
 		}
 	},
+}
+
+// sleeps is a command that no other run of these tests has at the same time.
+func sleeps(seconds int) string { return fmt.Sprint("sleep ", seconds, os.Getpid()) }
+
+// awaitRuns waits, at most half a minute, until a process has exactly these
+// arguments.
+func awaitRuns(t *testing.T, args string) {
+	t.Helper()
+	for range 600 {
+		if runs(args) {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	t.Fatalf("%s does not run", args)
 }
 
 // awaitGone waits, at most five seconds, until no process has exactly these

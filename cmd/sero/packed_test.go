@@ -79,12 +79,7 @@ func TestPacked(t *testing.T) {
 	if err := foreground.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for range 600 { // a daemon that is not there yet is reported, and not started
-		if out, err := s.command("daemon", "status", "--json").Output(); err == nil && strings.Contains(string(out), `"running":true`) {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	s.awaitDaemon()
 	if d := s.driver("neighbour"); d.Origin != "beside" {
 		t.Errorf("with the daemon in the foreground the driver beside sero is %+v", d)
 	}
@@ -182,6 +177,19 @@ func (s *packedSero) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(s.path, args...)
 	cmd.Dir, cmd.Env = s.dir, s.env
 	return cmd
+}
+
+// awaitDaemon waits for a daemon that this sero did not start. One that is not
+// there yet is reported, and not started.
+func (s *packedSero) awaitDaemon() {
+	s.t.Helper()
+	for range 600 {
+		if out, err := s.command("daemon", "status", "--json").Output(); err == nil && strings.Contains(string(out), `"running":true`) {
+			return
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	s.t.Fatal("there is no daemon")
 }
 
 func (s *packedSero) want(code int, text string, args ...string) {

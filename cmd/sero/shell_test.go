@@ -140,12 +140,11 @@ func TestShell(t *testing.T) {
 				}
 			}
 			x.await("44 111")
-			x.write("sleep 6501\n")
-			for !runs("sleep 6501") {
-				time.Sleep(20 * time.Millisecond)
-			}
+			sleep := sleeps(6501)
+			x.write(sleep + "\n")
+			awaitRuns(t, sleep)
 			x.write("\x03") // a key, for the command
-			if !awaitGone("sleep 6501") {
+			if !awaitGone(sleep) {
 				t.Error("Ctrl-C did not reach the command")
 			}
 			c.end(x, cmd.Process)
