@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
 func TestGuessName(t *testing.T) {
@@ -33,6 +35,20 @@ func TestGuessName(t *testing.T) {
 	}
 	if got := uniqueName(strings.Repeat("a", 40), func(s string) bool { return len(s) == 40 && !strings.Contains(s, "-") }); len(got) > 40 || !validName().MatchString(got) {
 		t.Error(got)
+	}
+}
+
+// Listeners that come together are seen in any order, and the port that was seen
+// first stays.
+func TestPickOfSeveral(t *testing.T) {
+	several := []driver.Listener{{Port: 40123}, {Port: 24678}, {Port: 5173}, {Port: 9229}, {Port: 6006}}
+	for range several {
+		for current, want := range map[uint16]uint16{0: 5173, 24678: 24678, 9229: 5173, 4000: 5173} {
+			if got, class := pick(several, 0, current); got != want || class != classOrdinary {
+				t.Errorf("of %v, where it was %d: %d of class %d, want %d", several, current, got, class, want)
+			}
+		}
+		several = append(several[1:], several[0])
 	}
 }
 
