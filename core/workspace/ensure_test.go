@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -89,24 +90,30 @@ func states(list []workspace.Workspace) string {
 }
 
 func TestB14CancellationIsNotFelt(t *testing.T) {
-	w := newWorld(t, fake.Script{Rules: []fake.Rule{{Call: "CreateSandbox", Delay: fake.Duration(300 * time.Millisecond)}}})
+	w := newWorld(t, fake.Script{Clock: "manual", Rules: []fake.Rule{{Call: "CreateSandbox", Delay: fake.Duration(time.Minute)}}})
 	dir := w.dir("shop", "")
-	first, cancel := context.WithCancelCause(t.Context())
+	var joined, ended atomic.Int32
 	var wg sync.WaitGroup
 	up := func(ctx context.Context, want driver.Reason) {
 		wg.Go(func() {
-			if _, err := w.Up(ctx, workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil); driver.ReasonOf(err) != want {
+			defer ended.Add(1)
+			var join sync.Once
+			_, err := w.Up(ctx, workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, func(driver.Progress) { join.Do(func() { joined.Add(1) }) })
+			if driver.ReasonOf(err) != want {
 				t.Errorf("want %q: %v", want, err)
 			}
 		})
 	}
+	first, cancel := context.WithCancelCause(t.Context())
 	up(first, driver.Canceled)
-	eventually(t, "the first has begun", func() bool { return w.box.Calls("CreateSandbox") == 1 })
+	eventually(t, "the first has begun", func() bool { return w.box.Clock().Waiting() == 1 })
 	for range 10 {
 		up(t.Context(), "")
 	}
-	time.Sleep(20 * time.Millisecond) // so that most have joined; it must hold for those that have not, too
+	eventually(t, "all have joined", func() bool { return joined.Load() == 11 })
 	cancel(context.Canceled)
+	eventually(t, "the first has left", func() bool { return ended.Load() > 0 })
+	w.box.Clock().Advance(time.Minute)
 	wg.Wait()
 	if n := w.box.Calls("CreateSandbox"); n != 1 {
 		t.Errorf("%d creates", n)
