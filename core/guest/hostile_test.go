@@ -67,15 +67,15 @@ func TestHostileHelper(t *testing.T) {
 			say(out, &frame.Frame{Hello: &frame.Hello{Version: 99}})
 			_, _ = io.Copy(io.Discard, in)
 		}, true},
-		"overruns the window": {func(_ io.Reader, out io.Writer) {
+		"overruns the window": {func(in io.Reader, out io.Writer) {
 			say(out, hello)
-			time.Sleep(50 * time.Millisecond)
+			awaitOpen(in)
 			for say(out, &frame.Frame{Stream: 1, Started: &frame.Started{}}, data) {
 			}
 		}, false},
-		"floods with control frames": {func(_ io.Reader, out io.Writer) {
+		"floods with control frames": {func(in io.Reader, out io.Writer) {
 			say(out, hello)
-			time.Sleep(50 * time.Millisecond)
+			awaitOpen(in)
 			for say(out, &frame.Frame{Stream: 1, Error: &frame.Error{Reason: "FOREIGN_RESOURCE", Message: strings.Repeat("x", 1<<16)}}, &frame.Frame{Stream: 1 << 60, Accepted: 1}, hello) {
 			}
 		}, false},

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		_ = os.RemoveAll(helperDir)
 	}
 	if code == 0 {
-		if err := goleak.Find(goleak.IgnoreTopFunction("time.Sleep")); err != nil {
+		if err := goleak.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
