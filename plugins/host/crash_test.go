@@ -21,8 +21,8 @@ import (
 const driverProcessEnv = "SERO_TEST_HOST_DRIVER"
 
 // driverProcess is a process with a driver and no server: what is killed in the
-// tests of a driver's death. It says the marker prefix, runs the script and
-// stays.
+// tests of a driver's death. It runs the script and stays. It says the marker
+// prefix, its keeper and, whenever that changes, what it knows.
 func driverProcess(script string) int {
 	d := New()
 	dir, err := os.Getwd()
@@ -39,21 +39,41 @@ func driverProcess(script string) int {
 	go func() {
 		_, _ = d.Exec(ctx, driver.ExecSpec{SandboxID: "crash", Argv: []string{"bash", "-c", script}}, driver.ExecIO{Stdout: os.Stdout})
 	}()
-	for d.processes.keeper.PID() == 0 {
-		time.Sleep(time.Millisecond)
+	for said := ""; ; time.Sleep(5 * time.Millisecond) {
+		commands, orphans := d.processes.known()
+		now := fmt.Sprintln(d.processes.prefix, d.processes.keeper.PID(), commands, orphans, d.processes.keeper.Told())
+		if now == said || d.processes.keeper.PID() == 0 {
+			continue
+		}
+		said = now
+		if _, err := os.Stdout.WriteString(now); err != nil { // the test reads it
+			return 6
+		}
 	}
-	if _, err := fmt.Println(d.processes.prefix, d.processes.keeper.PID()); err != nil { //nolint:forbidigo // the test reads it
-		return 6
+}
+
+// known counts the commands that are not forgotten, and the orphans.
+func (p *processes) known() (commands, orphans int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for e := range p.all {
+		if e.sandbox == nil {
+			orphans++
+		}
 	}
-	select {}
+	return len(p.all) - orphans, orphans
 }
 
 // victim is a driver process to be killed.
 type victim struct {
 	cmd    *exec.Cmd
+	out    *bufio.Reader
 	prefix string
 	keeper int
 	dir    string
+
+	commands, orphans int
+	told              bool // the keeper, of all of them
 }
 
 func newVictim(t *testing.T, script string, wrapper ...string) *victim {
@@ -73,20 +93,29 @@ func newVictim(t *testing.T, script string, wrapper ...string) *victim {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = v.cmd.Process.Kill(); _ = v.cmd.Wait() })
-	line := bufio.NewReader(out)
-	for v.prefix == "" {
-		text, err := line.ReadString('\n')
-		if err != nil {
-			t.Fatalf("the driver process ended: %v", err)
-		}
-		if _, err := fmt.Sscan(text, &v.prefix, &v.keeper); err != nil {
-			v.prefix = "" // a line of the script
-		}
-	}
+	v.out = bufio.NewReader(out)
+	v.until(t, "there is a keeper", func() bool { return v.prefix != "" })
 	made.Lock()
 	made.prefixes = append(made.prefixes, v.prefix)
 	made.Unlock()
 	return v
+}
+
+// until reads what the driver process knows until ok.
+func (v *victim) until(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	limit := time.AfterFunc(patience, func() { _ = v.cmd.Process.Kill() })
+	defer limit.Stop()
+	for !ok() {
+		text, err := v.out.ReadString('\n')
+		if err != nil {
+			t.Fatalf("not seen: %s; the driver process ended: %v", what, err)
+		}
+		var now victim
+		if _, err := fmt.Sscan(text, &now.prefix, &now.keeper, &now.commands, &now.orphans, &now.told); err == nil { // no line of the script
+			v.prefix, v.keeper, v.commands, v.orphans, v.told = now.prefix, now.keeper, now.commands, now.orphans, now.told
+		}
+	}
 }
 
 func (v *victim) pids(t *testing.T, n int) []int {
@@ -142,7 +171,7 @@ func TestB43KilledDriverLeavesNothing(t *testing.T) {
 func TestB43KilledDriverLeavesNoOrphanWithoutMarker(t *testing.T) {
 	v := newVictim(t, families["bare daemon"]+"\nexit 0")
 	pids := v.pids(t, 1)
-	time.Sleep(3 * sweepPause) // the driver learns of it after its command's end
+	v.until(t, "the keeper knows the orphan", func() bool { return v.commands == 0 && v.orphans == 1 && v.told })
 	if !alive(pids[0]) {
 		t.Fatal("the orphan is not there")
 	}
@@ -154,7 +183,8 @@ func TestB43KilledDriverLeavesNoOrphanWithoutMarker(t *testing.T) {
 
 func TestKeeperEndsWithoutWork(t *testing.T) {
 	v := newVictim(t, "true")
-	time.Sleep(3 * sweepPause)
+	v.until(t, "there is a command", func() bool { return v.commands == 1 })
+	v.until(t, "the command is forgotten", func() bool { return v.commands == 0 })
 	if err := v.cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}

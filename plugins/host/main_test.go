@@ -43,19 +43,27 @@ var made struct {
 	prefixes []string
 }
 
-// leftOver tells of goroutines and processes that outlived the tests.
+// leftOver tells of goroutines and processes that outlived the tests. The keepers
+// of drivers that were killed have a while to end those.
 func leftOver() error {
-	errs := []error{goleak.Find()}
 	made.Lock()
 	defer made.Unlock()
-	table, err := proc.Snapshot()
-	errs = append(errs, err)
-	for _, prefix := range made.prefixes {
-		for _, p := range proc.Marked(table, prefix) {
-			errs = append(errs, fmt.Errorf("process %d is left over: %s", p.PID, proc.Command(p.PID)))
+	var left []error
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		table, err := proc.Snapshot()
+		if err != nil {
+			return err
+		}
+		left = nil
+		for _, prefix := range made.prefixes {
+			for _, p := range proc.Marked(table, prefix) {
+				left = append(left, fmt.Errorf("process %d is left over: %s", p.PID, proc.Command(p.PID)))
+			}
+		}
+		if left == nil || time.Now().After(deadline) {
+			return errors.Join(append(left, goleak.Find())...)
 		}
 	}
-	return errors.Join(errs...)
 }
 
 // box is a driver with one running sandbox.

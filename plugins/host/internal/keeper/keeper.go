@@ -110,6 +110,13 @@ func (k *Keeper) tell() {
 	clear(k.untold)
 }
 
+// Told tells whether the process knows of every session that there is.
+func (k *Keeper) Told() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.process != nil && len(k.untold) == 0
+}
+
 // PID is the process's number, 0 when none runs.
 func (k *Keeper) PID() int {
 	k.mu.Lock()
