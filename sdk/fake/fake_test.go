@@ -84,8 +84,10 @@ func TestManualClock(t *testing.T) {
 		out, _, _, _ := sh(t.Context(), d, "sleep 3600; echo an hour later", nil)
 		done <- out
 	}()
-	for d.Clock().Waiting() == 0 {
-		time.Sleep(time.Millisecond)
+	for deadline := time.Now().Add(20 * time.Second); d.Clock().Waiting() == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("nobody waits for the clock")
+		}
 	}
 	d.Clock().Advance(time.Hour - time.Second)
 	if d.Clock().Waiting() != 1 {

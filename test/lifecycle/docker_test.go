@@ -62,7 +62,11 @@ func (d *docker) Remove(name string) { d.daemon.Docker("rm", "--force", name) }
 // more.
 func (d *docker) Pause(name string) {
 	d.t.Helper()
+	begin := time.Now()
 	for before, calm := "", 0; calm < 3; time.Sleep(300 * time.Millisecond) {
+		if time.Since(begin) > deadline {
+			d.t.Fatalf("commands are started in %s all the time", name)
+		}
 		now := d.daemon.Docker("inspect", "--format", "{{.ExecIDs}}", name)
 		if calm++; now != before {
 			before, calm = now, 0

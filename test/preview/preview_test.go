@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -243,16 +242,7 @@ func TestB8ServersInAContainerSurviveTheirDriver(t *testing.T) {
 	m := newMachine(t, "docker")
 	m.write("index.html", "the page")
 	web := m.run("--name", "web", "--", "python3", "-m", "http.server", "--bind", "127.0.0.1", "8000")
-	pid := m.driverPID()
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	for range 300 {
-		if now := m.driverPID(); now > 0 && now != pid {
-			break
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
+	m.killDriver()
 	if text := m.eventually(web.PreviewURL, http.StatusOK); text != "the page" {
 		t.Errorf("%q", text)
 	}

@@ -215,8 +215,10 @@ func TestCallsUnderWayAreFound(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	for len(s.Journal()) == 0 {
-		time.Sleep(time.Millisecond)
+	for deadline := time.Now().Add(patience); len(s.Journal()) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the call is not in the journal")
+		}
 	}
 	if !s.alive(s.Journal()[0].PID) {
 		t.Error("the call that hangs is not seen")
