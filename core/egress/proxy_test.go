@@ -370,7 +370,8 @@ func TestManyConnections(t *testing.T) {
 		t.Fatal(err)
 	}
 	bounded := limited(l, 2, time.Hour)
-	accepted := make(chan net.Conn, 3)
+	defer bounded.Close()
+	accepted := make(chan net.Conn, 4)
 	go func() {
 		defer close(accepted)
 		for {
@@ -381,27 +382,34 @@ func TestManyConnections(t *testing.T) {
 			accepted <- conn
 		}
 	}()
-	for range 3 {
+	for range 4 {
 		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", l.Addr().String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
 	}
-	first, second := <-accepted, <-accepted
-	select {
-	case <-accepted:
-		t.Error("a third came in")
-	case <-time.After(50 * time.Millisecond):
+	waits := func(which string) {
+		t.Helper()
+		select {
+		case <-accepted:
+			t.Fatalf("a %s came in", which)
+		case <-time.After(50 * time.Millisecond): // what must not happen cannot be waited for otherwise
+		}
 	}
+	first, second := <-accepted, <-accepted
+	waits("third")
 	_ = first.Close()
 	_ = first.Close() // twice frees one place
 	third := <-accepted
+	waits("fourth")
 	_ = second.Close()
+	fourth := <-accepted
 	_ = third.Close()
+	_ = fourth.Close()
 	_ = bounded.Close()
 	if _, open := <-accepted; open {
-		t.Error("a fourth came in")
+		t.Error("a fifth came in")
 	}
 }
 
