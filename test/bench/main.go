@@ -19,7 +19,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -30,6 +29,10 @@ import (
 )
 
 func main() {
+	if os.Getenv(serveVariable) != "" {
+		serve()
+		return
+	}
 	rounds := flag.Int("rounds", 30, "how often each case runs")
 	size := flag.String("size", "1G", "how much the throughput cases move, as head -c takes it")
 	image := flag.String("image", "", "an image that Docker has, for the cases in a container")
@@ -59,7 +62,7 @@ func run(sero string, rounds int, size, image string) error {
 		return err
 	}
 	defer func() { _ = b.cli("daemon", "stop")() }()
-	return errors.Join(b.starts(min(rounds, 10)), b.commands(rounds), b.throughput(5, size), b.container(rounds, image, size), b.memory(), b.out.Flush())
+	return errors.Join(b.starts(min(rounds, 10)), b.commands(rounds), b.throughput(5, size), b.container(rounds, image, size), b.idle(), b.out.Flush())
 }
 
 type bench struct {
@@ -137,27 +140,6 @@ func (b *bench) throughput(rounds int, size string) error {
 	})
 }
 
-// memory prints what the daemon and its drivers occupy, shared pages divided.
-func (b *bench) memory() error {
-	out, err := b.command("daemon", "status", "--json").Output()
-	if err != nil {
-		return err
-	}
-	_, after, _ := strings.Cut(string(out), `"pid":`)
-	pid := strings.TrimSpace(strings.FieldsFunc(after, func(r rune) bool { return r == ',' || r == '}' })[0])
-	fmt.Fprintf(b.out, "\nmemory, idle\tRSS MiB\tPSS MiB\n")
-	for _, p := range append([]string{pid}, children(pid)...) {
-		rss, pss, err := resident(p)
-		if err != nil {
-			continue // no smaps on this system, or it has ended
-		}
-		cmdline, _ := os.ReadFile("/proc/" + p + "/cmdline")
-		args := strings.Split(strings.TrimRight(string(cmdline), "\x00"), "\x00")
-		fmt.Fprintf(b.out, "%s %s\t%.1f\t%.1f\n", filepath.Base(args[0]), strings.Join(args[1:], " "), rss, pss)
-	}
-	return nil
-}
-
 func (b *bench) command(args ...string) *exec.Cmd {
 	cmd := exec.Command(b.sero, args...)
 	cmd.Env = append(os.Environ(), paths.HomeVariable+"="+b.home(), paths.RunVariable+"="+filepath.Join(b.dir, "r"))
@@ -215,42 +197,6 @@ func drain(cmd *exec.Cmd) error {
 	}
 	_, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{out}, make([]byte, 64<<10))
 	return errors.Join(err, cmd.Wait())
-}
-
-func children(pid string) []string {
-	out, err := os.ReadFile("/proc/" + pid + "/task/" + pid + "/children")
-	if err != nil {
-		return nil
-	}
-	all := strings.Fields(string(out))
-	tasks, _ := filepath.Glob("/proc/" + pid + "/task/*/children")
-	for _, task := range tasks {
-		more, _ := os.ReadFile(task)
-		all = append(all, strings.Fields(string(more))...)
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
-}
-
-func resident(pid string) (rss, pss float64, err error) {
-	b, err := os.ReadFile("/proc/" + pid + "/smaps_rollup")
-	if err != nil {
-		return 0, 0, err
-	}
-	for line := range strings.Lines(string(b)) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 {
-			continue
-		}
-		kib, _ := strconv.ParseFloat(fields[1], 64)
-		switch fields[0] {
-		case "Rss:":
-			rss = kib / 1024
-		case "Pss:":
-			pss = kib / 1024
-		}
-	}
-	return rss, pss, nil
 }
 
 func median(ds []time.Duration) time.Duration {

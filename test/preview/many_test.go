@@ -18,8 +18,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/sero-labs/sero-runtime/internal/testutil"
 )
 
 // nameVariable makes this test program a small dev server that answers its name.
@@ -66,20 +64,6 @@ func (m *machine) call(method string, request, response any) error {
 		return err
 	}
 	return json.Unmarshal(answer, response)
-}
-
-// cpu is what a process has used.
-func cpu(t *testing.T, pid int) time.Duration {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		testutil.Missing(t, "procfs", err.Error())
-	}
-	_, after, _ := strings.Cut(string(text), ") ")
-	fields := strings.Fields(after)
-	user, _ := strconv.Atoi(fields[11])
-	system, _ := strconv.Atoi(fields[12])
-	return time.Duration(user+system) * 10 * time.Millisecond // a tick of the kernel's
 }
 
 // inParallel does n things, some at the same time.
@@ -201,7 +185,6 @@ func TestB31B33FiftyWorkspacesWithFourServers(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("events %q, want %q", got, want)
 	}
-	m.reportIdle(10 * time.Second)
 	inParallel(workspaces, func(i int) {
 		var removed any
 		if err := m.call("WorkspaceService/RemoveWorkspace", map[string]any{"workspace": map[string]string{"id": fmt.Sprintf("w-%d", i)}}, &removed); err != nil {
@@ -210,36 +193,5 @@ func TestB31B33FiftyWorkspacesWithFourServers(t *testing.T) {
 	})
 	if left := m.all(); len(left) != 0 {
 		t.Errorf("%d servers are left", len(left))
-	}
-}
-
-// reportIdle measures what the daemon and its driver use while nothing happens.
-func (m *machine) reportIdle(span time.Duration) {
-	m.t.Helper()
-	var daemon struct {
-		PID int `json:"pid"`
-	}
-	m.json(&daemon, "daemon", "status", "--json")
-	var listed struct {
-		Drivers []struct {
-			Name string `json:"name"`
-			PID  int    `json:"pid"`
-		} `json:"drivers"`
-	}
-	m.json(&listed, "driver", "ls", "--json")
-	pids := map[string]int{"daemon": daemon.PID}
-	for _, d := range listed.Drivers {
-		if d.PID > 0 && d.Name == m.driver {
-			pids["driver "+d.Name] = d.PID
-		}
-	}
-	before := map[string]time.Duration{}
-	for name, pid := range pids {
-		before[name] = cpu(m.t, pid)
-	}
-	time.Sleep(span)
-	for name, pid := range pids {
-		used := cpu(m.t, pid) - before[name]
-		m.t.Logf("idle %s: %.2f %% of a core", name, 100*used.Seconds()/span.Seconds())
 	}
 }
