@@ -10,6 +10,7 @@ import (
 	"net/netip"
 
 	"github.com/sero-labs/sero-runtime/core/egress/policy"
+	"github.com/sero-labs/sero-runtime/internal/unsniffed"
 )
 
 // pinned is what was decided for one request; it travels in its context.
@@ -78,5 +79,5 @@ func hostHeader(t policy.Target) string {
 // forwardTo carries one plain request.
 func (p *Proxy) forwardTo(w http.ResponseWriter, r *http.Request, t policy.Target, addresses []netip.AddrPort) {
 	ctx := context.WithValue(r.Context(), pinnedKey{}, pinned{target: t, addresses: addresses})
-	p.forward.ServeHTTP(w, r.WithContext(ctx))
+	p.forward.ServeHTTP(unsniffed.Writer{ResponseWriter: w}, r.WithContext(ctx))
 }

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -173,6 +174,35 @@ func TestB37RequestsArriveAsABrowserSentThem(t *testing.T) {
 	// The name is what counts: a tunnel from another port works too.
 	if response, _ := w.page("WEB.Shop.localhost.:8080", "/"); response.StatusCode != http.StatusOK {
 		t.Error(response.Status)
+	}
+}
+
+func TestB37AnswersPassAsTheyCome(t *testing.T) {
+	w := newWorld(t)
+	w.serve(func(rw http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/early":
+			rw.Header().Set("Link", "</a.css>; rel=preload")
+			rw.WriteHeader(http.StatusEarlyHints)
+		case "/typed":
+			rw.Header().Set("Content-Type", "text/x-odd")
+		}
+		if r.URL.Path != "/typed" {
+			rw.Header()["Content-Type"] = nil
+		}
+		_, _ = io.WriteString(rw, "body { ")
+		if r.URL.Path == "/stream" {
+			_ = http.NewResponseController(rw).Flush()
+		}
+		_, _ = io.WriteString(rw, "color: red }")
+	})
+	for path, want := range map[string][]string{"/": nil, "/early": nil, "/stream": nil, "/typed": {"text/x-odd"}} {
+		for range 100 { // header and body come together, or one after the other
+			got, body := w.do(w.request(http.MethodGet, "web.shop.localhost", path, nil))
+			if !slices.Equal(got.Header["Content-Type"], want) || body != "body { color: red }" {
+				t.Fatalf("%s: the server sent the type %q, this is %q", path, want, got.Header["Content-Type"])
+			}
+		}
 	}
 }
 

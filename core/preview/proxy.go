@@ -13,6 +13,7 @@ import (
 	"strconv"
 
 	"github.com/sero-labs/sero-runtime/core/devserver"
+	"github.com/sero-labs/sero-runtime/internal/unsniffed"
 )
 
 // hopsHeader counts how often a request went through a preview: a server that
@@ -54,7 +55,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		pageFor(server).write(w, r)
 		return
 	}
-	g.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), targetKey{}, server)))
+	g.proxy.ServeHTTP(unsniffed.Writer{ResponseWriter: w}, r.WithContext(context.WithValue(r.Context(), targetKey{}, server)))
 }
 
 // begin counts a request, unless the Gateway is closing.
