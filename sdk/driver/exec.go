@@ -2,6 +2,8 @@ package driver
 
 import (
 	"io"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -73,6 +75,9 @@ type ExitStatus struct {
 	OutOfMemory bool   // the kernel killed it, or what it ran and waited for (137), for memory
 }
 
+// The real-time signals of Linux, named "SIGRTMIN+1".
+const firstRealtime, lastRealtime = 34, 64
+
 // ShellCode is the status as a shell tells it: 128 and the signal's number
 // for a death by signal.
 func (s ExitStatus) ShellCode() int {
@@ -81,6 +86,11 @@ func (s ExitStatus) ShellCode() int {
 	}
 	if n, ok := SignalNumber(s.Signal); ok {
 		return 128 + n
+	}
+	if text, ok := strings.CutPrefix(s.Signal, "SIGRTMIN+"); ok {
+		if n, err := strconv.Atoi(text); err == nil && n >= 0 && n <= lastRealtime-firstRealtime {
+			return 128 + firstRealtime + n
+		}
 	}
 	return 255
 }
