@@ -49,7 +49,7 @@ func (h egressHandler) change(w *apipb.WorkspaceRef, rules []string, do func(str
 }
 
 func (h egressHandler) describe(w *apipb.WorkspaceRef) (*apipb.Egress, error) {
-	id, file, err := h.workspaces.EgressRules(ref(w))
+	id, file, host, err := h.workspaces.EgressRules(ref(w))
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (h egressHandler) describe(w *apipb.WorkspaceRef) (*apipb.Egress, error) {
 	out := &apipb.Egress{
 		WorkspaceId: id, Asked: st.Asked, Mode: string(st.Mode), Running: st.Running, OnlyWayOut: st.OnlyWayOut,
 		Machine: egressRules(st.Machine), Workspace: egressRules(st.Rules), Changed: st.Changed,
-		Granted: st.Granted, Observed: st.Observed,
+		Granted: st.Granted, Observed: st.Observed, HostMode: host,
 	}
 	for _, e := range st.Refusals {
 		out.Refusals = append(out.Refusals, &apipb.EgressRefusal{

@@ -130,13 +130,16 @@ func sameLife(a, b driver.Sandbox) bool {
 	return a.Instance == b.Instance && (a.Started.Equal(b.Started) || a.Started.IsZero() || b.Started.IsZero())
 }
 
-// EgressRules are a known workspace's id and what its sero.json says of egress
-// now.
-func (m *Manager) EgressRules(ref Ref) (string, config.Egress, error) {
+// EgressRules are a known workspace's id, what its sero.json says of egress now,
+// and whether it was last used in host mode, where that holds nothing.
+func (m *Manager) EgressRules(ref Ref) (id string, rules config.Egress, host bool, err error) {
 	e, _, err := m.find(ref)
 	if err != nil {
-		return "", config.Egress{}, err
+		return "", config.Egress{}, false, err
 	}
+	e.mu.Lock()
+	host = e.last.HostMode
+	e.mu.Unlock()
 	file, err := e.config()
-	return e.id, file.Egress, err
+	return e.id, file.Egress, host, err
 }

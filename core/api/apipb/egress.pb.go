@@ -121,7 +121,10 @@ type Egress struct {
 	// observed is what was reached in mode observe, "host:port", sorted.
 	Observed []string `protobuf:"bytes,10,rep,name=observed,proto3" json:"observed,omitempty"`
 	// refusals are the last ones, each once, the latest last.
-	Refusals      []*EgressRefusal `protobuf:"bytes,11,rep,name=refusals,proto3" json:"refusals,omitempty"`
+	Refusals []*EgressRefusal `protobuf:"bytes,11,rep,name=refusals,proto3" json:"refusals,omitempty"`
+	// host_mode tells that the workspace was last used in host mode, where no proxy
+	// runs and nothing holds the rules.
+	HostMode      bool `protobuf:"varint,12,opt,name=host_mode,json=hostMode,proto3" json:"host_mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -231,6 +234,13 @@ func (x *Egress) GetRefusals() []*EgressRefusal {
 		return x.Refusals
 	}
 	return nil
+}
+
+func (x *Egress) GetHostMode() bool {
+	if x != nil {
+		return x.HostMode
+	}
+	return false
 }
 
 // EgressRefusal is a request that was not let through.
@@ -654,7 +664,7 @@ const file_sero_api_v1_egress_proto_rawDesc = "" +
 	"\x04mode\x18\x01 \x01(\tR\x04mode\x12\x18\n" +
 	"\aenforce\x18\x02 \x01(\bR\aenforce\x12\x14\n" +
 	"\x05allow\x18\x03 \x03(\tR\x05allow\x12\x12\n" +
-	"\x04deny\x18\x04 \x03(\tR\x04deny\"\x85\x03\n" +
+	"\x04deny\x18\x04 \x03(\tR\x04deny\"\xa2\x03\n" +
 	"\x06Egress\x12!\n" +
 	"\fworkspace_id\x18\x01 \x01(\tR\vworkspaceId\x12\x14\n" +
 	"\x05asked\x18\x02 \x01(\bR\x05asked\x12\x12\n" +
@@ -668,7 +678,8 @@ const file_sero_api_v1_egress_proto_rawDesc = "" +
 	"\agranted\x18\t \x03(\tR\agranted\x12\x1a\n" +
 	"\bobserved\x18\n" +
 	" \x03(\tR\bobserved\x126\n" +
-	"\brefusals\x18\v \x03(\v2\x1a.sero.api.v1.EgressRefusalR\brefusals\"\x8b\x02\n" +
+	"\brefusals\x18\v \x03(\v2\x1a.sero.api.v1.EgressRefusalR\brefusals\x12\x1b\n" +
+	"\thost_mode\x18\f \x01(\bR\bhostMode\"\x8b\x02\n" +
 	"\rEgressRefusal\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\x12\x16\n" +

@@ -3,6 +3,8 @@ package view
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -20,6 +22,7 @@ type egressJSON struct {
 	Workspace   egressRulesJSON `json:"workspace"`
 	Changed     bool            `json:"changed"`
 	Granted     []string        `json:"granted"`
+	HostMode    bool            `json:"hostMode"`
 }
 
 type egressRulesJSON struct {
@@ -51,6 +54,7 @@ func (v *View) Egress(e *apipb.Egress) error {
 		return v.Value(egressJSON{
 			WorkspaceID: e.GetWorkspaceId(), Asked: e.GetAsked(), Mode: e.GetMode(), Running: e.GetRunning(), OnlyWayOut: e.GetOnlyWayOut(),
 			Machine: egressRulesOf(e.GetMachine()), Workspace: egressRulesOf(e.GetWorkspace()), Changed: e.GetChanged(), Granted: list(e.GetGranted()),
+			HostMode: e.GetHostMode(),
 		})
 	}
 	if !e.GetAsked() && len(e.GetGranted()) == 0 {
@@ -58,6 +62,8 @@ func (v *View) Egress(e *apipb.Egress) error {
 	}
 	state := "not running; it opens with the next command in a sandbox"
 	switch {
+	case e.GetHostMode():
+		state = "none: in host mode nothing holds the rules"
 	case e.GetRunning() && e.GetOnlyWayOut():
 		state = "running; it is the only way out of the sandbox"
 	case e.GetRunning():
@@ -128,7 +134,11 @@ func (v *View) EgressObserved(e *apipb.Egress) error {
 		return v.Value(map[string]any{"observed": list(e.GetObserved())})
 	}
 	if len(e.GetObserved()) == 0 {
-		v.Notice(`set "egress": {"mode": "observe"} in sero.json, start the workspace anew and use it`)
+		hint := `set "egress": {"mode": "observe"} in sero.json, start the workspace anew and use it`
+		if e.GetMode() == "observe" {
+			hint = clean(e.GetWorkspaceId()) + " is in mode observe: what it reaches from now on is written down"
+		}
+		v.Notice(hint)
 		return v.Text("nothing was observed")
 	}
 	return v.Text(egressSection(e.GetObserved()))
@@ -143,6 +153,18 @@ func egressSection(allow []string) string {
 	return strings.Join(each(strings.Split(string(text), "\n"), clean), "\n")
 }
 
+// namesAddress tells whether a rule is an address or a network, of which a file of
+// the workspace opens public ones only.
+func namesAddress(rule string) bool {
+	if rule = strings.TrimPrefix(rule, "["); strings.Count(rule, ":") == 1 {
+		rule, _, _ = strings.Cut(rule, ":")
+	}
+	rule, _, _ = strings.Cut(rule, "]")
+	rule, _, _ = strings.Cut(rule, "/")
+	_, err := netip.ParseAddr(rule)
+	return err == nil
+}
+
 // EgressGranted shows what is granted, and what would make it everybody's.
 func (v *View) EgressGranted(e *apipb.Egress, rules []string) error {
 	if err := v.Egress(e); err != nil || v.JSON {
@@ -152,6 +174,10 @@ func (v *View) EgressGranted(e *apipb.Egress, rules []string) error {
 	if err != nil {
 		return err
 	}
-	v.Notice("granted on this machine; for everybody, add to egress.allow of sero.json: " + strings.Trim(string(text), "[]"))
+	where := "sero.json"
+	if slices.ContainsFunc(rules, namesAddress) {
+		where += ", or of config.json what is not public"
+	}
+	v.Notice("granted on this machine; for everybody, add to egress.allow of " + where + ": " + strings.Trim(string(text), "[]"))
 	return nil
 }
