@@ -300,6 +300,10 @@ func TestB38Logs(t *testing.T) {
 		if followed.String() != "2\n3\nlater\n" {
 			w.t.Errorf("%q", followed.String())
 		}
+		nothing := func(p []byte) error { return fmt.Errorf("none was asked for: %q", p) }
+		if err := w.Logs(w.t.Context(), devserver.Ref{Key: "3000"}, false, -1, nothing); err != nil {
+			w.t.Error(err)
+		}
 		err := w.Logs(w.t.Context(), devserver.Ref{Key: "nosuch"}, false, 0, nil)
 		_ = wantReason(w.t, err, driver.NotFound)
 	})

@@ -107,12 +107,16 @@ func (l *outputLog) from(position int64, most int) []byte {
 	return piece
 }
 
-// tail is the position of the last lines, counted from not before a position.
+// tail is the position of the last lines, counted from not before a position: of
+// all for 0, of none for less.
 func (l *outputLog) tail(lines int, notBefore int64) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	first := min(max(l.start(), notBefore), l.end)
-	if lines <= 0 {
+	switch {
+	case lines < 0:
+		return l.end
+	case lines == 0:
 		return first
 	}
 	text := l.from(first, logSize)

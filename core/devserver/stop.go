@@ -106,7 +106,7 @@ func (s *Supervisor) take(ctx context.Context, ref Ref) (*server, error) {
 	if v.removed {
 		<-v.turn
 		return nil, driver.Errorf(driver.NotFound, "dev server %s was removed meanwhile", v.name).About(v.name).
-			Remedy("see the dev servers there are", "sero", "dev", "ls")
+			Remedy("see the dev servers there are", listCommand(v.workspaceID)...)
 	}
 	return v, nil
 }

@@ -234,7 +234,7 @@ func (s *Supervisor) find(ref Ref) (*server, error) {
 		return matches[0], nil
 	case 0:
 		return nil, driver.Errorf(driver.NotFound, "there is no dev server %s", shown(ref.Key)).About(shown(ref.Key)).
-			Remedy("see the dev servers there are", "sero", "dev", "ls")
+			Remedy("see the dev servers there are", listCommand(ref.WorkspaceID)...)
 	}
 	var candidates []string
 	for _, v := range matches {
@@ -243,6 +243,15 @@ func (s *Supervisor) find(ref Ref) (*server, error) {
 	slices.Sort(candidates)
 	return nil, argument("dev_server", "%s means several dev servers: %s", shown(ref.Key), strings.Join(candidates, ", ")).
 		Remedy("use the name of one of them, and its workspace")
+}
+
+// listCommand is what shows the servers of a workspace, wherever it is typed.
+func listCommand(workspaceID string) []string {
+	command := []string{"sero", "dev", "ls"}
+	if workspaceID != "" {
+		command = append(command, "-w", workspaceID)
+	}
+	return command
 }
 
 // seek is find for who can wait.
@@ -259,9 +268,9 @@ func (s *Supervisor) seek(ctx context.Context, ref Ref) (*server, error) {
 	return v, err
 }
 
-// Logs calls report with what a server wrote: its last tail lines, or all that
-// is kept for 0, and with follow what comes after, until ctx ends, report fails
-// or the server is forgotten. A reader that is too slow is told what it missed.
+// Logs calls report with what a server wrote: its last tail lines, all that is
+// kept for 0, none of it for less, and with follow what comes after, until ctx
+// ends, report fails or the server is forgotten. A reader that is too slow is told what it missed.
 func (s *Supervisor) Logs(ctx context.Context, ref Ref, follow bool, tail int, report func([]byte) error) error {
 	v, err := s.seek(ctx, ref)
 	if err != nil {

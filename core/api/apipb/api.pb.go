@@ -3335,7 +3335,8 @@ type DevServerLogsRequest struct {
 	DevServer *DevServerRef `protobuf:"bytes,1,opt,name=dev_server,json=devServer,proto3" json:"dev_server,omitempty"`
 	// follow keeps the stream open for new output.
 	Follow bool `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
-	// tail_lines from the end; zero means all that is kept.
+	// tail_lines from the end; zero means all that is kept, less than zero none of
+	// it.
 	TailLines     int64 `protobuf:"varint,3,opt,name=tail_lines,json=tailLines,proto3" json:"tail_lines,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

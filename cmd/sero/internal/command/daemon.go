@@ -160,7 +160,7 @@ with new lines until it is interrupted.`,
   sero daemon logs --tail 5 --json`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if tail < 0 {
+			if tail < 0 && cmd.Flags().Changed("tail") {
 				return usagef("--tail %d is less than nothing", tail)
 			}
 			home, err := paths.Home()
@@ -180,12 +180,17 @@ with new lines until it is interrupted.`,
 		},
 	}
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new lines")
-	cmd.Flags().IntVar(&tail, "tail", 0, "only the last `lines` [all]")
+	cmd.Flags().IntVar(&tail, "tail", -1, "only the last `lines` [all]")
 	a.jsonFlag(cmd)
 	return cmd
 }
 
 func (a *app) copyLog(ctx context.Context, f *os.File, tail int, follow bool) error {
+	if tail == 0 {
+		if _, err := f.Seek(0, io.SeekEnd); err != nil {
+			return err
+		}
+	}
 	if tail > 0 {
 		if err := seekLines(f, tail); err != nil {
 			return err

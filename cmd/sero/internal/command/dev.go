@@ -259,8 +259,13 @@ new output until it is interrupted.`,
 		Args:              arguments(1, 1, "the server's id, name or port"),
 		ValidArgsFunction: a.completeServers,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if tail < 0 {
+			switch given := cmd.Flags().Changed("tail"); {
+			case !given:
+				tail = 0 // all, as the API has it
+			case tail < 0:
 				return usagef("--tail %d is less than nothing", tail)
+			case tail == 0:
+				tail = -1 // none
 			}
 			ref, err := a.server(args[0])
 			if err != nil {

@@ -74,7 +74,7 @@ func (v *View) devServerText(s *apipb.DevServer, note string) error {
 	}); err != nil {
 		return err
 	}
-	if s.GetStatus() == apipb.DevServerStatus_DEV_SERVER_STATUS_FAILED {
+	if s.GetStatus() == apipb.DevServerStatus_DEV_SERVER_STATUS_FAILED && len(s.GetLogTail()) > 0 {
 		return v.Text(outcome("last lines of its output:", s.GetLogTail())...)
 	}
 	return nil
