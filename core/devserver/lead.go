@@ -30,13 +30,25 @@ func (s *Supervisor) lead(v *server) {
 			return
 		}
 		v.forward, v.leadsTo, v.hostPort = f, v.port, f.Port()
-		v.holder, v.asksHolder = "", f.Conflict() != 0
+		v.holder = s.leaderAt(f.Conflict())
+		v.asksHolder = f.Conflict() != 0 && v.holder == ""
 		if v.asksHolder {
 			s.work.Go(func() { s.findHolder(v, f) })
 		}
 	}
 	v.address = "127.0.0.1"
 	v.url = urlFor(v.address, v.hostPort)
+}
+
+// leaderAt names the dev server that has a port of this machine, empty for none.
+// mu must be held.
+func (s *Supervisor) leaderAt(port uint16) string {
+	for _, v := range s.servers {
+		if v.live() && port != 0 && (v.forward.Port() == port || v.place.Choice.HostMode && v.port == port) {
+			return fmt.Sprintf("dev server %s of workspace %s", v.name, v.workspaceID)
+		}
+	}
+	return ""
 }
 
 // unlead frees the port on this machine. mu must be held.

@@ -57,6 +57,28 @@ func TestB36AServerInAContainerHasAPortOfThisMachine(t *testing.T) {
 	t.Error("the port is not given back: " + strconv.Itoa(port))
 }
 
+// A port that a dev server of another workspace holds is not said to be sero's.
+func TestAPortThatAnotherDevServerHoldsIsNamedAfterIt(t *testing.T) {
+	w := newWorld(t, container, func(o *devserver.Options) { o.Forward = forward.Open })
+	free, err := loopback.Listen(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := uint16(free[0].Addr().(*net.TCPAddr).Port)
+	for _, l := range free {
+		_ = l.Close()
+	}
+	spec := w.spec(fmt.Sprintf("listen -a 127.0.0.1 %d", port))
+	spec.Name, spec.Port = "web", port
+	w.start(spec)
+	spec.Workspace.Dir = w.dir("other")
+	got := w.start(spec)
+	want := fmt.Sprintf("port %d of this machine is held by dev server web of workspace shop; it is on ", port)
+	if got.Status != devserver.StatusRunning || !strings.HasPrefix(got.StatusMessage, want) {
+		t.Errorf("%+v", got)
+	}
+}
+
 // Who holds a port is found out without keeping anybody.
 func TestASlowSystemTellsWhoHoldsAPort(t *testing.T) {
 	asked, answer := make(chan struct{}), make(chan string)
