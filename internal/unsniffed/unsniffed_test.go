@@ -21,7 +21,7 @@ func TestNoTypeIsGuessed(t *testing.T) {
 	}))
 	defer s.Close()
 	for path, want := range map[string]string{"/": "", "/typed": "text/x-odd"} {
-		r, err := s.Client().Get(s.URL + path) //nolint:noctx // the server is the test's own
+		r, err := s.Client().Get(s.URL + path)
 		if err != nil {
 			t.Fatal(err)
 		}
