@@ -36,7 +36,7 @@ func (d *devcontainer) remove() error {
 	if err != nil {
 		return err
 	}
-	for _, id := range strings.Fields(string(out)) {
+	for id := range strings.FieldsSeq(string(out)) {
 		if err := exec.Command("docker", "rm", "--force", id).Run(); err != nil {
 			return err
 		}
