@@ -66,6 +66,52 @@ func TestB41CancelEndsAllThatDescends(t *testing.T) {
 	}
 }
 
+// A command that is ended has half of its input, which must not look whole to it.
+func TestB41AnEndIsNoEndOfInput(t *testing.T) {
+	for _, by := range []way{bySocket, byDriver} {
+		t.Run(string(by), func(t *testing.T) {
+			g := inContainer(t, by)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			input, give := io.Pipe()
+			defer give.Close()
+			go func() {
+				_, _ = io.WriteString(give, "half\n")
+			}()
+			out := new(seen)
+			out.when("half\n", func() { cancel(nil) })
+			_, err := g.Exec(ctx, driver.ExecSpec{
+				Argv: []string{"sh", "-c", `trap "" TERM; cat; echo whole >/tmp/whole; sleep 5003`},
+				Dir:  "/", ExecID: "half", KillGrace: time.Second,
+			}, driver.ExecIO{Stdin: input, Stdout: out})
+			if driver.ReasonOf(err) != driver.Canceled {
+				t.Errorf("the end was %v", err)
+			}
+			if out, _, _ := run(t, g, "sh", "-c", "cat /tmp/whole 2>&1"); !strings.Contains(out, "No such file") {
+				t.Errorf("it took what had come for all of its input: %q", out)
+			}
+		})
+	}
+}
+
+// seen is output that something waits for.
+type seen struct {
+	text string
+	then func()
+	all  strings.Builder
+}
+
+// when has f called once the output has a text in it.
+func (s *seen) when(text string, f func()) { s.text, s.then = text, sync.OnceFunc(f) }
+
+// Write keeps p.
+func (s *seen) Write(p []byte) (int, error) {
+	s.all.Write(p)
+	if strings.Contains(s.all.String(), s.text) {
+		s.then()
+	}
+	return len(p), nil
+}
+
 func TestUserSignalTerminal(t *testing.T) {
 	g := inContainer(t, bySocket)
 	var out bytes.Buffer

@@ -47,6 +47,10 @@ func execEndCases() []Case {
 			ID: "END-8", Group: "cancel", Run: endNeighbours,
 			Must: "the end of one command leaves the others in the sandbox alone",
 		},
+		{
+			ID: "END-9", Group: "cancel", Run: endInput,
+			Must: "a command whose caller is lost is ended, and does not see the end of its input: half of it would look whole",
+		},
 	})
 }
 
@@ -217,6 +221,26 @@ func endNeighbours(t T, s *Session) {
 	}
 	if o := other.Wait(t, 3*time.Second); !strings.Contains(o.Out, "got line") {
 		t.Errorf("the other command said %q, error %v", o.Out, o.Err)
+	}
+}
+
+func endInput(t T, s *Session) {
+	d := s.Driver(t)
+	id := s.Running(t)
+	run := s.script(id, `trap '' TERM; echo up .; cat >conf-input; echo whole >conf-whole; sleep 600`)
+	run.KillGrace = time.Second
+	c := s.Begin(t, d, run)
+	c.Expect(t, "up .")
+	if _, err := c.stdin.Write([]byte("half\n")); err != nil {
+		t.Errorf("writing: %v", err)
+	}
+	if !s.eventually(3*time.Second, func() bool { return s.Sh(t, id, "cat conf-input").Out == "half\n" }) {
+		t.Fatalf("its input does not come")
+	}
+	c.cancel(errCaseCancel)
+	c.Wait(t, run.KillGrace)
+	if got := s.Sh(t, id, "cat conf-whole"); got.Out != "" {
+		t.Errorf("it took what had come for all of its input")
 	}
 }
 

@@ -113,6 +113,7 @@ type manners struct {
 	everyone  bool // all of the sandbox is ended
 	waitAll   bool // what the command left behind is waited for
 	apart     bool // standard error stays apart on a terminal
+	lossEnds  bool // a lost caller ends the input
 }
 
 // errWrite and errRead are the loss of the caller.
@@ -246,6 +247,9 @@ func (x *execution) abandon(why error, pumped <-chan struct{}) error {
 		x.sb.terminate(polite, grace, func(p *process) bool {
 			return (p.exec == x || m.everyone) && (!m.groupOnly || p.groupNow() == x.main.pid)
 		})
+	}
+	if m.lossEnds {
+		x.in.end()
 	}
 	if m.early {
 		time.AfterFunc(2*time.Second, end) // long after whoever asks on a busy machine whether it is gone

@@ -21,6 +21,7 @@ func (d *Driver) manners() manners {
 		noPolite: d.has("no-politeness"), noKill: d.has("no-kill"),
 		groupOnly: d.has("group-only"), everyone: d.has("cancel-everyone"),
 		waitAll: d.has("waits-for-orphans"), apart: d.has("tty-apart"),
+		lossEnds: d.has("loss-ends-input"),
 	}
 	if d.has("tty-term") {
 		m.polite = "SIGTERM"

@@ -117,18 +117,23 @@ func (p *pipe) rest(w io.Writer) error {
 // the command asks for them.
 type input struct {
 	chunks chan []byte
+	over   chan struct{} // closed by end
+	once   sync.Once
 	mu     sync.Mutex // one reader at a time
 	rest   []byte
 	eof    bool
 }
 
-func newInput() *input { return &input{chunks: make(chan []byte)} }
+func newInput() *input { return &input{chunks: make(chan []byte), over: make(chan struct{})} }
+
+// end tells the command that there is no more.
+func (in *input) end() { in.once.Do(func() { close(in.over) }) }
 
 // feed copies from r until it ends or done is closed. Its error is the loss of
-// the caller; nil is the end of input.
+// the caller, which is no end of input.
 func (in *input) feed(r io.Reader, done <-chan struct{}, each func([]byte) []byte) error {
-	defer close(in.chunks)
 	if r == nil {
+		in.end()
 		return nil
 	}
 	buf := make([]byte, chunk)
@@ -142,6 +147,7 @@ func (in *input) feed(r io.Reader, done <-chan struct{}, each func([]byte) []byt
 			}
 		}
 		if errors.Is(err, io.EOF) {
+			in.end()
 			return nil
 		}
 		if err != nil {
@@ -156,8 +162,9 @@ func (in *input) read(ctx context.Context, stop <-chan struct{}, p []byte) (int,
 	defer in.mu.Unlock()
 	if len(in.rest) == 0 && !in.eof {
 		select {
-		case b, ok := <-in.chunks:
-			in.rest, in.eof = b, !ok
+		case in.rest = <-in.chunks:
+		case <-in.over:
+			in.eof = true
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
 		case <-stop:

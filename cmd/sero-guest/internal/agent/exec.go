@@ -115,11 +115,11 @@ func (c *conn) exec(s *mux.Stream, e *frame.Exec) error {
 	defer cmd.stdin.Close(io.ErrClosedPipe)
 	go func() { // ends with ctx
 		err := cmd.obey(ctx, s)
-		cmd.stdin.Close(io.EOF)
 		if errors.Is(err, errReset) {
 			err = driver.Errorf(driver.Canceled, "the caller has ended the command")
 		}
 		cancel(err)
+		cmd.stdin.Close(io.ErrClosedPipe) // no io.EOF: what came is not all
 	}()
 	// What a command that is being ended still writes is to arrive.
 	out := streamOutput{ctx: c.ctx, stream: s}
