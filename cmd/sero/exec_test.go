@@ -159,23 +159,87 @@ func TestB43KilledDaemon(t *testing.T) {
 	}
 }
 
-// A daemon of an earlier version takes no pipe: output comes in frames.
-func TestB39OutputWithoutAPipe(t *testing.T) {
+// A daemon of an earlier version takes no pipe: input and output go in frames.
+func TestB39WithoutPipes(t *testing.T) {
 	m := newMachine(t)
 	m.ok("up")
-	var run string
-	for _, v := range m.env {
-		if dir, ok := strings.CutPrefix(v, paths.RunVariable+"="); ok {
-			run = dir
-		}
-	}
-	if err := os.Remove(paths.Pipes(run)); err != nil {
-		t.Fatal(err)
-	}
-	out, stderr, code := m.sero("exec", "--", "sh", "-c", "yes | head -c 4000000; exit 3")
-	if code != 3 || out != strings.Repeat("y\n", 2000000) {
+	m.takesNoPipes()
+	cmd := m.command("sero", "exec", "--", "sh", "-c", "cat; exit 3")
+	text := strings.Repeat("y\n", 2000000)
+	cmd.Stdin = strings.NewReader(text)
+	out, stderr, code := m.outcome(cmd)
+	if code != 3 || out != text {
 		t.Errorf("exit code %d, %d bytes, %s", code, len(out), stderr)
 	}
+}
+
+// takesNoPipes has the daemon be as those of earlier versions.
+func (m *machine) takesNoPipes() {
+	m.t.Helper()
+	for _, v := range m.env {
+		if dir, ok := strings.CutPrefix(v, paths.RunVariable+"="); ok {
+			if err := os.Remove(paths.Pipes(dir)); err != nil {
+				m.t.Fatal(err)
+			}
+		}
+	}
+}
+
+// B41: who kills a client cuts its input, and half of it must not look whole to
+// the command.
+func TestB41AKilledClientIsNoEndOfInput(t *testing.T) {
+	for _, pipes := range []bool{true, false} {
+		t.Run(fmt.Sprintf("pipes %v", pipes), func(t *testing.T) {
+			m := newMachine(t)
+			m.ok("up")
+			if !pipes {
+				m.takesNoPipes()
+			}
+			cmd := m.command("sero", "exec", "--", "sh", "-c", `trap "" TERM; echo $$ >pid; cat >half; echo whole >whole; exec sleep 600`)
+			input, give, err := os.Pipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer give.Close() // after the end: the input itself goes on
+			cmd.Stdin = input
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			_ = input.Close()
+			if _, err := give.WriteString("half\n"); err != nil {
+				t.Fatal(err)
+			}
+			m.eventually("the input comes", func() bool { return m.read("half") == "half\n" })
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_ = cmd.Wait()
+			pid := strings.TrimSpace(m.read("pid"))
+			m.eventually("the command is gone", func() bool {
+				_, err := os.Stat(filepath.Join("/proc", pid))
+				return err != nil
+			})
+			if m.read("whole") != "" {
+				t.Error("it took what had come for all of its input")
+			}
+		})
+	}
+}
+
+// eventually waits until a condition holds.
+func (m *machine) eventually(what string, is func() bool) {
+	m.t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !is(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			m.t.Fatalf("not in time: %s", what)
+		}
+	}
+}
+
+// read gives what is in a file of the workspace, nothing while it is not there.
+func (m *machine) read(name string) string {
+	text, _ := os.ReadFile(filepath.Join(m.dir, name))
+	return string(text)
 }
 
 // Who stops reading ends the command, as in a pipe of the shell.

@@ -55,8 +55,16 @@ func (h execHandler) Exec(ctx context.Context, stream *execStream) error {
 	}
 	stdio := in.IO()
 	stdio.Stdout, stdio.Stderr = outWriter(out.stdout), outWriter(out.stderr)
+	if name := start.GetInput(); name != "" {
+		pipe, err := h.pipe("input", name, handover.ReadEnd, options)
+		if err != nil {
+			return err
+		}
+		defer pipe.Close() // for who still reads from it
+		stdio.Stdin = io.MultiReader(pipe, in.Stdin)
+	}
 	if name := start.GetOutput(); name != "" {
-		pipe, err := h.output(name, options)
+		pipe, err := h.pipe("output", name, handover.WriteEnd, options)
 		if err != nil {
 			return err
 		}
@@ -71,15 +79,14 @@ func (h execHandler) Exec(ctx context.Context, stream *execStream) error {
 	return out.exit(h.workspaces.Exec(ctx, options, stdio, out.started, out.progress))
 }
 
-// output is the pipe that a client has handed over for standard output.
-func (h execHandler) output(name string, options workspace.ExecOptions) (*os.File, error) {
-	pipe := h.pipes.Take(name)
-	if pipe == nil {
-		return nil, &driver.Error{Reason: driver.InvalidArgument, Field: "output", Message: "no pipe was handed over under this name"}
-	}
+// pipe is what a client has handed over for a field of its start frame.
+func (h execHandler) pipe(field, name string, end handover.End, options workspace.ExecOptions) (*os.File, error) {
 	if options.Terminal != nil {
-		_ = pipe.Close()
-		return nil, &driver.Error{Reason: driver.InvalidArgument, Field: "output", Message: "the output of a terminal comes in frames"}
+		return nil, &driver.Error{Reason: driver.InvalidArgument, Field: field, Message: "what a terminal takes and gives comes in frames"}
+	}
+	pipe := h.pipes.Take(name, end)
+	if pipe == nil {
+		return nil, &driver.Error{Reason: driver.InvalidArgument, Field: field, Message: "no such end of a pipe was handed over under this name"}
 	}
 	return pipe, nil
 }

@@ -1,6 +1,6 @@
-// Package handover passes the write end of a pipe from a client to the daemon,
-// over a socket beside the API, which carries bytes alone. What then goes through
-// the pipe costs a fraction of what it costs in frames.
+// Package handover passes an end of a pipe from a client to the daemon, over a
+// socket beside the API, which carries bytes alone. What then goes through the
+// pipe costs a fraction of what it costs in frames.
 //
 // A client connects, sends a name of its choice together with the pipe, and is
 // answered with one byte. The pipe then waits a while for a call that names it.
@@ -29,8 +29,17 @@ const (
 	maxPipes  = 256 // that wait
 )
 
-// Give hands over the write end of a pipe to the daemon that listens at path,
-// and tells the name to call it by. The caller still closes its own file.
+// End is which end of a pipe it is.
+type End int
+
+// The ends of a pipe.
+const (
+	ReadEnd End = iota
+	WriteEnd
+)
+
+// Give hands over an end of a pipe to the daemon that listens at path, and tells
+// the name to call it by. The caller still closes its own file.
 func Give(ctx context.Context, path string, pipe *os.File) (name string, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, giveLimit, errors.New("the daemon takes no pipe"))
 	defer cancel()
@@ -73,6 +82,7 @@ type Receiver struct {
 
 type waiting struct {
 	file  *os.File
+	end   End
 	timer *time.Timer
 }
 
@@ -84,13 +94,13 @@ func NewReceiver(l net.Listener) *Receiver {
 	return r
 }
 
-// Take gives the pipe that was handed over under a name, nil if there is none.
-// The caller closes it.
-func (r *Receiver) Take(name string) *os.File {
+// Take gives the end of a pipe that was handed over under a name, nil if there is
+// no such end. The caller closes it.
+func (r *Receiver) Take(name string, end End) *os.File {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w := r.pipes[name]
-	if w == nil {
+	if w == nil || w.end != end {
 		return nil
 	}
 	delete(r.pipes, name)
@@ -141,11 +151,11 @@ func (r *Receiver) serve(conn net.Conn) {
 		_ = conn.Close()
 	}()
 	_ = conn.SetDeadline(time.Now().Add(giveLimit))
-	name, pipe, err := receive(conn)
+	name, pipe, end, err := receive(conn)
 	if err != nil {
 		return
 	}
-	if !r.keep(name, pipe) {
+	if !r.keep(name, pipe, end) {
 		_ = pipe.Close()
 		return
 	}
@@ -153,54 +163,63 @@ func (r *Receiver) serve(conn net.Conn) {
 }
 
 // keep lets a pipe wait.
-func (r *Receiver) keep(name string, pipe *os.File) bool {
+func (r *Receiver) keep(name string, pipe *os.File, end End) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed || len(r.pipes) >= maxPipes || r.pipes[name] != nil {
 		return false
 	}
-	r.pipes[name] = &waiting{pipe, time.AfterFunc(takeLimit, func() {
-		if late := r.Take(name); late != nil {
+	r.pipes[name] = &waiting{pipe, end, time.AfterFunc(takeLimit, func() {
+		if late := r.Take(name, end); late != nil {
 			_ = late.Close()
 		}
 	})}
 	return true
 }
 
-// receive reads a name and a pipe.
-func receive(from net.Conn) (name string, pipe *os.File, err error) {
+// receive reads a name and an end of a pipe.
+func receive(from net.Conn) (name string, pipe *os.File, end End, err error) {
 	conn, ok := from.(*net.UnixConn)
 	if !ok {
-		return "", nil, errors.New("it is no unix socket")
+		return "", nil, 0, errors.New("it is no unix socket")
 	}
 	text, oob := make([]byte, maxName+1), make([]byte, unix.CmsgSpace(4))
 	n, oobn, flags, _, err := conn.ReadMsgUnix(text, oob)
 	if err != nil {
-		return "", nil, err
+		return "", nil, 0, err
 	}
 	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
 	if err != nil || len(messages) != 1 {
-		return "", nil, errors.Join(errors.New("nothing was handed over"), err)
+		return "", nil, 0, errors.Join(errors.New("nothing was handed over"), err)
 	}
 	fds, err := unix.ParseUnixRights(&messages[0])
 	if err != nil {
-		return "", nil, err
+		return "", nil, 0, err
 	}
-	if len(fds) == 1 && flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) == 0 && n >= minName && n <= maxName && isPipe(fds[0]) && unix.SetNonblock(fds[0], true) == nil {
-		return string(text[:n]), os.NewFile(uintptr(fds[0]), "pipe"), nil
+	if len(fds) == 1 && flags&(unix.MSG_CTRUNC|unix.MSG_TRUNC) == 0 && n >= minName && n <= maxName {
+		if end, ok := pipeEnd(fds[0]); ok && unix.SetNonblock(fds[0], true) == nil {
+			return string(text[:n]), os.NewFile(uintptr(fds[0]), "pipe"), end, nil
+		}
 	}
 	for _, fd := range fds {
 		_ = unix.Close(fd)
 	}
-	return "", nil, fmt.Errorf("%d files were handed over", len(fds))
+	return "", nil, 0, fmt.Errorf("%d files were handed over", len(fds))
 }
 
-// isPipe tells whether a descriptor is the write end of a pipe.
-func isPipe(fd int) bool {
+// pipeEnd tells which end of a pipe a descriptor is, if it is one.
+func pipeEnd(fd int) (end End, ok bool) {
 	var stat unix.Stat_t
 	if unix.Fstat(fd, &stat) != nil || stat.Mode&unix.S_IFMT != unix.S_IFIFO {
-		return false
+		return 0, false
 	}
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-	return err == nil && flags&unix.O_ACCMODE == unix.O_WRONLY
+	switch {
+	case err != nil:
+		return 0, false
+	case flags&unix.O_ACCMODE == unix.O_RDONLY:
+		return ReadEnd, true
+	default: // a named pipe that is open both ways would never tell its end
+		return WriteEnd, flags&unix.O_ACCMODE == unix.O_WRONLY
+	}
 }

@@ -51,11 +51,14 @@ func TestAPipeIsHandedOverOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = write.Close()
-	theirs := r.Take(name)
+	if r.Take(name, handover.ReadEnd) != nil {
+		t.Fatal("it is taken for the other end")
+	}
+	theirs := r.Take(name, handover.WriteEnd)
 	if theirs == nil {
 		t.Fatal("there is no pipe")
 	}
-	if r.Take(name) != nil || r.Take("") != nil || r.Take(strings.Repeat("x", 26)) != nil {
+	if r.Take(name, handover.WriteEnd) != nil || r.Take("", handover.WriteEnd) != nil || r.Take(strings.Repeat("x", 26), handover.WriteEnd) != nil {
 		t.Error("there is a second one")
 	}
 	text := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
@@ -66,6 +69,32 @@ func TestAPipeIsHandedOverOnce(t *testing.T) {
 	if got, err := io.ReadAll(read); err != nil || !bytes.Equal(got, text) {
 		t.Errorf("%d bytes of %d came, %v", len(got), len(text), err)
 	}
+}
+
+func TestTheReadEndIsHandedOver(t *testing.T) {
+	r, path := receiver(t)
+	read, write := pipe(t)
+	name, err := handover.Give(t.Context(), path, read)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = read.Close()
+	if r.Take(name, handover.WriteEnd) != nil {
+		t.Fatal("it is taken for the other end")
+	}
+	theirs := r.Take(name, handover.ReadEnd)
+	if theirs == nil {
+		t.Fatal("there is no pipe")
+	}
+	text := bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	go func() {
+		_, _ = write.Write(text) // more than a pipe holds
+		_ = write.Close()
+	}()
+	if got, err := io.ReadAll(theirs); err != nil || !bytes.Equal(got, text) {
+		t.Errorf("%d bytes of %d came, %v", len(got), len(text), err)
+	}
+	_ = theirs.Close()
 }
 
 // What nobody takes is closed at the end, so that who reads from it sees an end.
@@ -87,11 +116,20 @@ func TestCloseEndsWhatWaits(t *testing.T) {
 	}
 }
 
-// Only the end of a pipe that can be written to is taken: whatever else it was
-// would be written to, or kept open, in the daemon.
+// Only one end of a pipe is taken: whatever else it was would be read, written to,
+// or kept open, in the daemon.
 func TestOnlyPipesAreTaken(t *testing.T) {
 	_, path := receiver(t)
-	read, write := pipe(t)
+	_, write := pipe(t)
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	both, err := os.OpenFile(fifo, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer both.Close()
 	file, err := os.Create(filepath.Join(t.TempDir(), "file"))
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +145,7 @@ func TestOnlyPipesAreTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer connected.Close()
-	for what, f := range map[string]*os.File{"the end to read from": read, "a file": file, "a socket": connected} {
+	for what, f := range map[string]*os.File{"both ends": both, "a file": file, "a socket": connected} {
 		if _, err := handover.Give(t.Context(), path, f); err == nil {
 			t.Errorf("%s was taken", what)
 		}

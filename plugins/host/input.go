@@ -21,7 +21,7 @@ type input struct {
 //
 // It may outlive the command, until the caller's reader returns.
 func (in *input) run(from io.Reader) {
-	buf := make([]byte, 32<<10)
+	buf := make([]byte, 64<<10)
 	taken := true
 	for {
 		n, err := from.Read(buf)

@@ -63,6 +63,16 @@ func (b *bench) container(rounds int, image, size string) error {
 		return err
 	}
 	head := []string{"head", "-c", size, "/dev/zero"}
+	rest := []string{"sh", "-c", "cat >/dev/null"}
+	err = b.compare("move "+size+" into a container", max(1, rounds/6), []timed{
+		{name: "head | sero exec -- cat", do: func() error { return feed(head, b.command(append([]string{"exec", "-w", id, "--"}, rest...)...)) }},
+		{name: "head | docker exec -i cat", do: func() error {
+			return feed(head, exec.Command("docker", append([]string{"exec", "-i", sandbox}, rest...)...))
+		}},
+	})
+	if err != nil {
+		return err
+	}
 	return b.compare("move "+size+" out of a container", max(1, rounds/6), []timed{
 		{name: "sero exec -- head | drain", do: func() error { return drain(b.command(append([]string{"exec", "-w", id, "--"}, head...)...)) }},
 		{name: "docker exec head | drain", do: func() error { return drain(exec.Command("docker", append([]string{"exec", sandbox}, head...)...)) }},

@@ -199,6 +199,20 @@ func drain(cmd *exec.Cmd) error {
 	return errors.Join(err, cmd.Wait())
 }
 
+// feed runs a command with the output of another as its input.
+func feed(from []string, to *exec.Cmd) error {
+	source := exec.Command(from[0], from[1:]...)
+	out, err := source.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	to.Stdin = out
+	if err := source.Start(); err != nil {
+		return err
+	}
+	return errors.Join(to.Run(), source.Wait())
+}
+
 func median(ds []time.Duration) time.Duration {
 	sorted := slices.Sorted(slices.Values(ds))
 	return sorted[len(sorted)/2]

@@ -1605,7 +1605,11 @@ type ExecStart struct {
 	// connects to pipes.sock beside the daemon's socket, sends a name of its choice,
 	// of 16 to 64 bytes, together with the write end (SCM_RIGHTS), and reads one
 	// byte. The pipe is closed before exit comes. Not for terminals.
-	Output        string `protobuf:"bytes,11,opt,name=output,proto3" json:"output,omitempty"`
+	Output string `protobuf:"bytes,11,opt,name=output,proto3" json:"output,omitempty"`
+	// input names a pipe that standard input is read from, handed over like output's,
+	// but its read end. Input ends when stdin_close has come and the pipe has ended,
+	// so that a client that dies is not taken for the end. Not for terminals.
+	Input         string `protobuf:"bytes,12,opt,name=input,proto3" json:"input,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1713,6 +1717,13 @@ func (x *ExecStart) GetSession() *ExecSession {
 func (x *ExecStart) GetOutput() string {
 	if x != nil {
 		return x.Output
+	}
+	return ""
+}
+
+func (x *ExecStart) GetInput() string {
+	if x != nil {
+		return x.Input
 	}
 	return ""
 }
@@ -4748,7 +4759,7 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x04cols\x18\x02 \x01(\rR\x04cols\"2\n" +
 	"\x06EnvVar\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\x80\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\x96\x03\n" +
 	"\tExecStart\x127\n" +
 	"\tworkspace\x18\x01 \x01(\v2\x19.sero.api.v1.WorkspaceRefR\tworkspace\x12\x12\n" +
 	"\x04argv\x18\x02 \x03(\tR\x04argv\x12%\n" +
@@ -4763,7 +4774,8 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x06driver\x18\t \x01(\tR\x06driver\x122\n" +
 	"\asession\x18\n" +
 	" \x01(\v2\x18.sero.api.v1.ExecSessionR\asession\x12\x16\n" +
-	"\x06output\x18\v \x01(\tR\x06output\"o\n" +
+	"\x06output\x18\v \x01(\tR\x06output\x12\x14\n" +
+	"\x05input\x18\f \x01(\tR\x05input\"o\n" +
 	"\vExecSession\x12\x16\n" +
 	"\x06attach\x18\x01 \x01(\bR\x06attach\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1b\n" +

@@ -200,7 +200,7 @@ func (s *Stream) acquire(ctx context.Context, want int) (int, error) {
 // Copy sends what r gives until it fails, and returns that error, or why sending
 // failed.
 func (s *Stream) Copy(ctx context.Context, r io.Reader) (readErr, sendErr error) {
-	buf := make([]byte, 32<<10)
+	buf := make([]byte, frame.MaxData)
 	for {
 		n, err := r.Read(buf)
 		if n > 0 {

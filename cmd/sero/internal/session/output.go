@@ -69,7 +69,11 @@ func (o *output) await(ctx context.Context) {
 	}
 }
 
-func (o *output) close() { _ = o.pipe.Close() }
+func (o *output) close() {
+	if o != nil {
+		_ = o.pipe.Close()
+	}
+}
 
 // file tells one file from another.
 type file struct{ dev, ino uint64 }

@@ -47,7 +47,7 @@ func TestB39OutputThroughAPipe(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		pipe := taken.Take(start.GetOutput())
+		pipe := taken.Take(start.GetOutput(), handover.WriteEnd)
 		if pipe == nil {
 			return errors.New("there is no pipe")
 		}
@@ -92,7 +92,7 @@ func TestOutputThroughAPipeThatNobodyReads(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		pipe := taken.Take(start.GetOutput())
+		pipe := taken.Take(start.GetOutput(), handover.WriteEnd)
 		defer pipe.Close()
 		for err == nil {
 			_, err = pipe.WriteString("y\n")
@@ -120,7 +120,7 @@ func TestOutputThroughAPipeWithoutACommand(t *testing.T) {
 			if err != nil {
 				return err
 			}
-			pipe := taken.Take(first.GetStart().GetOutput())
+			pipe := taken.Take(first.GetStart().GetOutput(), handover.WriteEnd)
 			defer pipe.Close()
 			if begins {
 				if err := s.Send(started()); err != nil {

@@ -36,7 +36,7 @@ type Config struct {
 	// Attached, if set, is called when a session is looked at, and when who
 	// writes to it has changed.
 	Attached func(*apipb.ExecAttached)
-	// Pipes is the daemon's socket for pipes; empty: output comes in frames.
+	// Pipes is the daemon's socket for pipes; empty: all goes in frames.
 	Pipes string
 	// Stdin, Stdout and Stderr are the command's.
 	Stdin          *os.File
@@ -94,9 +94,8 @@ func Run(ctx context.Context, exec apipbconnect.ExecServiceClient, cfg Config) (
 	defer func() { _ = stream.CloseRequest() }()
 	if cfg.Terminal {
 		cfg.Start.Terminal = s.tty.size()
-	} else if s.output = openOutput(ctx, cfg); s.output != nil {
-		cfg.Start.Output = s.output.name
-		defer s.output.close()
+	} else {
+		defer s.openPipes()()
 	}
 	if err := s.send(&apipb.ExecRequest{Frame: &apipb.ExecRequest_Start{Start: cfg.Start}}); err != nil && !errors.Is(err, io.EOF) {
 		return Exit{}, s.failure(err)
@@ -123,6 +122,7 @@ type session struct {
 	tty    *terminal
 	ended  chan result
 
+	input  *input  // nil: it goes in frames
 	output *output // nil: it comes in frames
 	stream *connect.BidiStreamForClientSimple[apipb.ExecRequest, apipb.ExecResponse]
 
@@ -133,6 +133,20 @@ type session struct {
 type result struct {
 	exit Exit
 	err  error
+}
+
+// openPipes makes pipes for what goes through them faster than in frames.
+func (s *session) openPipes() (closePipes func()) {
+	if s.input = openInput(s.ctx, s.cfg); s.input != nil {
+		s.cfg.Start.Input = s.input.name
+	}
+	if s.output = openOutput(s.ctx, s.cfg); s.output != nil {
+		s.cfg.Start.Output = s.output.name
+	}
+	return func() {
+		s.input.close()
+		s.output.close()
+	}
 }
 
 // spawn runs f in a goroutine whose panic does not leave the terminal raw.
@@ -271,12 +285,17 @@ func (s *session) sendStdin() {
 	if len(s.cfg.DetachKeys) > 0 {
 		from = &detachReader{from: from, keys: s.cfg.DetachKeys}
 	}
-	err := s.window.Copy(s.ctx, from, func(p []byte) error {
-		if err := s.send(&apipb.ExecRequest{Frame: &apipb.ExecRequest_Stdin{Stdin: p}}); err != nil {
-			return errStream
-		}
-		return nil
-	})
+	var err error
+	if s.input != nil {
+		err = s.input.copy(from)
+	} else {
+		err = s.window.Copy(s.ctx, from, func(p []byte) error {
+			if err := s.send(&apipb.ExecRequest{Frame: &apipb.ExecRequest_Stdin{Stdin: p}}); err != nil {
+				return errStream
+			}
+			return nil
+		})
+	}
 	switch {
 	case err == nil:
 		s.closeStdin()
