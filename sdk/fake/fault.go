@@ -119,7 +119,7 @@ var lifecycleFaults = []Fault{
 	{Name: "stop-forgets", Does: "Stop loses the sandbox's files", Breaks: []string{"STOP-5"}},
 	{Name: "remove-once", Does: "Remove of an absent sandbox fails", Breaks: []string{"REMOVE-1", "CRASH-1", "CRASH-2"}},
 	{Name: "remove-any", Does: "Remove of a running sandbox needs no force", Breaks: []string{"REMOVE-2"}},
-	{Name: "remove-never", Does: "Remove of a running sandbox fails with force, too", Breaks: []string{"REMOVE-3", "REMOVE-4", "LOGS-2", "CLEAN-2", "CLEAN-3"}},
+	{Name: "remove-never", Does: "Remove of a running sandbox fails with force, too", Breaks: []string{"REMOVE-3", "REMOVE-4", "LOGS-2", "CLEAN-1", "CLEAN-2", "CLEAN-3"}},
 	{Name: "remove-workspace", Does: "Remove empties the workspace", Breaks: []string{"REMOVE-4"}},
 	{Name: "one-at-a-time", Does: "a slow Stop keeps other sandboxes waiting", Breaks: []string{"ORDER-1"}},
 	{Name: "busy", Does: "Start and Stop fail while another is under way", Breaks: []string{"ORDER-2"}},

@@ -62,21 +62,24 @@ func (b *bench) container(rounds int, image, size string) error {
 	if err := b.compare("run true in a container", rounds, cases); err != nil {
 		return err
 	}
+	return b.moves(max(1, rounds/6), id, sandbox, size)
+}
+
+// moves compares the ways to get much into a container, and out of it.
+func (b *bench) moves(rounds int, id, sandbox, size string) error {
 	head := []string{"head", "-c", size, "/dev/zero"}
-	rest := []string{"sh", "-c", "cat >/dev/null"}
-	err = b.compare("move "+size+" into a container", max(1, rounds/6), []timed{
-		{name: "head | sero exec -- cat", do: func() error { return feed(head, b.command(append([]string{"exec", "-w", id, "--"}, rest...)...)) }},
-		{name: "head | docker exec -i cat", do: func() error {
-			return feed(head, exec.Command("docker", append([]string{"exec", "-i", sandbox}, rest...)...))
-		}},
-	})
-	if err != nil {
-		return err
-	}
-	return b.compare("move "+size+" out of a container", max(1, rounds/6), []timed{
-		{name: "sero exec -- head | drain", do: func() error { return drain(b.command(append([]string{"exec", "-w", id, "--"}, head...)...)) }},
-		{name: "docker exec head | drain", do: func() error { return drain(exec.Command("docker", append([]string{"exec", sandbox}, head...)...)) }},
-	})
+	sero := func(argv ...string) *exec.Cmd { return b.command(append([]string{"exec", "-w", id, "--"}, argv...)...) }
+	docker := func(argv ...string) *exec.Cmd { return exec.Command("docker", append([]string{"exec"}, argv...)...) }
+	return errors.Join(
+		b.compare("move "+size+" into a container", rounds, []timed{
+			{name: "head | sero exec -- cat", do: func() error { return feed(head, sero("sh", "-c", "cat >/dev/null")) }},
+			{name: "head | docker exec -i cat", do: func() error { return feed(head, docker("-i", sandbox, "sh", "-c", "cat >/dev/null")) }},
+		}),
+		b.compare("move "+size+" out of a container", rounds, []timed{
+			{name: "sero exec -- head | drain", do: func() error { return drain(sero(head...)) }},
+			{name: "docker exec head | drain", do: func() error { return drain(docker(append([]string{sandbox}, head...)...)) }},
+		}),
+	)
 }
 
 // engine speaks the Docker Engine API.
