@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -96,8 +97,8 @@ func (toy) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.ExecIO) 
 		panic("the toy broke")
 	case "give-up":
 		fmt.Fprintln(os.Stderr, "out of ideas")
-		time.Sleep(100 * time.Millisecond) // go-plugin copies what goes to os.Stderr
-		os.Exit(9)                         //nolint:forbidigo // this is a driver process
+		<-stdio.Signals // go-plugin has copied what goes to os.Stderr
+		os.Exit(9)      //nolint:forbidigo // this is a driver process
 	case "wait": // ignores its input
 		select {
 		case name := <-stdio.Signals:
@@ -116,6 +117,11 @@ func start(t *testing.T, mode string) (*launch.Process, error) {
 
 func startWithin(ctx context.Context, t *testing.T, mode string) (*launch.Process, error) {
 	t.Helper()
+	return startLogged(ctx, t, mode, nil)
+}
+
+func startLogged(ctx context.Context, t *testing.T, mode string, log *slog.Logger) (*launch.Process, error) {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +132,7 @@ func startWithin(ctx context.Context, t *testing.T, mode string) (*launch.Proces
 	}
 	p, err := launch.Start(ctx, launch.Config{
 		Path: self, Env: []string{"SERO_TEST_DRIVER=" + mode, "PATH=" + os.Getenv("PATH")},
-		RunDir: dir, HostVersion: "0.1.0", StartTimeout: 3 * time.Second,
+		RunDir: dir, HostVersion: "0.1.0", StartTimeout: 3 * time.Second, Log: log,
 	})
 	t.Cleanup(func() {
 		if p != nil {
@@ -309,8 +315,21 @@ func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
 // A Go driver's plain writes to os.Stderr travel another way than its panics.
 func TestB8LastWordsOnStderr(t *testing.T) {
-	p := mustStart(t, "good")
-	_, err := p.Exec(t.Context(), driver.ExecSpec{Argv: []string{"give-up"}}, driver.ExecIO{})
+	signals := make(chan string, 1)
+	log := slog.New(slog.NewTextHandler(writerFunc(func(line []byte) (int, error) {
+		if bytes.Contains(line, []byte("out of ideas")) {
+			select {
+			case signals <- "SIGTERM":
+			default: // it is told again when the driver has ended
+			}
+		}
+		return len(line), nil
+	}), &slog.HandlerOptions{Level: slog.LevelDebug}))
+	p, err := startLogged(t.Context(), t, "good", log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.Exec(t.Context(), driver.ExecSpec{Argv: []string{"give-up"}}, driver.ExecIO{Signals: signals})
 	if driver.ReasonOf(err) != driver.DriverCrashed {
 		t.Fatal(err)
 	}
