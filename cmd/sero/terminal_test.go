@@ -193,4 +193,16 @@ func TestTerminalOutlivesTheDaemon(t *testing.T) {
 	if code := again.end(); code != 3 {
 		t.Errorf("B40: exit code %d; %s", code, again.text())
 	}
+
+	// Who stops the workspace is why what runs in it ends, and that is said.
+	last, command := m.view(t, "shell"), m.view(t, "exec", "--", "sh", "-c", "echo it runs; sleep 600")
+	command.await("it runs")
+	last.write("echo it $((1 + 1))\n")
+	last.await("it 2")
+	m.ok("stop")
+	for _, v := range []*viewer{last, command} {
+		if code := v.end(); code != 125 || !strings.Contains(v.text(), "was stopped") {
+			t.Errorf("the workspace was stopped: exit code %d; %s", code, v.text())
+		}
+	}
 }

@@ -75,7 +75,7 @@ func (m *Manager) Exec(ctx context.Context, options ExecOptions, stdio driver.Ex
 		if err != nil {
 			return ExecResult{}, err
 		}
-		c := &command{m: m, e: e, sandbox: ready, at: at, options: options, onStarted: onStarted}
+		c := &command{m: m, e: e, sandbox: ready, at: at, options: options, onStarted: onStarted, stops: e.stopCount()}
 		result, err := c.run(ctx, stdio)
 		if again || !madeReady[driver.ReasonOf(err)] || c.started.Load() {
 			return result, err
@@ -124,6 +124,7 @@ type command struct {
 	options   ExecOptions
 	onStarted func(w Workspace, dir string, pid int64)
 	started   atomic.Bool
+	stops     int // of the workspace, before it
 }
 
 func (c *command) run(ctx context.Context, stdio driver.ExecIO) (ExecResult, error) {
@@ -181,9 +182,10 @@ func (c *command) run(ctx context.Context, stdio driver.ExecIO) (ExecResult, err
 		return ExecResult{ExitStatus: status, TimedOut: true}, nil
 	case cause != nil:
 		return ExecResult{}, driver.AsError(cause)
-	default:
-		return ExecResult{}, err
+	case c.started.Load():
+		err = c.e.whyEnded(c.stops, err)
 	}
+	return ExecResult{}, err
 }
 
 // exec runs the command where it belongs: on the host by the driver, in a

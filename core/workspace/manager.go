@@ -124,6 +124,7 @@ type entry struct {
 	flight   *flight
 	commands map[string]context.CancelCauseFunc // running, by exec id
 	removed  bool
+	stops    int // how often it was stopped
 	warnings []string
 	drift    []Drift      // of the sandbox, when it was last made ready
 	inside   *guest.Guest // works in the sandbox; nil: nobody does yet

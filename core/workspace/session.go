@@ -35,8 +35,9 @@ func (m *Manager) AttachSession(ctx context.Context, id, execID string, skipped 
 	ctx, end := context.WithCancelCause(ctx)
 	defer end(nil)
 	defer e.track(execID, end)()
+	stops := e.stopCount()
 	status, err := m.guest(e, s).Attach(ctx, execID, skipped, stdio)
-	return ExecResult{ExitStatus: status}, err
+	return ExecResult{ExitStatus: status}, e.whyEnded(stops, err)
 }
 
 // EndSession ends a command that was started with Keep. NotFound if there is

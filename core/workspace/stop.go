@@ -88,6 +88,7 @@ func (m *Manager) takeDown(ctx context.Context, e *entry, grace time.Duration, e
 		name, hostMode = e.current.choice.Actual, e.current.choice.HostMode
 	}
 	e.current, e.phase = nil, StateStopping
+	e.stops++
 	e.mu.Unlock()
 
 	lines, err := m.endSandbox(ctx, e, name, hostMode, grace, end != endProcesses)
@@ -105,6 +106,22 @@ func (m *Manager) takeDown(ctx context.Context, e *entry, grace time.Duration, e
 	}
 	e.mu.Unlock()
 	return lines, err
+}
+
+// stopCount is for whyEnded.
+func (e *entry) stopCount() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.stops
+}
+
+// whyEnded is the error of a command that ran, began after so many stops of the
+// workspace and was lost: another stop is the reason, if there was one.
+func (e *entry) whyEnded(stops int, lost error) error {
+	if lost == nil || e.stopCount() == stops {
+		return lost
+	}
+	return driver.Errorf(driver.Canceled, "workspace %s was stopped", e.id).About(e.id)
 }
 
 func (m *Manager) stopDevServers(ctx context.Context, e *entry) ([]string, error) {
