@@ -53,3 +53,28 @@ func TestDirectoryThatDoesNotAnswer(t *testing.T) {
 	}
 	m.ok("rm", "-w", "gone")
 }
+
+// TestDaemonThatDoesNotAnswer: what to do about it is said in a command that does it.
+func TestDaemonThatDoesNotAnswer(t *testing.T) {
+	if testing.Short() {
+		testutil.Missing(t, "time", "-short")
+	}
+	m := newMachine(t)
+	m.ok("up", "--driver", "host")
+	pid := m.pid()
+	if out, err := m.command("kill", "-STOP", pid).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	t.Cleanup(func() { _ = m.command("kill", "-KILL", pid).Run() })
+	_, stderr, code := m.sero("ls")
+	found := regexp.MustCompile(`(?m)^hint: .*: (kill .*)$`).FindStringSubmatch(stderr)
+	if code != 1 || !strings.Contains(stderr, "does not answer") || found == nil {
+		t.Fatalf("%d %s", code, stderr)
+	}
+	if out, err := m.command("sh", "-c", found[1]).CombinedOutput(); err != nil {
+		t.Fatalf("%s: %v: %s", found[1], err, out)
+	}
+	if list := m.ok("ls"); !strings.Contains(list, "ws") || m.pid() == pid {
+		t.Errorf("after %s: %s", found[1], list)
+	}
+}

@@ -156,7 +156,7 @@ var errSilent = errors.New("the daemon does not answer")
 func unresponsive(socket string, pid int) error {
 	e := driver.Errorf(DaemonUnresponsive, "the daemon does not answer within %v", answerTimeout).About(socket)
 	if pid > 0 {
-		return e.Remedy("end it; what it runs in host mode ends with it", "kill", strconv.Itoa(pid))
+		return e.Remedy("end it; what it runs in host mode ends with it", "kill", "-KILL", strconv.Itoa(pid)) // it may not heed less
 	}
 	return e.Remedy("end the process that serves " + socket)
 }
