@@ -74,6 +74,10 @@ func (v *View) devServerText(s *apipb.DevServer, note string) error {
 	}); err != nil {
 		return err
 	}
+	if s.GetStatus() == apipb.DevServerStatus_DEV_SERVER_STATUS_STARTING {
+		logs := Quote([]string{"sero", "dev", "logs", "-f", "-w", s.GetWorkspaceId(), s.GetName()})
+		v.Notice(s.GetName() + " does not listen yet; to see what it writes: " + logs)
+	}
 	if s.GetStatus() == apipb.DevServerStatus_DEV_SERVER_STATUS_FAILED && len(s.GetLogTail()) > 0 {
 		return v.Text(outcome("last lines of its output:", s.GetLogTail())...)
 	}
