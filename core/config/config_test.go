@@ -253,6 +253,20 @@ func TestLoadWorkspace(t *testing.T) {
 		}
 		refused(t, dir, "not a regular file")
 	})
+	t.Run("a file that fails", func(t *testing.T) {
+		broken := "/proc/self/mem" // a file, of which nobody can read the beginning
+		if _, err := os.Stat(broken); err != nil {
+			testutil.Missing(t, "procfs", err.Error())
+		}
+		file := filepath.Join(t.TempDir(), "config.json")
+		if err := os.Symlink(broken, file); err != nil {
+			t.Fatal(err)
+		}
+		_, _, err := config.LoadMachine(file)
+		if driver.ReasonOf(err) != driver.ConfigInvalid || !strings.Contains(err.Error(), "cannot be read") {
+			t.Error(err)
+		}
+	})
 	t.Run("unreadable", func(t *testing.T) {
 		if os.Getuid() == 0 {
 			testutil.Missing(t, "user", "root reads everything")
