@@ -390,6 +390,23 @@ type endless struct{}
 // Read fills p.
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
+// filling is endless, too, and tells once more than a window of it is read: then
+// a whole one has gone to the driver, which is more than a command has room for.
+type filling struct {
+	endless
+	full chan struct{}
+	n    int
+}
+
+// Read fills p.
+func (f *filling) Read(p []byte) (int, error) {
+	if f.n <= driver.StdinWindow && f.n+len(p) > driver.StdinWindow {
+		close(f.full)
+	}
+	f.n += len(p)
+	return f.endless.Read(p)
+}
+
 func ioUnread(t T, s *Session) {
 	c := s.Begin(t, s.Driver(t), s.script(s.Running(t), "sleep 1; exit 9"), func(io *driver.ExecIO) { io.Stdin = endless{} })
 	if o := c.Wait(t, 4*time.Second); o.Code != 9 || o.Err != nil {
@@ -435,9 +452,14 @@ func ioSlow(t T, s *Session) {
 }
 
 func ioBlockedSignal(t T, s *Session) {
-	c := s.Begin(t, s.Driver(t), s.script(s.Running(t), "echo up; sleep 600"), func(io *driver.ExecIO) { io.Stdin = endless{} })
+	in := &filling{full: make(chan struct{})}
+	c := s.Begin(t, s.Driver(t), s.script(s.Running(t), "echo up; sleep 600"), func(io *driver.ExecIO) { io.Stdin = in })
 	c.Expect(t, "up")
-	time.Sleep(200 * time.Millisecond) // let the input fill what takes it
+	select {
+	case <-in.full:
+	case <-time.After(s.within(4 * time.Second)):
+		t.Fatalf("its input is not taken")
+	}
 	c.signals <- "SIGTERM"
 	if o := c.Wait(t, 4*time.Second); o.Signal != "SIGTERM" {
 		t.Errorf("code %d, signal %q, error %v", o.Code, o.Signal, o.Err)
