@@ -179,7 +179,7 @@ func (v *server) adopt(spec *Spec) {
 func (s *Supervisor) addFound(w *watch, l driver.Listener) {
 	spec, sure := s.recognise(w.place, l)
 	if down := s.downAt(l.Port, w.place.ID); down != nil && (!sure || spec.Name == down.name) {
-		s.findAgain(down)
+		s.findAgain(w, down)
 		return
 	}
 	for _, other := range slices.Clone(s.servers) {
@@ -206,11 +206,11 @@ func (s *Supervisor) downAt(port uint16, workspaceID string) (down *server) {
 
 // findAgain takes what somebody started on the port of a server that is down for
 // that server: its names, its command and its output stay. mu must be held.
-func (s *Supervisor) findAgain(v *server) {
+func (s *Supervisor) findAgain(w *watch, v *server) {
 	if len(v.turn) > 0 {
 		return // it is being started
 	}
-	v.found = &finding{sure: true}
+	v.found, v.place = &finding{sure: true}, *w.place // its sandbox may be another one by now
 	v.log.mark("what listens now was not started by this sero; what it writes is not seen")
 	s.judgeFound(v)
 }

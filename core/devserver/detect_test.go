@@ -299,6 +299,28 @@ func TestB37AServerThatSomebodyStartsAgainKeepsItsName(t *testing.T) {
 	})
 }
 
+// A server of host mode is found again where its workspace is by now: in a
+// container.
+func TestAServerOfHostModeIsFoundAgainInAContainer(t *testing.T) {
+	inBubble(t, container, func(w *world) {
+		w.host = true
+		spec := w.spec("listen 3000 & sleep 5; kill $!; exit 3")
+		spec.Name = "web"
+		if got := w.start(spec); got.URL != "http://127.0.0.1:3000" {
+			w.t.Errorf("%+v", got)
+		}
+		w.becomes("web", devserver.StatusStopped)
+		if _, _, err := w.manager.Stop(w.t.Context(), workspace.Ref{ID: "shop"}, 0); err != nil {
+			w.t.Fatal(err)
+		}
+		w.host = false
+		w.by("listen 3000")
+		if got := w.becomes("web", devserver.StatusRunning); got.URL != "http://10.99.0.3:3000" {
+			w.t.Errorf("%+v", got)
+		}
+	})
+}
+
 // A new core that starts a server at once does not take what it has not seen yet
 // for the server's.
 func TestWhatListenedBeforeIsNotAServers(t *testing.T) {
