@@ -185,14 +185,14 @@ func (m *machine) takesNoPipes() {
 	}
 }
 
-// B41: who kills a client cuts its input, and half of it must not look whole to
-// the command.
-func TestB41AKilledClientIsNoEndOfInput(t *testing.T) {
-	for _, pipes := range []bool{true, false} {
-		t.Run(fmt.Sprintf("pipes %v", pipes), func(t *testing.T) {
+// B41: who kills a client or the daemon cuts a command's input, and half of it must
+// not look whole to the command.
+func TestB41AKillIsNoEndOfInput(t *testing.T) {
+	for _, killed := range []string{"client", "client without pipes", "daemon"} {
+		t.Run(killed, func(t *testing.T) {
 			m := newMachine(t)
-			m.ok("up")
-			if !pipes {
+			m.ok("up", "--driver", "host")
+			if killed == "client without pipes" {
 				m.takesNoPipes()
 			}
 			cmd := m.command("sero", "exec", "--", "sh", "-c", `trap "" TERM; echo $$ >pid; cat >half; echo whole >whole; exec sleep 600`)
@@ -210,8 +210,12 @@ func TestB41AKilledClientIsNoEndOfInput(t *testing.T) {
 				t.Fatal(err)
 			}
 			m.eventually("the input comes", func() bool { return m.read("half") == "half\n" })
-			if err := cmd.Process.Kill(); err != nil {
-				t.Fatal(err)
+			victim := fmt.Sprint(cmd.Process.Pid)
+			if killed == "daemon" {
+				victim = m.pid()
+			}
+			if out, err := m.command("kill", "-KILL", victim).CombinedOutput(); err != nil {
+				t.Fatalf("%v: %s", err, out)
 			}
 			_ = cmd.Wait()
 			pid := strings.TrimSpace(m.read("pid"))

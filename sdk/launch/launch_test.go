@@ -1,6 +1,7 @@
 package launch_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -17,6 +19,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
+	"github.com/sero-labs/sero-runtime/sdk/internal/plug"
 	"github.com/sero-labs/sero-runtime/sdk/launch"
 	"github.com/sero-labs/sero-runtime/sdk/serve"
 )
@@ -28,6 +31,8 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m)
 	case "good":
 		serve.Main(toy{})
+	case "orderly":
+		serve.Main(orderly{})
 	case "stderr-json":
 		fmt.Fprintln(os.Stderr, `{"@message":1}`)
 		fmt.Fprintln(os.Stderr, `{"@message":"x","@level":7,"@timestamp":[]}`)
@@ -50,6 +55,14 @@ func TestMain(m *testing.M) {
 		_, _ = os.Stdout.Write(bytes.Repeat([]byte("x"), 1<<20))
 		time.Sleep(time.Minute)
 	}
+}
+
+// orderly says on its end that it had the time for it.
+type orderly struct{ toy }
+
+func (orderly) Shutdown(context.Context) error {
+	slog.Info("an end that nobody hears of")
+	return os.WriteFile(os.Getenv("SERO_TEST_END"), []byte("in order"), 0o600)
 }
 
 // toy is a driver whose commands are a few words.
@@ -336,5 +349,47 @@ func TestB8LastWordsOnStderr(t *testing.T) {
 	<-p.Exited()
 	if !strings.Contains(p.Err().Error(), "out of ideas") {
 		t.Errorf("last words: %v", p.Err())
+	}
+}
+
+// A core that is killed reads nothing any more, and a driver that says something
+// then still ends what it started.
+func TestADriverWhoseCoreIsKilledEndsInOrder(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := filepath.Join(t.TempDir(), "end")
+	lifeline, core, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer core.Close()
+	cmd := exec.CommandContext(t.Context(), self)
+	cmd.Env = []string{
+		"SERO_TEST_DRIVER=orderly", "SERO_TEST_END=" + end, "PLUGIN_PROTOCOL_VERSIONS=1", "PLUGIN_UNIX_SOCKET_DIR=" + t.TempDir(),
+		plug.CookieKey + "=" + plug.CookieValue, fmt.Sprintf("%s=%d", plug.LifelineEnv, plug.LifelineFD),
+	}
+	cmd.ExtraFiles = []*os.File{lifeline}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	_ = lifeline.Close()
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil || !strings.Contains(line, "|grpc|") {
+		t.Errorf("it said %q, %v", line, err)
+	}
+	_ = errors.Join(stdout.Close(), stderr.Close(), core.Close())
+	_ = cmd.Wait() // it ends its group, and itself, by SIGKILL
+	if text, err := os.ReadFile(end); err != nil || string(text) != "in order" {
+		t.Errorf("%q, %v", text, err)
 	}
 }

@@ -129,8 +129,11 @@ func (s *server) end() error {
 }
 
 // watchSignals makes SIGTERM an orderly end. Interrupts are for the core, which
-// shares a terminal with the user; go-plugin ignores them here.
+// shares a terminal with the user; go-plugin ignores them here. SIGPIPE, which
+// would end the process at its first words to a core that was killed, becomes an
+// error of that write. It is not ignored: what a driver starts would be born so.
 func (s *server) watchSignals() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ch := make(chan os.Signal, 1)
 	signal.Notify(ch, syscall.SIGTERM)
 	go func() {
