@@ -16,7 +16,7 @@ func TestB10Conformance(t *testing.T) {
 	image := dockertest.BaseImage(t)
 	conformance.Run(t, conformance.Config{
 		Path:    binary(t),
-		Profile: conformance.Profile{Image: image},
+		Profile: conformance.Profile{Image: image, PullImage: pullable(t)},
 		Slack:   10 * time.Second, Timeout: 2 * time.Minute, // other tests use the engine, too
 	})
 }
