@@ -63,4 +63,8 @@ func TestTheHostEndsOnceTheEndIsTold(t *testing.T) {
 	if all.needed() {
 		t.Error("it was told, and is still needed")
 	}
+	all.all = []*session{{exec: &frame.Exec{ExecID: "detached"}, done: s.done, ended: time.Now()}}
+	if all.needed() {
+		t.Error("of what keeps nothing nobody asks, and it is needed")
+	}
 }

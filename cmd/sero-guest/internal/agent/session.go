@@ -66,15 +66,15 @@ var errTaken = driver.Errorf(driver.Canceled, "another connection has attached")
 
 func newSessions(inside *host.Inside) *sessions { return &sessions{inside: inside} }
 
-// needed tells whether there is a command that runs, or one whose end may still
-// be asked about.
+// needed tells whether there is a command that runs, or one of which something is
+// kept and whose end may still be asked about.
 func (a *sessions) needed() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return slices.ContainsFunc(a.all, func(s *session) bool {
 		select {
 		case <-s.done:
-			return time.Since(s.ended) < askedWithin
+			return s.exec.Keep > 0 && time.Since(s.ended) < askedWithin
 		default:
 			return true
 		}
