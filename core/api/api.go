@@ -33,7 +33,7 @@ type Parts struct {
 	Images     *image.Images
 	Egress     *egress.Service
 	Events     *event.Bus
-	Pipes      *handover.Receiver // for output
+	Pipes      *handover.Receiver // for input and output
 	Daemon     Daemon
 	Log        *slog.Logger
 	// Active is told of each call's begin (1) and end (-1).
