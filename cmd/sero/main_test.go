@@ -102,10 +102,10 @@ func isolateAndEnd(env *testscript.Env) error {
 	return nil
 }
 
-// leftIn lists the processes that work below dir after a while for them to end.
-// Where there is no /proc it finds none.
+// leftIn lists the processes that work below dir after half a minute for them to
+// end. Where there is no /proc it finds none.
 func leftIn(dir string) (left []string) {
-	for range 100 {
+	for range 600 {
 		left = nil
 		links, _ := filepath.Glob("/proc/[0-9]*/cwd")
 		for _, link := range links {
@@ -117,7 +117,7 @@ func leftIn(dir string) (left []string) {
 		if left == nil {
 			return nil
 		}
-		time.Sleep(20 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond)
 	}
 	return left
 }
@@ -187,10 +187,10 @@ func awaitRuns(t *testing.T, args string) {
 	t.Fatalf("%s does not run", args)
 }
 
-// awaitGone waits, at most five seconds, until no process has exactly these
+// awaitGone waits, at most half a minute, until no process has exactly these
 // arguments.
 func awaitGone(args string) bool {
-	for range 100 {
+	for range 600 {
 		if !runs(args) {
 			return true
 		}

@@ -143,9 +143,13 @@ func startLogged(ctx context.Context, t *testing.T, mode string, log *slog.Logge
 	if err != nil {
 		t.Fatal(err)
 	}
+	patience := 30 * time.Second
+	if mode == "hang" {
+		patience = time.Second
+	}
 	p, err := launch.Start(ctx, launch.Config{
 		Path: self, Env: []string{"SERO_TEST_DRIVER=" + mode, "PATH=" + os.Getenv("PATH")},
-		RunDir: dir, HostVersion: "0.1.0", StartTimeout: 3 * time.Second, Log: log,
+		RunDir: dir, HostVersion: "0.1.0", StartTimeout: patience, Log: log,
 	})
 	t.Cleanup(func() {
 		if p != nil {
