@@ -88,7 +88,7 @@ func WhoHas(err *driver.Error, offers []Offer) *driver.Error {
 		}
 	}
 	e := *err
-	e.Remedies = slices.Clone(err.Remedies)
+	e.Remedies = nil // the drivers are looked at below
 	switch {
 	case len(names) == 0:
 		e.Message += "; no installed driver has it"

@@ -1,9 +1,6 @@
 package driver
 
-import (
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // Capability is something that a driver can do, named area.feature@N; vendors
 // name theirs x-<domain>/name@N. A name that is not known is kept and shown.
@@ -110,11 +107,8 @@ func Need(d Driver, c Capability) error {
 
 // Lacks is the Unsupported error for a driver without a capability.
 func Lacks(name string, c Capability) *Error {
-	return &Error{
-		Reason:   Unsupported,
-		Message:  fmt.Sprintf("driver %s does not have the capability %s", name, c),
-		Resource: string(c),
-	}
+	return Errorf(Unsupported, "driver %s does not have the capability %s", name, c).About(string(c)).
+		Remedy("see what each driver can do", "sero", "driver", "ls")
 }
 
 func optional[T any](d Driver, c Capability) (T, error) {

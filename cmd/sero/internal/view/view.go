@@ -73,6 +73,9 @@ func (v *View) Failure(e *driver.Error) {
 		return
 	}
 	line := e.Error()
+	if e.Reason == driver.CommandNotFound || e.Reason == driver.CommandNotExecutable {
+		line = e.Message // it is about the caller's words, not the driver
+	}
 	if e.Resource != "" && !strings.Contains(e.Message, e.Resource) {
 		line += " (" + e.Resource + ")"
 	}
