@@ -39,14 +39,14 @@ func (b *bench) container(rounds int, image, size string) error {
 	}
 	defer engine.client.CloseIdleConnections()
 	sandbox := "sero-" + id
-	peer, err := newDevcontainer(filepath.Join(b.dir, "peer"), image)
+	peers, err := b.peers(image)
 	if err != nil {
 		return err
 	}
-	if peer != nil {
-		defer func() { _ = peer.remove() }()
+	for _, p := range peers {
+		defer func() { _ = p.remove() }()
 	}
-	if err := b.ready(max(1, rounds/6), dir, id, peer); err != nil {
+	if err := b.ready(max(1, rounds/6), dir, id, peers); err != nil {
 		return err
 	}
 	cases := []timed{
@@ -56,8 +56,8 @@ func (b *bench) container(rounds int, image, size string) error {
 		{name: "docker exec true, whole process", do: func() error { return exec.Command("docker", "exec", sandbox, "true").Run() }},
 		{name: "Engine API, on kept connections", do: func() error { return engine.exec(sandbox, "true") }},
 	}
-	if peer != nil {
-		cases = append(cases, timed{name: "devcontainer exec true, whole process", do: func() error { return peer.exec("true") }})
+	for _, p := range peers {
+		cases = append(cases, timed{name: p.name + ", run true, whole process", do: p.run})
 	}
 	if err := b.compare("run true in a container", rounds, cases); err != nil {
 		return err

@@ -4,7 +4,7 @@
 //	go run ./test/bench [-rounds 30] [-size 1G] [-image sero-base:bookworm] bin/sero
 //
 // With an image that Docker has, it also measures workspaces in containers, and
-// the devcontainers CLI beside sero where that is on PATH.
+// beside them those of the devcontainers CLI and of DevPod, where these are on PATH.
 package main
 
 import (
