@@ -282,6 +282,12 @@ func TestB3WhoHas(t *testing.T) {
 	if e := negotiate.WhoHas(missing(driver.CapStats), all); !strings.HasSuffix(e.Message, "no installed driver has it") || len(e.Remedies) == 0 {
 		t.Errorf("%+v", e)
 	}
+	for c, first := range map[driver.Capability]string{driver.CapImageBuild: "docker", driver.CapStats: "ls"} {
+		e := negotiate.WhoHas(missing(c).Remedy("do without"), all)
+		if n := len(e.Remedies); n != 2 || e.Remedies[0].Text != "do without" || e.Remedies[1].Command[len(e.Remedies[1].Command)-1] != first {
+			t.Errorf("what else helps is said, too, and nothing twice: %+v", e.Remedies)
+		}
+	}
 	other := driver.Errorf(driver.Unsupported, "no such option").About("option:x")
 	if e := negotiate.WhoHas(other, all); e != other {
 		t.Errorf("%+v", e)

@@ -68,6 +68,9 @@ func NotFound(name string, known []string) *driver.Error {
 
 var capabilityName = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z][a-z0-9.-]*(/[a-z0-9.-]+)?@[0-9]+$`) })
 
+// lookCommand is the way to the drivers that driver.Lacks names.
+var lookCommand = []string{"sero", "driver", "ls"}
+
 // WhoHas adds to an Unsupported error which other drivers have the capability
 // that is missing. Any other error is returned as it is.
 func WhoHas(err *driver.Error, offers []Offer) *driver.Error {
@@ -88,7 +91,9 @@ func WhoHas(err *driver.Error, offers []Offer) *driver.Error {
 		}
 	}
 	e := *err
-	e.Remedies = nil // the drivers are looked at below
+	e.Remedies = slices.DeleteFunc(slices.Clone(err.Remedies), func(r driver.Remedy) bool {
+		return slices.Equal(r.Command, lookCommand) // the drivers are looked at below
+	})
 	switch {
 	case len(names) == 0:
 		e.Message += "; no installed driver has it"
@@ -100,5 +105,5 @@ func WhoHas(err *driver.Error, offers []Offer) *driver.Error {
 	if len(usable) > 0 {
 		return e.Remedy("use the driver "+usable[0], "sero", "up", "--driver", usable[0])
 	}
-	return e.Remedy("see what each driver can do", "sero", "driver", "ls")
+	return e.Remedy("see what each driver can do", lookCommand...)
 }
