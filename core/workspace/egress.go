@@ -47,8 +47,7 @@ func (m *Manager) network(file config.Egress, choice negotiate.Choice, d driver.
 		return driver.NetworkIsolated, nil, nil
 	case file.Enforce || machine.Enforce:
 		err := driver.Lacks(d.Info().Name, driver.CapNetIsolated).
-			Remedy("use a driver that can take the network away", "sero", "driver", "ls").
-			Remedy("or remove egress.enforce: then only programs that use the proxy keep to the rules")
+			Remedy("remove egress.enforce: then only programs that use the proxy keep to the rules")
 		return 0, nil, err
 	case choice.HostMode && machine.Asked():
 		return driver.NetworkDefault, []string{"egress of config.json has no effect in host mode"}, nil
