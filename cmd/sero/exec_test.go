@@ -195,7 +195,7 @@ func TestB41AKillIsNoEndOfInput(t *testing.T) {
 			if killed == "client without pipes" {
 				m.takesNoPipes()
 			}
-			cmd := m.command("sero", "exec", "--", "sh", "-c", `trap "" TERM; echo $$ >pid; cat >half; echo whole >whole; exec sleep 600`)
+			cmd := m.command("sero", "exec", "--", "sh", "-c", `trap "" TERM; echo $$ >pid; cat >half && echo whole >whole; exec sleep 600`)
 			input, give, err := os.Pipe()
 			if err != nil {
 				t.Fatal(err)

@@ -80,7 +80,7 @@ func TestB41AnEndIsNoEndOfInput(t *testing.T) {
 			out := new(seen)
 			out.when("half\n", func() { cancel(nil) })
 			_, err := g.Exec(ctx, driver.ExecSpec{
-				Argv: []string{"sh", "-c", `trap "" TERM; cat; echo whole >/tmp/whole; sleep 5003`},
+				Argv: []string{"sh", "-c", `trap "" TERM; cat && echo whole >/tmp/whole; sleep 5003`},
 				Dir:  "/", ExecID: "half", KillGrace: time.Second,
 			}, driver.ExecIO{Stdin: input, Stdout: out})
 			if driver.ReasonOf(err) != driver.Canceled {

@@ -227,7 +227,7 @@ func endNeighbours(t T, s *Session) {
 func endInput(t T, s *Session) {
 	d := s.Driver(t)
 	id := s.Running(t)
-	run := s.script(id, `trap '' TERM; echo up .; cat >conf-input; echo whole >conf-whole; sleep 600`)
+	run := s.script(id, `trap '' TERM; echo up .; cat >conf-input && echo whole >conf-whole; sleep 600`)
 	run.KillGrace = time.Second
 	c := s.Begin(t, d, run)
 	c.Expect(t, "up .")
@@ -239,7 +239,7 @@ func endInput(t T, s *Session) {
 	}
 	c.cancel(errCaseCancel)
 	c.Wait(t, run.KillGrace)
-	if got := s.Sh(t, id, "cat conf-whole"); got.Out != "" {
+	if got := s.Sh(t, id, "cat conf-whole"); got.Out == "whole\n" {
 		t.Errorf("it took what had come for all of its input")
 	}
 }

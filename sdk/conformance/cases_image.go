@@ -103,8 +103,9 @@ func imagePull(t T, s *Session) {
 func (s *Session) build(t T, tag string, labels map[string]string) (driver.Image, int) {
 	t.Helper()
 	dir := s.r.dir()
-	// The tag makes it an image of its own: cases run at the same time.
-	text := fmt.Sprintf("FROM %s\nLABEL conf.run=%s\nLABEL conf.tag=%s\n", s.localImage(t), s.r.nonce, tag)
+	// The tag makes it an image of its own, from its first layer on: cases run at
+	// the same time, and what one removes another must not build on.
+	text := fmt.Sprintf("FROM %s\nLABEL conf.tag=%s\nLABEL conf.run=%s\n", s.localImage(t), tag, s.r.nonce)
 	if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(text), 0o600); err != nil {
 		t.Fatalf("%v", err)
 	}

@@ -319,9 +319,10 @@ func stopCancelled(t T, s *Session) {
 	id := s.Running(t)
 	c := s.Begin(t, d, s.script(id, `trap '' TERM; echo up; sleep 600; sleep 600`))
 	c.Expect(t, "up")
-	ctx, cancel := context.WithTimeoutCause(s.Ctx, 200*time.Millisecond, errCaseCancel)
+	// Long enough for a driver that gives no grace to be done before.
+	ctx, cancel := context.WithTimeoutCause(s.Ctx, time.Second, errCaseCancel)
 	defer cancel()
-	if d.Stop(ctx, id, 3*time.Second) == nil {
+	if d.Stop(ctx, id, 4*time.Second) == nil {
 		t.Errorf("Stop succeeded, although its context has ended before its grace time has")
 	}
 	_, err := d.Get(s.Ctx, id)
