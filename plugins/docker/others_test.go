@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -57,6 +58,40 @@ func TestB15StopIsSeen(t *testing.T) {
 	if err := b.Remove(t.Context(), b.spec.ID, false); err != nil {
 		t.Errorf("Remove: %v", err)
 	}
+}
+
+// TestB17StartWhileTheEngineStops: what an engine says then is about itself, and
+// no verdict on the sandbox.
+func TestB17StartWhileTheEngineStops(t *testing.T) {
+	var refusals atomic.Int32
+	b := newBox(t, otherEngine(t, func(r *http.Response) error {
+		if !strings.HasSuffix(r.Request.URL.Path, "/start") || r.Request.Method != http.MethodPost {
+			return nil
+		}
+		switch refusals.Add(1) {
+		case 1:
+			return refuse(r, http.StatusInternalServerError, "failed to update store for object type *libnetwork.endpoint: open : no such file or directory")
+		case 2:
+			return refuse(r, http.StatusForbidden, "endpoint with name sero-w5 already exists in network bridge")
+		}
+		return nil
+	}))
+	if sb := b.start(); sb.State != driver.SandboxRunning {
+		t.Errorf("it is %+v", sb)
+	}
+	if n := refusals.Load(); n != 3 {
+		t.Errorf("it was tried %d times", n)
+	}
+}
+
+// refuse makes another answer of an engine's.
+func refuse(r *http.Response, code int, why string) error {
+	text, err := json.Marshal(map[string]string{"message": why})
+	_ = r.Body.Close()
+	r.StatusCode, r.Status = code, http.StatusText(code)
+	r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(text)), int64(len(text))
+	r.Header = http.Header{"Content-Type": {"application/json"}, "Content-Length": {strconv.Itoa(len(text))}}
+	return err
 }
 
 // TestLimitsOfTheEngine: an engine without the control groups for a limit drops it

@@ -113,17 +113,24 @@ func (d *Driver) unpause(ctx context.Context, container string) error {
 	return err
 }
 
+// startPauses come before the attempts to start a container. An engine that is
+// being stopped refuses for a while, with reasons of its own, before it goes away.
+var startPauses = []time.Duration{0, 500 * time.Millisecond, 2 * time.Second}
+
 // start starts a container. An engine does not say whether a failure is for
-// ever: one that comes twice, for no reason that is known, is taken for it.
+// ever: one that stays, for no reason that is known, is taken for it.
 func (d *Driver) start(ctx context.Context, id string, c container.Summary) error {
 	var err error
-	for range 2 {
+	for _, pause := range startPauses {
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
 		err = do(ctx, d, changeLimit, func(ctx context.Context, api *connection) error {
 			_, err := api.ContainerStart(ctx, c.ID, client.ContainerStartOptions{})
 			return err
 		})
 		switch driver.ReasonOf(err) {
-		case driver.Internal, driver.InvalidArgument:
+		case driver.Internal, driver.InvalidArgument, driver.PermissionDenied:
 		case driver.NotFound: // the container, or something that it is made of
 			if _, gone := d.find(ctx, id); gone != nil {
 				return gone
@@ -134,6 +141,9 @@ func (d *Driver) start(ctx context.Context, id string, c container.Summary) erro
 		if err := checkMounts(bindsOf(c.Mounts)); err != nil {
 			return err
 		}
+	}
+	if driver.ReasonOf(err) == driver.PermissionDenied {
+		return err
 	}
 	return errCorrupt(id, driver.AsError(err).Message)
 }
