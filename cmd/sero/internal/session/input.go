@@ -28,18 +28,30 @@ func openInput(ctx context.Context, cfg Config) *input {
 	default:
 		return nil
 	}
-	read, write, err := os.Pipe()
+	name, pipe := handOver(ctx, cfg.Pipes, handover.ReadEnd)
+	if pipe == nil {
+		return nil
+	}
+	return &input{name: name, pipe: pipe}
+}
+
+// handOver makes a pipe, hands one end of it to the daemon, and gives the other;
+// nil if there is no way, such as with a daemon of an earlier version.
+func handOver(ctx context.Context, socket string, end handover.End) (name string, ours *os.File) {
+	ours, theirs, err := os.Pipe()
 	if err != nil {
-		return nil
+		return "", nil
 	}
-	defer read.Close()
-	enlarge(write)
-	name, err := handover.Give(ctx, cfg.Pipes, read)
-	if err != nil { // such as a daemon of an earlier version
-		_ = write.Close()
-		return nil
+	enlarge(theirs)
+	if end == handover.ReadEnd {
+		ours, theirs = theirs, ours
 	}
-	return &input{name: name, pipe: write}
+	defer theirs.Close()
+	if name, err = handover.Give(ctx, socket, theirs); err != nil {
+		_ = ours.Close()
+		return "", nil
+	}
+	return name, ours
 }
 
 // copy copies until the end of from, whose error it returns, and closes the pipe;

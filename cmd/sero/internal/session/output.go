@@ -37,18 +37,11 @@ func openOutput(ctx context.Context, cfg Config) *output {
 			return nil
 		}
 	}
-	read, write, err := os.Pipe()
-	if err != nil {
+	name, pipe := handOver(ctx, cfg.Pipes, handover.WriteEnd)
+	if pipe == nil {
 		return nil
 	}
-	defer write.Close()
-	enlarge(write)
-	name, err := handover.Give(ctx, cfg.Pipes, write)
-	if err != nil { // such as a daemon of an earlier version
-		_ = read.Close()
-		return nil
-	}
-	return &output{name: name, pipe: read, to: to, copied: make(chan struct{})}
+	return &output{name: name, pipe: pipe, to: to, copied: make(chan struct{})}
 }
 
 // copy copies until the daemon has closed its end.
