@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -39,9 +38,7 @@ var build = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	built = dir
-	_, file, _, _ := runtime.Caller(0)
-	cmd := exec.Command("go", "build", "-o", dir, "./cmd/sero-driver-fake", "./cmd/sero-driver-host")
-	cmd.Dir = filepath.Join(filepath.Dir(file), "..", "..")
+	cmd := exec.Command("go", "build", "-o", dir, "../../cmd/sero-driver-fake", "../../cmd/sero-driver-host")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return "", &os.PathError{Op: string(out), Path: dir, Err: err}

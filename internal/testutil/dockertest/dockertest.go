@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -74,8 +73,11 @@ var madeBase = func() func(host string) string {
 func makeBase(host string) string {
 	ctx, cancel := within(10 * time.Minute)
 	defer cancel()
-	_, file, _, _ := runtime.Caller(0)
-	script := filepath.Join(filepath.Dir(file), "..", "..", "..", "scripts", "base-image.sh")
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}").Output()
+	if err != nil {
+		return "the module's directory: " + err.Error()
+	}
+	script := filepath.Join(strings.TrimSpace(string(root)), "scripts", "base-image.sh")
 	cmd := exec.CommandContext(ctx, "bash", script, baseTag)
 	cmd.Env = append(os.Environ(), "DOCKER_HOST="+host)
 	cmd.WaitDelay = time.Second
