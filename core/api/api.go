@@ -48,6 +48,7 @@ func Handler(p Parts) http.Handler {
 		connect.WithReadMaxBytes(maxRequest),
 		// Both ends are on one machine: compressing would only cost time.
 		connect.WithCompression("gzip", nil, nil),
+		jsonCodecs(),
 	}
 	workspaces := workspaceHandler{p.Workspaces, p.DevServers, p.Previews}
 	mux.Handle(apipbconnect.NewWorkspaceServiceHandler(workspaces, options...))
@@ -61,5 +62,5 @@ func Handler(p Parts) http.Handler {
 	mux.Handle(apipbconnect.NewImageServiceHandler(imageHandler{p.Images}, options...))
 	mux.Handle(apipbconnect.NewEgressServiceHandler(egressHandler{p.Egress, p.Workspaces}, options...))
 	mux.Handle(apipbconnect.NewDaemonServiceHandler(daemonHandler{p}, options...))
-	return mux
+	return detailed(mux)
 }

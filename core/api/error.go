@@ -90,7 +90,7 @@ func asError(err error) *driver.Error {
 		e := driver.Errorf(driver.InvalidArgument, "a message is larger than %d bytes", maxRequest)
 		return e.Remedy("send less at once")
 	case connect.CodeInvalidArgument:
-		return driver.Errorf(driver.InvalidArgument, "a message cannot be read: %s", c.Message())
+		return driver.Errorf(driver.InvalidArgument, "a message cannot be read: %s", unreadable(c.Message()))
 	case connect.CodeCanceled:
 		return driver.Errorf(driver.Canceled, "the caller is gone")
 	case connect.CodeDeadlineExceeded:
@@ -98,6 +98,13 @@ func asError(err error) *driver.Error {
 	default:
 		return driver.AsError(err)
 	}
+}
+
+// unreadable shortens what Connect and protobuf report of a message. protobuf
+// puts no-break spaces into it, at random.
+func unreadable(text string) string {
+	text = strings.ReplaceAll(text, "\u00a0", " ")
+	return strings.TrimPrefix(strings.TrimPrefix(text, "unmarshal message: "), "proto: ")
 }
 
 func valid(s string) string { return strings.ToValidUTF8(s, "?") }
