@@ -12,7 +12,7 @@ func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
 		Setup: func(env *testscript.Env) error {
-			env.Vars = append(env.Vars, "ESCAPE=a\x1bb", "LONG="+strings.Repeat("a", 10_000))
+			env.Vars = append(env.Vars, "ESCAPE=a\x1bb", "BYTES=a\xffb", "LONG="+strings.Repeat("a", 10_000))
 			return isolateAndEnd(env)
 		},
 		Cmds: commands,

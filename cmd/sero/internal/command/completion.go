@@ -35,6 +35,7 @@ dev servers. Load it from the shell's start file.`,
 			switch args[0] {
 			case "bash":
 				err = cmd.Root().GenBashCompletionV2(&script, true)
+				script.WriteString(bashWords)
 			case "zsh":
 				err = cmd.Root().GenZshCompletion(&script)
 			case "fish":
@@ -49,6 +50,38 @@ dev servers. Load it from the shell's start file.`,
 		},
 	}
 }
+
+// bashWords replaces a function of cobra's script, which needs the package
+// bash-completion. Without that package it joins the words that bash has split at
+// "=" and ":" itself.
+const bashWords = `
+__sero_init_completion()
+{
+    COMPREPLY=()
+    if declare -F _get_comp_words_by_ref >/dev/null 2>&1; then
+        _get_comp_words_by_ref "$@" cur prev words cword
+        return
+    fi
+    local rest=${COMP_LINE:0:COMP_POINT} word bare i
+    words=()
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        bare=${rest#"${rest%%[![:space:]]*}"}
+        word=${COMP_WORDS[i]}
+        if ((i == COMP_CWORD)); then
+            word=$bare # up to the cursor
+        fi
+        if [[ ${#words[@]} -gt 0 && $bare == "$rest" && ($word == [=:]* || ${words[-1]} == *[=:]) ]]; then
+            words[-1]+=$word
+        else
+            words+=("$word")
+        fi
+        rest=${bare#"$word"}
+    done
+    cword=$((${#words[@]} - 1))
+    cur=${words[cword]}
+    prev=${words[cword > 0 ? cword - 1 : 0]}
+}
+`
 
 // complete offers what the running daemon knows. It starts none, and offers
 // nothing rather than letting a person wait.

@@ -104,7 +104,7 @@ func (a *app) startServer(cmd *cobra.Command, flags *startFlags, command []strin
 	})
 	progress.Done()
 	if err != nil {
-		return err
+		return a.shellHint(err, command, "run")
 	}
 	return orFailed(r.GetDevServer(), a.view.DevServerStarted(r))
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sero-labs/sero-runtime/cmd/sero/internal/daemonclient"
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/session"
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -36,7 +37,7 @@ status come through unchanged. The command ends when sero does, however that end
 				return err
 			}
 			start.Argv = args
-			return a.runSession(cmd, start, flags.tty)
+			return a.shellHint(a.runSession(cmd, start, flags.tty), args, "exec")
 		},
 	}
 	flags.register(a, cmd)
@@ -44,7 +45,26 @@ status come through unchanged. The command ends when sero does, however that end
 	f.SetInterspersed(false) // what follows the command is its own
 	f.DurationVar(&flags.timeout, "timeout", 0, "end the command after this `time` [never]")
 	f.BoolVarP(&flags.tty, "tty", "t", false, "give the command a terminal")
+	f.BoolP("interactive", "i", false, "no effect: input is always passed on; accepted because docker needs it")
 	return cmd
+}
+
+// shellHint adds to the error of a command that is not found how to run it in a
+// shell, if it is a single argument that only a shell understands.
+func (a *app) shellHint(err error, argv []string, verb string) error {
+	e := daemonclient.Error(err)
+	if e == nil || e.Reason != driver.CommandNotFound || len(argv) != 1 || !strings.ContainsAny(argv[0], " \t\n;&|<>$`()*~") {
+		return err
+	}
+	command := []string{"sero", verb}
+	if a.workspaceSet {
+		command = append(command, "-w", a.workspace)
+	}
+	hinted := *e
+	hinted.Remedies = append([]driver.Remedy{{
+		Text: "a line with operators, spaces or variables needs a shell", Command: append(command, "--", "sh", "-c", argv[0]),
+	}}, e.Remedies...)
+	return &hinted
 }
 
 // execFlags are the flags of the commands that run a session.

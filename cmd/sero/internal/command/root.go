@@ -28,6 +28,7 @@ const (
 
 func (a *app) root() *cobra.Command {
 	cobra.EnableCommandSorting = false // the help's order is what a person meets first
+	var showVersion bool
 	root := &cobra.Command{
 		Use:   "sero",
 		Short: "development workspaces, in containers where there are some and on the host where not",
@@ -43,8 +44,14 @@ It runs in the best runtime that works on this machine; sero says which, and why
 			a.workspaceSet = cmd.Flags().Changed("workspace")
 		},
 		Args: a.verbs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if showVersion {
+				return a.showVersion(cmd.Context())
+			}
+			return cmd.Help()
+		},
 	}
+	root.Flags().BoolVar(&showVersion, "version", false, "show the versions of sero and of its daemon")
 	root.AddGroup(
 		&cobra.Group{ID: groupWorkspace, Title: "Workspaces"},
 		&cobra.Group{ID: groupDevServer, Title: "Dev servers"},

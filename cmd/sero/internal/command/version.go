@@ -24,11 +24,15 @@ It never starts a daemon.`,
   sero version --json`,
 		Args: arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.view.Version(version.Version, version.Commit, statusWithin(cmd.Context(), versionBudget))
+			return a.showVersion(cmd.Context())
 		},
 	}
 	a.jsonFlag(cmd)
 	return cmd
+}
+
+func (a *app) showVersion(ctx context.Context) error {
+	return a.view.Version(version.Version, version.Commit, statusWithin(ctx, versionBudget))
 }
 
 // statusWithin is the running daemon's status, or nil when it does not tell in

@@ -1,8 +1,6 @@
 package command
 
 import (
-	"time"
-
 	"github.com/spf13/cobra"
 
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
@@ -65,83 +63,6 @@ Without an id it is the one of the current directory.`,
 				return err
 			}
 			return a.view.Workspace(r.GetWorkspace())
-		},
-	}
-	a.jsonFlag(cmd)
-	a.workspaceFlag(cmd)
-	return cmd
-}
-
-func (a *app) stopCommand() *cobra.Command {
-	var grace time.Duration
-	cmd := &cobra.Command{
-		Use:        "stop [flags] [<workspace>]",
-		Short:      "stop what runs in a workspace",
-		SuggestFor: []string{"down", "halt"},
-		Long: `Stops the workspace's dev servers, commands and sandbox; the next action starts it again.
-Stopping a stopped workspace succeeds.`,
-		Example: `  sero stop
-  sero stop --grace 2s --json`,
-		Args:              arguments(0, 1, "the workspace"),
-		ValidArgsFunction: a.completeWorkspaces,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if grace <= 0 {
-				return usagef("--grace must be more than nothing")
-			}
-			ref, err := a.reference(args...)
-			if err != nil {
-				return err
-			}
-			c, err := a.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			ctx, cancel := call(cmd.Context(), grace+callTimeout)
-			defer cancel()
-			ms := (grace + time.Millisecond - 1) / time.Millisecond
-			r, err := c.Workspaces.StopWorkspace(ctx, &apipb.StopWorkspaceRequest{Workspace: ref, GraceMs: int64(ms)})
-			if err != nil {
-				return err
-			}
-			return a.view.Stopped(r)
-		},
-	}
-	cmd.Flags().DurationVar(&grace, "grace", 10*time.Second, "kill what still runs after this `time` [10s]")
-	a.jsonFlag(cmd)
-	a.workspaceFlag(cmd)
-	return cmd
-}
-
-func (a *app) removeCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:        "rm [flags] [<workspace>]",
-		Short:      "stop a workspace and forget it",
-		SuggestFor: []string{"delete", "destroy", "remove"},
-		Long: `Stops the workspace, removes its sandbox, also one that it has left in another driver, and
-forgets it. The files in its directory are never touched, and removing what is not there
-succeeds.`,
-		Example: `  sero rm shop
-  sero rm --json`,
-		Args:              arguments(0, 1, "the workspace"),
-		ValidArgsFunction: a.completeWorkspaces,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			ref, err := a.reference(args...)
-			if err != nil {
-				return err
-			}
-			c, err := a.connect(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer c.Close()
-			ctx, cancel := call(cmd.Context(), 2*callTimeout)
-			defer cancel()
-			r, err := c.Workspaces.RemoveWorkspace(ctx, &apipb.RemoveWorkspaceRequest{Workspace: ref})
-			if err != nil {
-				return err
-			}
-			return a.view.Removed(r)
 		},
 	}
 	a.jsonFlag(cmd)

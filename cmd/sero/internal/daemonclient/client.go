@@ -187,6 +187,7 @@ func newClient(socket string, conn net.Conn) *Client {
 		// Both ends are on one machine: compressing would only cost time.
 		connect.WithAcceptCompression("gzip", nil, nil),
 		connect.WithReadMaxBytes(maxMessage),
+		connect.WithInterceptors(namesBadText{}),
 	}
 	return &Client{
 		Workspaces: apipbconnect.NewWorkspaceServiceClient(httpClient, url, options...),

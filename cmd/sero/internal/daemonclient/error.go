@@ -3,6 +3,10 @@ package daemonclient
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
 
 	"connectrpc.com/connect"
 
@@ -15,6 +19,9 @@ import (
 func Error(err error) *driver.Error {
 	if err == nil {
 		return nil
+	}
+	if e, ok := errors.AsType[*driver.Error](err); ok { // it may wrap the Connect error that it was made from
+		return e
 	}
 	c, ok := errors.AsType[*connect.Error](err)
 	if !ok {
@@ -58,10 +65,29 @@ func undetailed(c *connect.Error) *driver.Error {
 		return lost(c)
 	default:
 	}
-	if !connect.IsWireError(c) {
+	if connect.IsWireError(c) {
+		return &driver.Error{Reason: driver.Internal, Message: c.Message(), Err: c}
+	}
+	// It arose on this side: what was sent and received, or the connection.
+	switch c.Code() {
+	case connect.CodeResourceExhausted:
+		return &driver.Error{Reason: driver.Internal, Message: fmt.Sprintf("the daemon's answer is larger than %d bytes", maxMessage), Err: c}
+	case connect.CodeInvalidArgument, connect.CodeInternal:
+		if broken(c) {
+			return lost(c)
+		}
+		e := &driver.Error{Reason: driver.Internal, Message: "the call failed in this program: " + c.Message(), Err: c}
+		return e.Remedy("if the daemon is of another version, end it; the next command starts this version's", "sero", "daemon", "stop")
+	default:
 		return lost(c)
 	}
-	return &driver.Error{Reason: driver.Internal, Message: c.Message(), Err: c}
+}
+
+// broken reports whether a call failed because its connection ended.
+func broken(err error) bool {
+	_, network := errors.AsType[net.Error](err)
+	return network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func lost(c *connect.Error) *driver.Error {
