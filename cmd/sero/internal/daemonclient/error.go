@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"syscall"
 
 	"connectrpc.com/connect"
 
@@ -68,26 +65,16 @@ func undetailed(c *connect.Error) *driver.Error {
 	if connect.IsWireError(c) {
 		return &driver.Error{Reason: driver.Internal, Message: c.Message(), Err: c}
 	}
-	// It arose on this side: what was sent and received, or the connection.
+	// It arose on this side, in an answer or in the connection.
 	switch c.Code() {
 	case connect.CodeResourceExhausted:
 		return &driver.Error{Reason: driver.Internal, Message: fmt.Sprintf("the daemon's answer is larger than %d bytes", maxMessage), Err: c}
-	case connect.CodeInvalidArgument, connect.CodeInternal:
-		if broken(c) {
-			return lost(c)
-		}
-		e := &driver.Error{Reason: driver.Internal, Message: "the call failed in this program: " + c.Message(), Err: c}
+	case connect.CodeInvalidArgument:
+		e := &driver.Error{Reason: driver.Internal, Message: "the daemon's answer cannot be read: " + c.Message(), Err: c}
 		return e.Remedy("if the daemon is of another version, end it; the next command starts this version's", "sero", "daemon", "stop")
 	default:
 		return lost(c)
 	}
-}
-
-// broken reports whether a call failed because its connection ended.
-func broken(err error) bool {
-	_, network := errors.AsType[net.Error](err)
-	return network || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func lost(c *connect.Error) *driver.Error {
