@@ -1,9 +1,11 @@
 package workspace
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -12,6 +14,7 @@ import (
 	"github.com/sero-labs/sero-runtime/core/environ"
 	"github.com/sero-labs/sero-runtime/core/event"
 	"github.com/sero-labs/sero-runtime/core/negotiate"
+	"github.com/sero-labs/sero-runtime/internal/oneline"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -32,8 +35,9 @@ type attempt struct {
 	looked    bool         // user is known
 	announced bool         // the workspace.starting event is out
 	recreated bool         // once is enough
+	existed   bool         // a Create found a sandbox under its name; once, too
 	refetched bool         // once is enough for the image, too
-	repeated  bool         // and for a Create that failed for no known reason
+	repeated  bool         // and for a Create or Start that failed for no known reason
 }
 
 // run gives the sandbox, running. before is what was ready when last looked at:
@@ -261,7 +265,7 @@ func (a *attempt) create(ctx context.Context) (driver.Sandbox, error) {
 	switch driver.ReasonOf(err) {
 	case "":
 	case driver.AlreadyExists, driver.Corrupt:
-		return a.replaceLeftover(ctx, err)
+		return a.useExisting(ctx, err)
 	case driver.ImageNotFound:
 		if a.spec.Image == "" || a.refetched {
 			return state, err
@@ -302,25 +306,15 @@ func (a *attempt) settle(ctx context.Context) bool {
 	}
 }
 
-// replaceLeftover makes way for a sandbox whose name is taken, if it is by one of
-// ours. Who took it is looked up: a name says nothing.
-func (a *attempt) replaceLeftover(ctx context.Context, cause error) (driver.Sandbox, error) {
-	left, err := a.get(ctx)
-	switch driver.ReasonOf(err) {
-	case "":
-		if err := a.m.mayChange(a.e, left); err != nil {
-			return left, err
-		}
-	case driver.Corrupt:
-		return a.recreateUnreadable(ctx, cause)
-	case driver.NotFound: // gone meanwhile
-	default:
-		return left, err
+// useExisting goes on with what a Create found under the sandbox's name: an intact
+// sandbox of ours is used, a broken one is recreated. Its labels decide whose it
+// is, not its name.
+func (a *attempt) useExisting(ctx context.Context, cause error) (driver.Sandbox, error) {
+	if a.existed {
+		return driver.Sandbox{}, cause
 	}
-	if a.recreated {
-		return left, cause
-	}
-	return a.recreate(ctx, "a leftover has its name")
+	a.existed = true
+	return a.bringUp(ctx)
 }
 
 func (a *attempt) ensureImage(ctx context.Context) error {
@@ -344,29 +338,76 @@ func (a *attempt) start(ctx context.Context) (driver.Sandbox, error) {
 		return err
 	})
 	if err == nil {
-		if state, err = a.checked(state); err == nil {
-			a.prepare(ctx, state)
-		}
-		return state, err
+		return a.started(ctx, state)
 	}
-	if ctx.Err() != nil || !startsAnew[driver.ReasonOf(err)] || a.recreated {
+	switch reason := driver.ReasonOf(err); {
+	case ctx.Err() != nil:
 		return state, err
+	case (reason == driver.Corrupt || reason == driver.NotFound) && !a.recreated:
+		return a.recreate(ctx, "it cannot be started: "+driver.AsError(err).Message)
+	case reason == driver.Internal && !a.repeated && a.settle(ctx):
+		a.repeated = true
+		return a.start(ctx)
 	}
-	return a.recreate(ctx, "it does not start: "+driver.AsError(err).Message)
+	return state, errNotStarted(a.e, err)
 }
 
-// startsAnew are the failures of a start that lie in the sandbox itself. Others
-// lie in the engine or the request, and a new sandbox would meet them too.
-var startsAnew = map[driver.Reason]bool{
-	driver.Corrupt: true, driver.NotFound: true, driver.NotRunning: true, driver.Internal: true,
+// started takes a sandbox that was just started into use.
+func (a *attempt) started(ctx context.Context, state driver.Sandbox) (driver.Sandbox, error) {
+	if state.ID == a.spec.ID && state.State == driver.SandboxStopped {
+		return state, a.errEnded(ctx, state)
+	}
+	state, err := a.checked(state)
+	if err != nil || a.prepare(ctx, state) {
+		return state, err
+	}
+	if now, err := a.get(ctx); err == nil && now.State == driver.SandboxStopped {
+		return now, a.errEnded(ctx, now)
+	}
+	return state, nil
+}
+
+// errEnded is about a sandbox whose main process ended as soon as it was started,
+// with the last line that it wrote where the driver has it.
+func (a *attempt) errEnded(ctx context.Context, state driver.Sandbox) error {
+	why := ""
+	if logs, err := driver.LogReaderOf(a.driver); err == nil {
+		var out bytes.Buffer
+		err := a.call(ctx, func(ctx context.Context) error {
+			return logs.Logs(ctx, state.ID, false, 1, &limitedWriter{to: &out, left: 4 << 10})
+		})
+		if err != nil {
+			a.m.log.Info("the log of a sandbox that ended cannot be read", "workspace", a.e.id, "error", err)
+		}
+		why = oneline.Of(out.String(), 512, ' ')
+	}
+	if why != "" {
+		why = "; the last line of its log: " + why
+	}
+	return driver.Errorf(driver.NotRunning, "sandbox %s of image %s ended as soon as it was started%s", state.ID, orNone(state.Image), why).
+		About(state.ID).Remedy("use an image for " + runtime.GOARCH + " that has sh and sleep")
+}
+
+// errNotStarted is the failure of a start that says nothing of the sandbox itself.
+// Only a person may decide to throw the sandbox away for it.
+func errNotStarted(e *entry, err error) error {
+	failed := *driver.AsError(err)
+	if !failed.Retryable {
+		failed.Remedies = append(slices.Clone(failed.Remedies),
+			driver.Remedy{Text: "recreate the sandbox, which loses what was written outside the workspace", Command: []string{"sero", "recreate", "-w", e.id}})
+	}
+	return &failed
 }
 
 // recreate removes a sandbox that is known to be ours and makes it again, once.
 // Whose it is is looked up once more: what had its name may have changed.
 func (a *attempt) recreate(ctx context.Context, why string) (driver.Sandbox, error) {
 	a.recreated = true
-	a.m.log.Warn("a sandbox is made anew", "workspace", a.e.id, "why", why)
-	a.report(driver.Progress{Phase: "recreate", Message: "making the sandbox anew: " + why})
+	a.m.log.Warn("a sandbox is recreated", "workspace", a.e.id, "why", why)
+	a.report(driver.Progress{Phase: "recreate", Message: "recreating the sandbox: " + why})
+	if !a.choice.HostMode {
+		a.warnings = append(a.warnings, "the sandbox was recreated: "+why)
+	}
 	state, err := a.get(ctx)
 	switch driver.ReasonOf(err) {
 	case "":

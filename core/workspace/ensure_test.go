@@ -187,11 +187,10 @@ func TestB15RunningUsedStoppedStarted(t *testing.T) {
 func TestB17BrokenSandboxesAreMadeAnew(t *testing.T) {
 	corrupt := int(driver.SandboxCorrupt)
 	for name, rule := range map[string]fake.Rule{
-		"corrupt":          {Call: "GetSandbox", Times: 1, State: &corrupt},
-		"not inspectable":  {Call: "GetSandbox", Times: 1, Error: &fake.Failure{Reason: driver.Corrupt}},
-		"does not start":   {Call: "StartSandbox", Times: 1, Error: &fake.Failure{Reason: driver.Internal}},
-		"vanishes":         {Call: "StartSandbox", Times: 1, Error: &fake.Failure{Reason: driver.NotFound}},
-		"leftover by name": {Call: "GetSandbox", Times: 1, Error: &fake.Failure{Reason: driver.NotFound}},
+		"corrupt":           {Call: "GetSandbox", Times: 1, State: &corrupt},
+		"not inspectable":   {Call: "GetSandbox", Times: 1, Error: &fake.Failure{Reason: driver.Corrupt}},
+		"cannot be started": {Call: "StartSandbox", Times: 1, Error: &fake.Failure{Reason: driver.Corrupt}},
+		"vanishes":          {Call: "StartSandbox", Times: 1, Error: &fake.Failure{Reason: driver.NotFound}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, fake.Script{})
@@ -201,10 +200,7 @@ func TestB17BrokenSandboxesAreMadeAnew(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.script(fake.Script{Rules: []fake.Rule{rule}})
-			if name == "leftover by name" {
-				w.write(filepath.Join(dir, config.FileName), `{"env": {"A": "b"}}`) // so that Create meets another spec
-			}
-			if got := w.upDir(dir); got.State != workspace.StateRunning {
+			if got := w.upDir(dir); got.State != workspace.StateRunning || !strings.Contains(strings.Join(got.Warnings, "\n"), "was recreated") {
 				t.Errorf("%+v", got)
 			}
 			if n := w.box.Calls("RemoveSandbox"); n != 1 {
@@ -213,19 +209,68 @@ func TestB17BrokenSandboxesAreMadeAnew(t *testing.T) {
 		})
 	}
 	t.Run("only once", func(t *testing.T) {
-		w := newWorld(t, fake.Script{Rules: []fake.Rule{{Call: "StartSandbox", Error: &fake.Failure{Reason: driver.Internal, Message: "no"}}}})
+		w := newWorld(t, fake.Script{Rules: []fake.Rule{{Call: "StartSandbox", Error: &fake.Failure{Reason: driver.Corrupt, Message: "no"}}}})
 		_, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: w.dir("shop", "")}}, nil)
-		wantReason(t, err, driver.Internal)
+		wantReason(t, err, driver.Corrupt)
 		if n := w.box.Calls("CreateSandbox"); n != 2 {
 			t.Errorf("%d creates", n)
 		}
 	})
-	t.Run("not for the engine's failures", func(t *testing.T) {
-		w := newWorld(t, fake.Script{Rules: []fake.Rule{{Call: "StartSandbox", Error: &fake.Failure{Reason: driver.OutOfMemory}}}})
-		_, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: w.dir("shop", "")}}, nil)
-		wantReason(t, err, driver.OutOfMemory)
-		if n := w.box.Calls("RemoveSandbox"); n != 0 {
-			t.Errorf("%d removals", n)
+}
+
+// TestA12FailedStartKeepsTheSandbox fails starts for every reason but those that
+// say that the sandbox is lost.
+func TestA12FailedStartKeepsTheSandbox(t *testing.T) {
+	for _, reason := range []driver.Reason{
+		driver.Internal, driver.NotRunning, driver.NotStopped, driver.InvalidArgument, driver.PermissionDenied, driver.OutOfDisk, driver.OutOfMemory,
+		driver.MountDenied, driver.PortInUse, driver.ImageNotFound, driver.AlreadyExists, driver.Unsupported, driver.Timeout, driver.EngineWedged,
+		driver.EngineNotRunning, driver.EngineTooOld, driver.CommandNotFound, "X_VENDOR_TROUBLE", "SOMETHING_NEW",
+	} {
+		t.Run(string(reason), func(t *testing.T) {
+			w := newWorld(t, fake.Script{})
+			dir := w.dir("shop", "")
+			w.upDir(dir)
+			if _, _, err := w.Stop(t.Context(), workspace.Ref{ID: "shop"}, time.Second); err != nil {
+				t.Fatal(err)
+			}
+			before, err := w.box.Get(t.Context(), "sero-shop")
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.script(fake.Script{Rules: []fake.Rule{{Call: "StartSandbox", Error: &fake.Failure{Reason: reason, Message: "no"}}}})
+			_, err = w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil)
+			failed := wantReason(t, err, reason)
+			if !slices.ContainsFunc(failed.Remedies, func(r driver.Remedy) bool { return slices.Equal(r.Command, []string{"sero", "recreate", "-w", "shop"}) }) {
+				t.Errorf("remedies %v", failed.Remedies)
+			}
+			if n := w.box.Calls("RemoveSandbox"); n != 0 {
+				t.Errorf("%d removals", n)
+			}
+			w.script(fake.Script{})
+			w.upDir(dir)
+			if after, err := w.box.Get(t.Context(), "sero-shop"); err != nil || after.Instance != before.Instance {
+				t.Errorf("another sandbox: %v, %v", after.Instance, err)
+			}
+		})
+	}
+	t.Run("INTERNAL for a moment", func(t *testing.T) {
+		w := newWorld(t, fake.Script{Rules: []fake.Rule{{Call: "StartSandbox", Times: 1, Error: &fake.Failure{Reason: driver.Internal}}}})
+		w.upDir(w.dir("shop", ""))
+		if starts, removals := w.box.Calls("StartSandbox"), w.box.Calls("RemoveSandbox"); starts != 2 || removals != 0 {
+			t.Errorf("%d starts, %d removals", starts, removals)
+		}
+	})
+	t.Run("an intact one under its name", func(t *testing.T) {
+		w := newWorld(t, fake.Script{})
+		dir := w.dir("shop", "")
+		w.upDir(dir)
+		if _, _, err := w.Stop(t.Context(), workspace.Ref{ID: "shop"}, time.Second); err != nil {
+			t.Fatal(err)
+		}
+		w.write(filepath.Join(dir, config.FileName), `{"env": {"A": "b"}}`) // so that Create meets another spec
+		w.script(fake.Script{Rules: []fake.Rule{{Call: "GetSandbox", Times: 1, Error: &fake.Failure{Reason: driver.NotFound}}}})
+		if got := w.upDir(dir); got.State != workspace.StateRunning || len(got.Drift) == 0 || w.box.Calls("RemoveSandbox") != 0 {
+			t.Errorf("%+v, %d removals", got, w.box.Calls("RemoveSandbox"))
 		}
 	})
 }
@@ -323,10 +368,10 @@ func TestB18AnothersSandboxIsNeverTouched(t *testing.T) {
 }
 
 func TestRepliesAreDistrusted(t *testing.T) {
-	stopped := int(driver.SandboxStopped)
+	paused := int(driver.SandboxPaused)
 	for name, rule := range map[string]fake.Rule{
 		"wrong id":    {Call: "StartSandbox", ID: "sero-other"},
-		"not running": {Call: "StartSandbox", State: &stopped},
+		"not running": {Call: "StartSandbox", State: &paused},
 		"get":         {Call: "GetSandbox", ID: "sero-other"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -338,6 +383,25 @@ func TestRepliesAreDistrusted(t *testing.T) {
 			}
 			if e := wantReason(t, err, driver.Internal); e.Driver != "box" || !strings.Contains(e.Message, "makes no sense") {
 				t.Error(e)
+			}
+		})
+	}
+}
+
+// TestESandboxThatEndsAtOnce is about an image without sh or sleep, or for another
+// machine: the driver says at Start, or a moment later, that the sandbox stopped.
+func TestESandboxThatEndsAtOnce(t *testing.T) {
+	stopped := int(driver.SandboxStopped)
+	for name, rules := range map[string][]fake.Rule{
+		"said by Start":       {{Call: "StartSandbox", State: &stopped}},
+		"seen a moment later": {{Call: "Exec", Error: &fake.Failure{Reason: driver.NotRunning}}, {Call: "GetSandbox", Nth: 2, State: &stopped}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, fake.Script{Rules: rules})
+			_, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: w.dir("shop", "")}}, nil)
+			failed := wantReason(t, err, driver.NotRunning)
+			if !strings.Contains(failed.Message, `"sero-node:latest" ended as soon as it was started; the last line of its log: fake: ready`) || len(failed.Remedies) == 0 {
+				t.Error(failed, failed.Remedies)
 			}
 		})
 	}

@@ -20,10 +20,10 @@ const prepareTimeout = 20 * time.Second
 // prepare gives a sandbox that has just started what commands expect beside
 // their environment: a profile for login shells, a nameserver if there is none,
 // who its user is in commits, and who commands run as. It is best effort: what
-// fails is logged.
-func (a *attempt) prepare(ctx context.Context, state driver.Sandbox) {
+// fails is logged. It reports whether all of it was done.
+func (a *attempt) prepare(ctx context.Context, state driver.Sandbox) bool {
 	if a.choice.HostMode {
-		return
+		return true
 	}
 	setup := environ.Setup{
 		Env: environ.Sandbox(), Git: environ.GitIdentityOf(a.m.userHome, os.Getenv("XDG_CONFIG_HOME")),
@@ -39,6 +39,7 @@ func (a *attempt) prepare(ctx context.Context, state driver.Sandbox) {
 		a.m.log.Warn("a sandbox could not be prepared in full", "workspace", a.e.id, "error", err)
 	}
 	a.looked = err == nil || a.user != environ.User{} // else run looks again
+	return err == nil
 }
 
 // ownerIn is who the files of workspaces belong to, where that may be somebody

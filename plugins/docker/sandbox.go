@@ -3,6 +3,7 @@ package docker
 import (
 	"context"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -118,7 +119,8 @@ func (d *Driver) unpause(ctx context.Context, container string) error {
 var startPauses = []time.Duration{0, 500 * time.Millisecond, 2 * time.Second}
 
 // start starts a container. An engine does not say whether a failure is for
-// ever: one that stays, for no reason that is known, is taken for it.
+// ever, so one that stays is looked into: a container whose files cannot be read
+// is lost, any other is kept.
 func (d *Driver) start(ctx context.Context, id string, c container.Summary) error {
 	var err error
 	for _, pause := range startPauses {
@@ -142,10 +144,39 @@ func (d *Driver) start(ctx context.Context, id string, c container.Summary) erro
 			return err
 		}
 	}
-	if driver.ReasonOf(err) == driver.PermissionDenied {
+	switch why := driver.AsError(err).Message; driver.ReasonOf(err) {
+	case driver.PermissionDenied:
+		return err
+	case driver.InvalidArgument: // its program cannot be run
+		return errUnfitImage(c.Image, why)
+	default:
+		return d.lost(ctx, id, c, why)
+	}
+}
+
+// lost is Corrupt for a container whose files cannot be read any more, and else
+// Internal: why it does not start is not known then, and it may start later.
+func (d *Driver) lost(ctx context.Context, id string, c container.Summary, why string) error {
+	err := do(ctx, d, readLimit, func(ctx context.Context, api *connection) error {
+		_, err := api.ContainerStatPath(ctx, c.ID, client.ContainerStatPathOptions{Path: "/"})
+		return err
+	})
+	switch driver.ReasonOf(err) {
+	case "":
+		return driver.Errorf(driver.Internal, "sandbox %s does not start: %s", id, why).About(id)
+	case driver.Internal, driver.NotFound:
+		return errCorrupt(id, why)
+	default:
 		return err
 	}
-	return errCorrupt(id, driver.AsError(err).Message)
+}
+
+// errUnfitImage is about an image without a program that sandboxes need, or with
+// one that this machine cannot run.
+func errUnfitImage(image, why string) error {
+	err := driver.Errorf(driver.InvalidArgument, "the image %s cannot be a sandbox: %s", image, why).About(image)
+	err.Field = "image"
+	return err.Remedy("use an image for " + runtime.GOARCH + " that has sh and sleep")
 }
 
 func errCorrupt(id, why string) error {

@@ -1,9 +1,13 @@
 package docker_test
 
 import (
+	"archive/tar"
+	"bytes"
+	"context"
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/sero-labs/sero-runtime/internal/testutil/dockertest"
@@ -68,4 +72,67 @@ func TestB17StartFails(t *testing.T) {
 		_, err := b.Create(t.Context(), b.spec)
 		wantReason(t, "Create", err, driver.InvalidArgument)
 	})
+	for name, files := range map[string]map[string]string{
+		"an empty image":               {"hello": "world"},
+		"sleep is a directory":         {"bin/sleep/file": ""},
+		"sleep may not be executed":    {"bin/sleep": "not executable"},
+		"sleep is for another machine": {"bin/sleep:x": "\x7fELF\x02\x01\x01" + strings.Repeat("\x00", 9) + "\x02\x00\xff\xff" + strings.Repeat("\x00", 100)},
+		"sleep ends at once":           {"bin/sleep:x": "#!/bin/none\n"},
+	} {
+		t.Run("E "+name, func(t *testing.T) {
+			b := newBox(t, dockertest.Engine(t))
+			b.spec.Image = b.image(files)
+			err := start(t, b)
+			if err == nil { // the engine let it end by itself; the core then reads its log
+				var log strings.Builder
+				if err := b.Logs(t.Context(), b.spec.ID, false, 1, &log); err != nil || log.Len() == 0 {
+					t.Errorf("its log is %q, %v", log.String(), err)
+				}
+				return
+			}
+			failed := driver.AsError(err)
+			if failed.Reason != driver.InvalidArgument || !strings.Contains(failed.Message, b.spec.Image) || failed.Field != "image" || len(failed.Remedies) == 0 {
+				t.Errorf("%s: %v, field %q, remedies %v", failed.Reason, failed, failed.Field, failed.Remedies)
+			}
+			if _, err := b.Get(t.Context(), b.spec.ID); err != nil {
+				t.Error("it is gone:", err)
+			}
+		})
+	}
+}
+
+// image makes an image of some files; those whose name ends in ":x" can be executed.
+func (b *box) image(files map[string]string) string {
+	b.t.Helper()
+	path := filepath.Join(b.t.TempDir(), "image.tar")
+	var out bytes.Buffer
+	archive := tar.NewWriter(&out)
+	for name, text := range files {
+		name, executable := strings.CutSuffix(name, ":x")
+		mode := int64(0o644)
+		if executable {
+			mode = 0o755
+		}
+		if err := archive.WriteHeader(&tar.Header{Name: name, Mode: mode, Size: int64(len(text))}); err != nil {
+			b.t.Fatal(err)
+		}
+		if _, err := archive.Write([]byte(text)); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	if err := archive.Close(); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, out.Bytes(), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	name := strings.Replace(b.spec.ID, "sero-test-", "sero-test-image:", 1)
+	b.docker("import", path, name)
+	b.t.Cleanup(func() {
+		if err := b.Remove(context.Background(), b.spec.ID, true); err != nil {
+			b.t.Error(err)
+		}
+		b.docker("rmi", name)
+	})
+	return name
 }

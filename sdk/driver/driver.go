@@ -61,7 +61,8 @@ type Driver interface {
 
 	// Start makes a sandbox run; in a paused one what ran goes on. Starting a
 	// running one succeeds. NotFound for an absent one, Corrupt for one that can
-	// never start again.
+	// never start again: the core then removes it. A failure whose cause is not
+	// known is Internal, and keeps it.
 	Start(ctx context.Context, id string) (Sandbox, error)
 
 	// Stop asks everything in the sandbox to exit and waits until it has,
