@@ -30,11 +30,13 @@ type target struct {
 	groups []int
 }
 
-// pids lists the processes there are of it.
-func (t target) pids(ctx context.Context) []int {
+// pids lists the processes there are of it, and those of before that are still
+// there: one that is about to end has no environment any more. A zombie has ended;
+// when its parent asks how is not this driver's doing.
+func (t target) pids(ctx context.Context, before []int) ([]int, error) {
 	out, err := exec.CommandContext(ctx, "ps", psFlags(), "-o", "pid=,pgid=,stat=,command=").Output()
 	if err != nil {
-		return nil
+		return before, err
 	}
 	var pids []int
 	for line := range strings.Lines(string(out)) {
@@ -45,11 +47,12 @@ func (t target) pids(ctx context.Context) []int {
 		pid, err := strconv.Atoi(fields[0])
 		group, groupErr := strconv.Atoi(fields[1])
 		hasMark := func(word string) bool { return strings.HasPrefix(word, t.mark) }
-		if err == nil && groupErr == nil && (slices.Contains(t.groups, group) || slices.ContainsFunc(fields[3:], hasMark)) {
+		if err == nil && groupErr == nil &&
+			(slices.Contains(t.groups, group) || slices.Contains(before, pid) || slices.ContainsFunc(fields[3:], hasMark)) {
 			pids = append(pids, pid)
 		}
 	}
-	return pids
+	return pids, nil
 }
 
 func psFlags() string {
@@ -66,33 +69,25 @@ const patience = 3 * time.Second
 // end asks the processes to exit, kills those that are left after grace or the
 // end of ctx, and waits until they are gone.
 func (t target) end(ctx context.Context, grace time.Duration) {
-	seen := map[int]bool{}
-	t.signal(syscall.SIGTERM, seen)
+	var pids []int
+	signal := func(s syscall.Signal) (gone bool) {
+		look, cancel := context.WithTimeoutCause(context.Background(), patience, errLost)
+		defer cancel()
+		var err error
+		pids, err = t.pids(look, pids)
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, s)
+		}
+		return err == nil && len(pids) == 0
+	}
+	signal(syscall.SIGTERM)
 	asked, cancel := context.WithTimeoutCause(ctx, grace, errLost)
 	defer cancel()
-	poll(asked, func() bool { return !t.signal(0, seen) })
+	poll(asked, func() bool { return signal(0) })
 
 	killed, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), patience, errLost)
 	defer cancel()
-	poll(killed, func() bool {
-		left := t.signal(syscall.SIGKILL, seen) // with what they started meanwhile
-		for pid := range seen {
-			left = left || syscall.Kill(pid, 0) == nil // dead, but nobody has waited for it
-		}
-		return !left
-	})
-}
-
-// signal tells whether there was a process to signal, and notes which.
-func (t target) signal(s syscall.Signal, seen map[int]bool) bool {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), patience, errLost)
-	defer cancel()
-	pids := t.pids(ctx)
-	for _, pid := range pids {
-		_ = syscall.Kill(pid, s)
-		seen[pid] = true
-	}
-	return len(pids) > 0
+	poll(killed, func() bool { return signal(syscall.SIGKILL) }) // with what they started meanwhile
 }
 
 // poll returns when done does so or ctx ends.

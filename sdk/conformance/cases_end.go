@@ -142,10 +142,7 @@ func endLost(t T, s *Session) {
 	}
 	pid := strings.Fields(out.String())[1]
 	x.cut(errCaseCancel)
-	ended := s.eventually(driver.DefaultKillGrace, func() bool {
-		o := s.exec(d, s.script(id, "kill -0 "+pid), nil)
-		return o.Err == nil && o.ShellCode() != 0
-	})
+	ended := s.eventually(driver.DefaultKillGrace, func() bool { return !s.aliveOn(t, d, id, pid) })
 	if !ended {
 		t.Errorf("process %s goes on without its caller", pid)
 	}

@@ -344,18 +344,3 @@ func (s *Session) eventually(limit time.Duration, ok func() bool) bool {
 		time.Sleep(wait)
 	}
 }
-
-// gone waits until no process of that pid is left in the sandbox.
-func (s *Session) gone(t T, id, pid string, limit time.Duration) bool {
-	t.Helper()
-	return s.eventually(limit, func() bool { return !s.alive(t, id, pid) })
-}
-
-func (s *Session) alive(t T, id, pid string) bool {
-	t.Helper()
-	o := s.Sh(t, id, "kill -0 "+pid)
-	if o.Err != nil {
-		t.Fatalf("asking for process %s: %v", pid, o.Err)
-	}
-	return o.ShellCode() == 0
-}
