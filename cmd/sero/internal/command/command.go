@@ -20,6 +20,7 @@ import (
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/session"
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/view"
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
+	"github.com/sero-labs/sero-runtime/internal/harmless"
 	"github.com/sero-labs/sero-runtime/internal/version"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -37,17 +38,32 @@ func (p Program) Main(args []string) int {
 		serve()
 		return exitOK
 	}
-	a := &app{
-		program: p,
-		stdin:   os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
-		view: &view.View{Out: os.Stdout, Err: os.Stderr},
-	}
-	a.view.Terminal = term.IsTerminal(int(os.Stderr.Fd()))
+	a := &app{program: p, stdin: os.Stdin, stdout: shown(os.Stdout), stderr: shown(os.Stderr)}
+	defer a.settle()
+	a.view = &view.View{Out: a.stdout, Err: a.stderr, Terminal: term.IsTerminal(int(os.Stderr.Fd()))}
 	a.view.Plain = os.Getenv("TERM") == "dumb"
 	ctx, release := interruptible()
 	defer release()
 	a.releaseSignals = release
 	return a.run(ctx, args)
+}
+
+// shown is where an output goes: to a terminal without what would steer it, for
+// much of what is shown is a sandbox's; to anything else as it is.
+func shown(f *os.File) io.Writer {
+	if term.IsTerminal(int(f.Fd())) {
+		return harmless.NewWriter(f)
+	}
+	return f
+}
+
+// settle leaves the terminal without the colours of others.
+func (a *app) settle() {
+	for _, out := range []io.Writer{a.stdout, a.stderr} {
+		if w, ok := out.(*harmless.Writer); ok {
+			_ = w.Settle() // a terminal that is gone needs nothing
+		}
+	}
 }
 
 // interruptible is a context that a signal ends, with the signal as its cause.
@@ -81,7 +97,7 @@ func interruptible() (_ context.Context, release func()) {
 type app struct {
 	program        Program
 	stdin          *os.File
-	stdout, stderr io.Writer
+	stdout, stderr io.Writer // fit for sandboxes' text
 	view           *view.View
 
 	args           []string // the command line

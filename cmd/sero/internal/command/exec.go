@@ -141,6 +141,9 @@ func (a *app) runWith(cmd *cobra.Command, start *apipb.ExecStart, config session
 	progress := a.view.Quiet()
 	defer progress.Done()
 	config.Start, config.Stdin, config.Stdout, config.Stderr = start, a.stdin, a.stdout, a.stderr
+	if config.Terminal { // the command's to steer
+		config.Stdout, config.Stderr = os.Stdout, os.Stderr
+	}
 	config.Pipes = c.Pipes
 	config.Progress = progress.Step
 	config.Started = func(s *apipb.ExecStarted) {

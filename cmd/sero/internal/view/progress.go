@@ -94,7 +94,7 @@ func (p *Progress) spin() {
 			timer.Reset(spinnerPeriod)
 		case <-p.stop:
 			if shown {
-				_, _ = fmt.Fprint(p.view.Err, eraseLine)
+				steer(p.view.Err, eraseLine)
 			}
 			return
 		}
@@ -108,7 +108,7 @@ func (p *Progress) draw(frame int) bool {
 		return false
 	}
 	seconds := int(p.now().Sub(p.started).Seconds())
-	_, _ = fmt.Fprintf(p.view.Err, "%s%c %s %ds", eraseLine, `|/-\`[frame%4], p.text, seconds)
+	steer(p.view.Err, fmt.Sprintf("%s%c %s %ds", eraseLine, `|/-\`[frame%4], p.text, seconds))
 	return true
 }
 

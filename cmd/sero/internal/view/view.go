@@ -7,19 +7,23 @@
 package view
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
 	"unicode"
+	"unicode/utf8"
 
+	"github.com/sero-labs/sero-runtime/internal/harmless"
 	"github.com/sero-labs/sero-runtime/internal/oneline"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
 // View is where a command's results go, and in which form.
 type View struct {
+	// Out and Err are a harmless.Writer where they are a terminal.
 	Out, Err io.Writer
 	// JSON chooses the form for programs.
 	JSON bool
@@ -39,7 +43,8 @@ func (v *View) Text(lines ...string) error {
 	return nil
 }
 
-// Raw writes bytes to standard output as they are.
+// Raw writes bytes to standard output, which keeps from a terminal what would
+// steer it.
 func (v *View) Raw(p []byte) error {
 	_, err := v.Out.Write(p)
 	return err
@@ -50,10 +55,34 @@ func (v *View) Value(value any) error {
 	return writeJSON(v.Out, value)
 }
 
+// writeJSON writes a value with all characters escaped that do more than be seen,
+// so that a terminal gets what a program does.
 func writeJSON(w io.Writer, value any) error {
-	enc := json.NewEncoder(w)
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)
-	return enc.Encode(value)
+	if err := enc.Encode(value); err != nil {
+		return err
+	}
+	var out []byte
+	for _, r := range b.String() { // valid UTF-8, and only strings have such characters
+		if r != '\n' && oneline.Unfit(r) {
+			out = fmt.Appendf(out, `\u%04x`, r)
+		} else {
+			out = utf8.AppendRune(out, r)
+		}
+	}
+	_, err := w.Write(out)
+	return err
+}
+
+// steer writes sero's own sequence to a terminal.
+func steer(w io.Writer, sequence string) {
+	if h, ok := w.(*harmless.Writer); ok {
+		_ = h.Steer(sequence)
+		return
+	}
+	_, _ = io.WriteString(w, sequence)
 }
 
 // Notice writes one line for people to standard error.
@@ -130,8 +159,8 @@ func (v *View) fields(title string, list []field) error {
 	return w.Flush()
 }
 
-// clean keeps a name from a workspace from writing more than its line, or from
-// steering the reader's terminal.
+// clean keeps a name from a workspace to its line and its place in it, in a file
+// too. What a terminal must not get, Out and Err keep from it.
 func clean(s string) string {
 	return strings.Map(func(r rune) rune {
 		if oneline.Unfit(r) {
