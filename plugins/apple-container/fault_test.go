@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -200,6 +201,38 @@ func TestB13ImageMissing(t *testing.T) {
 	}
 	_, err = b.EnsureImage(t.Context(), "sero-node:latest", driver.PullMissing, func(driver.Progress) {})
 	wantReason(t, err, driver.ImageNotFound)
+}
+
+// TestFImageGoesBetweenListAndInspect: it is left out, and the others are there,
+// with each release. Issue 6, row F.
+func TestFImageGoesBetweenListAndInspect(t *testing.T) {
+	for _, version := range standintest.Versions {
+		t.Run(version, func(t *testing.T) {
+			b := newBox(t, version)
+			want, err := b.ListImages(t.Context(), nil)
+			if err != nil || len(want) == 0 {
+				t.Fatalf("%+v, %v", want, err)
+			}
+			b.Fault("image-goes=sero-gone:between")
+			got, err := b.ListImages(t.Context(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			names := func(images []driver.Image) (all []string) {
+				for _, i := range images {
+					all = append(all, i.Reference)
+				}
+				return all
+			}
+			if !slices.Equal(names(got), names(want)) {
+				t.Errorf("it lists %v, want %v", names(got), names(want))
+			}
+			none, err := b.ListImages(t.Context(), map[string]string{"sero.no-image-has": "this"})
+			if err != nil || len(none) > 0 {
+				t.Errorf("%+v, %v", none, err)
+			}
+		})
+	}
 }
 
 // TestSubnetChanges: addresses are asked for each time.

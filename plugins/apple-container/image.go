@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -270,30 +272,65 @@ func (d *Driver) ListImages(ctx context.Context, labels map[string]string) ([]dr
 	if err != nil || len(listed) == 0 {
 		return nil, err
 	}
-	args := []string{"image", "inspect"}
+	var names []string
 	for _, i := range listed {
 		if name := i.name(); name != "" {
-			args = append(args, name)
+			names = append(names, name)
 		}
 	}
-	// Up to 0.12 an image that has gone meanwhile is an error beside those that
-	// are there; from 1.0 on it is instead of them.
-	r, err := d.cli.call(ctx, command{limit: quickLimit, args: args})
+	images, err := d.describeImages(ctx, names)
 	if err != nil {
 		return nil, err
 	}
-	documents, err := parseImages(r.stdout)
-	if err != nil || len(documents) == 0 && r.code != 0 {
-		return nil, failure(r, "images")
+	images = slices.DeleteFunc(images, func(i driver.Image) bool {
+		has := func(name string) bool { v, ok := i.Labels[name]; return ok && v == labels[name] }
+		return slices.ContainsFunc(slices.Collect(maps.Keys(labels)), func(name string) bool { return !has(name) })
+	})
+	slices.SortFunc(images, func(a, b driver.Image) int { return strings.Compare(a.Reference, b.Reference) })
+	return images, nil
+}
+
+// describeImages inspects images by one call. Where that fails, one of them may
+// have gone meanwhile, which up to 0.12 is an error beside the answers for the
+// others and from 1.0 on instead of them: what has no answer is asked for by
+// itself, and left out when it is not there.
+func (d *Driver) describeImages(ctx context.Context, names []string) ([]driver.Image, error) {
+	r, err := d.cli.call(ctx, command{limit: quickLimit, args: append([]string{"image", "inspect"}, names...)})
+	if err != nil {
+		return nil, err
+	}
+	documents, parsed := parseImages(r.stdout)
+	if r.code != 0 {
+		switch failed := failure(r, "images"); failed.Reason {
+		case driver.ImageNotFound, driver.NotFound, driver.Internal:
+		default:
+			return nil, failed
+		}
 	}
 	var images []driver.Image
 	for _, i := range documents {
-		image := i.image()
-		has := func(name string) bool { v, ok := image.Labels[name]; return ok && v == labels[name] }
-		if !slices.ContainsFunc(slices.Collect(maps.Keys(labels)), func(name string) bool { return !has(name) }) {
-			images = append(images, image)
-		}
+		images = append(images, i.image())
 	}
-	slices.SortFunc(images, func(a, b driver.Image) int { return strings.Compare(a.Reference, b.Reference) })
-	return images, nil
+	if r.code == 0 && parsed == nil {
+		return images, nil
+	}
+	names = slices.DeleteFunc(names, func(name string) bool {
+		return slices.ContainsFunc(images, func(i driver.Image) bool { return i.Reference == name })
+	})
+	alone := make([]driver.Image, len(names))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(4)
+	for n, name := range names {
+		group.Go(func() (err error) {
+			alone[n], err = d.localImage(ctx, name)
+			if driver.ReasonOf(err) == driver.ImageNotFound {
+				return nil
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return append(images, slices.DeleteFunc(alone, func(i driver.Image) bool { return i.Reference == "" })...), nil
 }

@@ -20,7 +20,9 @@ look() {
 			pid=${pid%/stat}
 			case " $found " in *" $pid "*) continue ;; esac
 			{ read -r line <"$stat"; } 2>/dev/null || continue
-			set -- ${line##*) } # state, parent, group, session, terminal
+			set -- ${line##*) } # state, parent, group, session, terminal; threads are the 18th
+			# A zombie has ended, unless other threads of it go on.
+			case $1${18:-1} in Z[01] | X* | x*) continue ;; esac
 			if [ "$leader" = all ]; then
 				[ "$4" != 1 ] && [ "$4" != "$self" ] || continue
 			elif [ "$pid" != "$leader" ] && [ "$4" != "$leader" ]; then
@@ -35,12 +37,20 @@ look() {
 	done
 }
 
+# again looks once more, and tells whether anything is left. A process may start
+# another behind the back of one look and end.
+again() {
+	look
+	[ "$found" ] || look
+	[ "$found" ]
+}
+
 look
 [ -z "$term" ] || kill -s TERM $term 2>/dev/null
 [ -z "$hangup" ] || kill -s HUP $hangup 2>/dev/null
 [ -z "$found" ] || kill -s CONT $found 2>/dev/null
 step=0
-while look && [ "$found" ] && [ "$step" -lt "$steps" ]; do
+while again && [ "$step" -lt "$steps" ]; do
 	sleep 0.05 || sleep 1
 	step=$((step + 1))
 done
@@ -49,5 +59,5 @@ while [ "$found" ] && [ "$step" -lt 40 ]; do
 	kill -s KILL $found 2>/dev/null
 	sleep 0.02 || sleep 1
 	step=$((step + 1))
-	look
+	again
 done

@@ -7,9 +7,9 @@ import (
 )
 
 // aliveScript exits with 0 where process $1 runs, and with 1 where there is none
-// or only a zombie: one that has ended and waits for its parent to ask how. When
-// that happens is not the driver's doing, and kill -0 finds a zombie, too. It
-// needs a shell and the /proc in $2 or, on systems without, ps.
+// or only a zombie: one that has ended, with all its threads, and waits for its
+// parent to ask how. When that happens is not the driver's doing, and kill -0 finds
+// a zombie, too. It needs a shell and the /proc in $2 or, on systems without, ps.
 const aliveScript = `if [ -e "$2/self/stat" ]; then
 	read -r stat 2>/dev/null <"$2/$1/stat" || exit 1
 	state=${stat##*)}
@@ -17,9 +17,10 @@ else
 	kill -0 "$1" 2>/dev/null || exit 1
 	command -v ps >/dev/null || exit 0
 	state=$(ps -o stat= -p "$1" 2>/dev/null) || exit 1
+	state=${state%"${state#?}"}
 fi
 set -- $state
-case ${1:-Z} in Z*|X*|x*) exit 1 ;; esac`
+case ${1:-Z}${18:-1} in Z[01] | X* | x*) exit 1 ;; esac`
 
 // alive reports whether a process runs in the sandbox; a zombie does not. Every
 // case asks this way.

@@ -45,6 +45,7 @@ var knownFaults = map[string]string{
 	"exec-not-running":  "the first N execs find the container not running",
 	"no-address":        "the first N answers about containers show no address",
 	"images-missing":    "the image store is empty and the registry does not know the image",
+	"image-goes":        "an image of this name is listed, and gone when it is inspected",
 	"pull-fails":        "the first N pulls fail with the registry's 503",
 	"builder-down":      "the builder cannot be reached",
 	"subnet-changed":    "a system start gives the default network another subnet",

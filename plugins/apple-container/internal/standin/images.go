@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sero-labs/sero-runtime/plugins/apple-container/internal/standin/engine"
 )
 
 // imageRecord is an image as a container remembers it.
@@ -170,6 +172,9 @@ func (s *session) find(ctx context.Context, reference string) (img image, ok boo
 		return image{}, false, nil
 	}
 	img, err = s.engineImage(ctx, stored.EngineID)
+	if engine.NotFound(err) { // somebody else removed it meanwhile
+		return image{}, false, nil
+	}
 	img.Reference = full(reference)
 	return img, err == nil, err
 }
@@ -311,6 +316,9 @@ func listImages(ctx context.Context, s *session) error {
 	documents := []any{}
 	for _, reference := range slices.Sorted(maps.Keys(store)) {
 		img, err := s.engineImage(ctx, store[reference].EngineID)
+		if engine.NotFound(err) { // somebody else removed it meanwhile
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -322,6 +330,10 @@ func listImages(ctx context.Context, s *session) error {
 	}
 	if format != "json" {
 		return nil
+	}
+	if f, ok := s.fault("image-goes"); ok {
+		gone := image{imageRecord: imageRecord{Reference: full(f.value), EngineID: "sha256:" + strings.Repeat("0", 64)}}
+		documents = append(documents, s.imageLine(gone))
 	}
 	return s.emitJSON(documents, false)
 }
