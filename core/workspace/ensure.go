@@ -1,11 +1,9 @@
 package workspace
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -14,7 +12,6 @@ import (
 	"github.com/sero-labs/sero-runtime/core/environ"
 	"github.com/sero-labs/sero-runtime/core/event"
 	"github.com/sero-labs/sero-runtime/core/negotiate"
-	"github.com/sero-labs/sero-runtime/internal/oneline"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -31,6 +28,7 @@ type attempt struct {
 	choice    negotiate.Choice
 	warnings  []string
 	drift     []Drift
+	exposes   exposed
 	user      environ.User // who commands run as
 	looked    bool         // user is known
 	announced bool         // the workspace.starting event is out
@@ -58,7 +56,11 @@ func (a *attempt) run(ctx context.Context, before *sandbox) (*sandbox, error) {
 		a.warnings = append(a.warnings, fmt.Sprintf("sero.json names the id %s, but the workspace was opened as %s", file.ID, a.e.id))
 	}
 	if before != nil {
-		if again := a.reuse(ctx, file, before); again != nil {
+		again, err := a.reuse(ctx, file, before)
+		if err != nil {
+			return nil, err
+		}
+		if again != nil {
 			return again, a.remember()
 		}
 	}
@@ -83,7 +85,11 @@ func (a *attempt) run(ctx context.Context, before *sandbox) (*sandbox, error) {
 	if !a.looked {
 		a.findUser(ctx, state)
 	}
-	return &sandbox{choice: a.choice, state: state, caps: driver.Capabilities(a.driver), user: a.user, looked: a.looked}, a.remember()
+	return a.ready(state), a.remember()
+}
+
+func (a *attempt) ready(state driver.Sandbox) *sandbox {
+	return &sandbox{choice: a.choice, state: state, caps: driver.Capabilities(a.driver), user: a.user, looked: a.looked, exposes: a.exposes}
 }
 
 // findUser looks who commands run as. If that cannot be told they run, as whoever
@@ -143,18 +149,25 @@ func (a *attempt) announce() {
 	}
 }
 
-// reuse looks whether the sandbox of before still runs. It gives nil when it
-// does not; then the workspace is to be made ready anew.
-func (a *attempt) reuse(ctx context.Context, file config.Workspace, before *sandbox) *sandbox {
+// reuse looks whether the sandbox of before still runs and shows what it should.
+// It gives nil when it does not; then the workspace is to be made ready anew.
+func (a *attempt) reuse(ctx context.Context, file config.Workspace, before *sandbox) (*sandbox, error) {
 	d, err := a.m.options.Drivers.Driver(ctx, before.choice.Actual)
 	if err != nil {
 		a.m.log.Info("the driver of a ready workspace is gone", "workspace", a.e.id, "error", err)
-		return nil
+		return nil, nil
 	}
 	a.driver, a.choice = d, before.choice
 	state, err := a.get(ctx)
 	if err != nil || state.State != driver.SandboxRunning || !a.m.owns(a.e, state) || !a.e.shownIn(state) {
-		return nil // whatever is wrong with it, making it ready will find it
+		return nil, nil //nolint:nilerr // whatever is wrong with it, making it ready will find it
+	}
+	known := before.exposes
+	if state.Instance != before.state.Instance {
+		known = nil
+	}
+	if stopped, err := a.confirm(ctx, state, known); stopped || err != nil {
+		return nil, err
 	}
 	if spec, warnings, err := a.m.buildSpec(a.e, file, before.choice, d); err == nil {
 		a.spec = spec
@@ -165,7 +178,7 @@ func (a *attempt) reuse(ctx context.Context, file config.Workspace, before *sand
 	if a.user, a.looked = before.user, before.looked; !a.looked || state.Instance != before.state.Instance {
 		a.findUser(ctx, state)
 	}
-	return &sandbox{choice: before.choice, state: state, caps: driver.Capabilities(d), user: a.user, looked: a.looked}
+	return a.ready(state), nil
 }
 
 // choose picks the driver and makes the spec.
@@ -224,7 +237,13 @@ func (a *attempt) bringUp(ctx context.Context) (driver.Sandbox, error) {
 	switch state.State {
 	case driver.SandboxRunning:
 		a.noteDrift(ctx, state)
-		return a.checked(state)
+		if state, err = a.checked(state); err != nil {
+			return state, err
+		}
+		if stopped, err := a.confirm(ctx, state, nil); !stopped || err != nil {
+			return state, err
+		}
+		return a.start(ctx, state)
 	case driver.SandboxCorrupt:
 		return a.recreate(ctx, "it is broken")
 	default:
@@ -233,7 +252,7 @@ func (a *attempt) bringUp(ctx context.Context) (driver.Sandbox, error) {
 		return a.recreate(ctx, "its configuration has changed") // nothing is in it that could be lost
 	}
 	a.noteDrift(ctx, state)
-	return a.start(ctx)
+	return a.start(ctx, state)
 }
 
 func errForeign(e *entry) error {
@@ -287,7 +306,7 @@ func (a *attempt) create(ctx context.Context) (driver.Sandbox, error) {
 	if !a.m.owns(a.e, state) || !a.e.shownIn(state) { // the driver gave us what was there
 		return state, errForeign(a.e)
 	}
-	return a.start(ctx)
+	return a.start(ctx, state)
 }
 
 // settleTime is how long an engine gets to be what it is about to be.
@@ -328,75 +347,6 @@ func (a *attempt) ensureImage(ctx context.Context) error {
 	}
 	_, err = images.EnsureImage(ctx, a.spec.Image, driver.PullMissing, a.report)
 	return err
-}
-
-func (a *attempt) start(ctx context.Context) (driver.Sandbox, error) {
-	a.report(driver.Progress{Phase: "start", Message: "starting the sandbox"})
-	var state driver.Sandbox
-	err := a.call(ctx, func(ctx context.Context) (err error) {
-		state, err = a.driver.Start(ctx, a.spec.ID)
-		return err
-	})
-	if err == nil {
-		return a.started(ctx, state)
-	}
-	switch reason := driver.ReasonOf(err); {
-	case ctx.Err() != nil:
-		return state, err
-	case (reason == driver.Corrupt || reason == driver.NotFound) && !a.recreated:
-		return a.recreate(ctx, "it cannot be started: "+driver.AsError(err).Message)
-	case reason == driver.Internal && !a.repeated && a.settle(ctx):
-		a.repeated = true
-		return a.start(ctx)
-	}
-	return state, errNotStarted(a.e, err)
-}
-
-// started takes a sandbox that was just started into use.
-func (a *attempt) started(ctx context.Context, state driver.Sandbox) (driver.Sandbox, error) {
-	if state.ID == a.spec.ID && state.State == driver.SandboxStopped {
-		return state, a.errEnded(ctx, state)
-	}
-	state, err := a.checked(state)
-	if err != nil || a.prepare(ctx, state) {
-		return state, err
-	}
-	if now, err := a.get(ctx); err == nil && now.State == driver.SandboxStopped {
-		return now, a.errEnded(ctx, now)
-	}
-	return state, nil
-}
-
-// errEnded is about a sandbox whose main process ended as soon as it was started,
-// with the last line that it wrote where the driver has it.
-func (a *attempt) errEnded(ctx context.Context, state driver.Sandbox) error {
-	why := ""
-	if logs, err := driver.LogReaderOf(a.driver); err == nil {
-		var out bytes.Buffer
-		err := a.call(ctx, func(ctx context.Context) error {
-			return logs.Logs(ctx, state.ID, false, 1, &limitedWriter{to: &out, left: 4 << 10})
-		})
-		if err != nil {
-			a.m.log.Info("the log of a sandbox that ended cannot be read", "workspace", a.e.id, "error", err)
-		}
-		why = oneline.Of(out.String(), 512, ' ')
-	}
-	if why != "" {
-		why = "; the last line of its log: " + why
-	}
-	return driver.Errorf(driver.NotRunning, "sandbox %s of image %s ended as soon as it was started%s", state.ID, orNone(state.Image), why).
-		About(state.ID).Remedy("use an image for " + runtime.GOARCH + " that has sh and sleep")
-}
-
-// errNotStarted is the failure of a start that says nothing of the sandbox itself.
-// Only a person may decide to throw the sandbox away for it.
-func errNotStarted(e *entry, err error) error {
-	failed := *driver.AsError(err)
-	if !failed.Retryable {
-		failed.Remedies = append(slices.Clone(failed.Remedies),
-			driver.Remedy{Text: "recreate the sandbox, which loses what was written outside the workspace", Command: []string{"sero", "recreate", "-w", e.id}})
-	}
-	return &failed
 }
 
 // recreate removes a sandbox that is known to be ours and makes it again, once.

@@ -118,11 +118,13 @@ func (f *flight) wait(ctx context.Context, w *waiter, report func(driver.Progres
 
 // ensure makes a workspace ready and gives its sandbox. With verify, the driver
 // is asked even if the sandbox was ready when last looked at; without, only
-// what is known to be gone is made anew. Concurrent calls share one attempt.
+// what is known to be gone or to show a directory that was replaced is looked at.
+// Concurrent calls share one attempt.
 func (m *Manager) ensure(ctx context.Context, e *entry, wish wish, verify bool, report func(driver.Progress)) (*sandbox, error) {
 	if report == nil {
 		report = func(driver.Progress) {}
 	}
+	verify = verify || e.toVerify()
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, driver.AsError(context.Cause(ctx))

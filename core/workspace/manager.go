@@ -133,11 +133,12 @@ type entry struct {
 
 // sandbox is one that was ready when last looked at.
 type sandbox struct {
-	choice negotiate.Choice
-	state  driver.Sandbox
-	caps   []driver.Capability
-	user   environ.User // who commands run as; the zero value: the sandbox's own user
-	looked bool         // user is known
+	choice  negotiate.Choice
+	state   driver.Sandbox
+	caps    []driver.Capability
+	user    environ.User // who commands run as; the zero value: the sandbox's own user
+	looked  bool         // user is known
+	exposes exposed      // nil: not known
 }
 
 // errClosed ends everything when the Manager closes.

@@ -22,6 +22,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sero-labs/sero-runtime/internal/identity"
 )
 
 // self is this program, whatever became of its file.
@@ -33,9 +35,12 @@ const hostArgument = "host"
 // Main runs the program and gives its exit code.
 func Main(args []string) int {
 	var err error
-	if len(args) == 3 && args[1] == hostArgument {
+	switch {
+	case len(args) == 3 && args[1] == hostArgument:
 		err = runHost(args[2])
-	} else {
+	case len(args) > 2 && args[1] == identity.Argument:
+		identify(os.Stdout, args[2:])
+	default:
 		err = runChannel()
 	}
 	if err != nil {

@@ -1,0 +1,109 @@
+package workspace
+
+import (
+	"bytes"
+	"context"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sero-labs/sero-runtime/internal/oneline"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
+)
+
+// start starts the sandbox that was found or made. The directories that it is to
+// show are open meanwhile, and compared with those that it shows then.
+func (a *attempt) start(ctx context.Context, found driver.Sandbox) (driver.Sandbox, error) {
+	a.report(driver.Progress{Phase: "start", Message: "starting the sandbox"})
+	var open []display
+	if !a.choice.HostMode {
+		var err error
+		if open, err = a.displays(found); err != nil {
+			return found, err
+		}
+		defer closeDisplays(open)
+	}
+	var state driver.Sandbox
+	err := a.call(ctx, func(ctx context.Context) (err error) {
+		state, err = a.driver.Start(ctx, a.spec.ID)
+		return err
+	})
+	if err == nil {
+		return a.started(ctx, state, open)
+	}
+	switch reason := driver.ReasonOf(err); {
+	case ctx.Err() != nil:
+		return state, err
+	case (reason == driver.Corrupt || reason == driver.NotFound) && !a.recreated:
+		return a.recreate(ctx, "it cannot be started: "+driver.AsError(err).Message)
+	case reason == driver.Internal && !a.repeated && a.settle(ctx):
+		a.repeated = true
+		return a.start(ctx, found)
+	}
+	return state, errNotStarted(a.e, err)
+}
+
+// started takes a sandbox that was just started into use.
+func (a *attempt) started(ctx context.Context, state driver.Sandbox, open []display) (driver.Sandbox, error) {
+	if state.ID == a.spec.ID && state.State == driver.SandboxStopped {
+		return state, a.errEnded(ctx, state)
+	}
+	state, err := a.checked(state)
+	if err != nil || a.choice.HostMode {
+		return state, err
+	}
+	var other string
+	var both sync.WaitGroup
+	both.Go(func() { other, err = a.compare(ctx, state, open) })
+	prepared := a.prepare(ctx, state)
+	both.Wait()
+	if !prepared || err != nil {
+		if now, lost := a.get(ctx); lost == nil && now.State == driver.SandboxStopped {
+			return now, a.errEnded(ctx, now)
+		}
+	}
+	if other != "" {
+		err = errExchanged(a.e, other)
+	}
+	if err != nil { // nothing may run in it
+		if stop := a.m.stopSandbox(context.WithoutCancel(ctx), a.e, a.driver, a.choice.Actual, time.Millisecond); stop != nil {
+			a.m.log.Warn("a sandbox that shows something else than it should cannot be stopped", "workspace", a.e.id, "error", stop)
+		}
+		return state, err
+	}
+	a.takeOver(open)
+	return state, nil
+}
+
+// errEnded is about a sandbox whose main process ended as soon as it was started,
+// with the last line that it wrote where the driver has it.
+func (a *attempt) errEnded(ctx context.Context, state driver.Sandbox) error {
+	why := ""
+	if logs, err := driver.LogReaderOf(a.driver); err == nil {
+		var out bytes.Buffer
+		err := a.call(ctx, func(ctx context.Context) error {
+			return logs.Logs(ctx, state.ID, false, 1, &limitedWriter{to: &out, left: 4 << 10})
+		})
+		if err != nil {
+			a.m.log.Info("the log of a sandbox that ended cannot be read", "workspace", a.e.id, "error", err)
+		}
+		why = oneline.Of(out.String(), 512, ' ')
+	}
+	if why != "" {
+		why = "; the last line of its log: " + why
+	}
+	return driver.Errorf(driver.NotRunning, "sandbox %s of image %s ended as soon as it was started%s", state.ID, orNone(state.Image), why).
+		About(state.ID).Remedy("use an image for " + runtime.GOARCH + " that has sh and sleep")
+}
+
+// errNotStarted is the failure of a start that says nothing of the sandbox itself.
+// Only a person may decide to throw the sandbox away for it.
+func errNotStarted(e *entry, err error) error {
+	failed := *driver.AsError(err)
+	if !failed.Retryable {
+		failed.Remedies = append(slices.Clone(failed.Remedies),
+			driver.Remedy{Text: "recreate the sandbox, which loses what was written outside the workspace", Command: []string{"sero", "recreate", "-w", e.id}})
+	}
+	return &failed
+}
