@@ -56,6 +56,10 @@ func run(ctx context.Context, patterns []string) int {
 		report.again(ctx, dir, flags, before)
 	}
 	report.summary(time.Since(begin))
+	if err := report.writeAgain(); err != nil {
+		fmt.Fprintln(os.Stderr, "testall:", err)
+		return 1
+	}
 	if ctx.Err() != nil {
 		fmt.Println("interrupted")
 		return 1

@@ -255,6 +255,19 @@ func (r *report) summary(took time.Duration) {
 		verdict, r.passed, len(r.failed), count, r.packages, took.Seconds())
 }
 
+// againVariable names a file for the number of tests that failed at first and
+// passed when run again. CI prints it.
+const againVariable = "SERO_TEST_AGAIN"
+
+// writeAgain writes the number where it is wanted.
+func (r *report) writeAgain() error {
+	path := os.Getenv(againVariable)
+	if path == "" {
+		return nil
+	}
+	return os.WriteFile(path, fmt.Appendln(nil, len(r.unsteady)), 0o600)
+}
+
 func (r *report) exitCode() int {
 	if r.broken || len(r.failed) > 0 {
 		return 1

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -63,6 +64,49 @@ func TestAgain(t *testing.T) {
 		t.Errorf("failed %v, unsteady %v", r.failed, r.unsteady)
 	}
 	contains(t, out.String(), "again\t"+steady, "passed when run again alone:\n  "+steady+" TestX\n", "Failed:\n  race\n  x/gone TestY\n")
+	count := filepath.Join(t.TempDir(), "again")
+	t.Setenv(againVariable, count)
+	if err := r.writeAgain(); err != nil {
+		t.Error(err)
+	}
+	if got, err := os.ReadFile(count); string(got) != "2\n" {
+		t.Errorf("the number of tests is %q (%v), not 2", got, err)
+	}
+}
+
+// .ci/run ends with that number and its verdict, also when a step fails. Issue 6,
+// row F.
+func TestFCIPrintsAgain(t *testing.T) {
+	script, err := os.ReadFile("../../.ci/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	frame, _, found := strings.Cut(string(script), "\nstep \"Packages\"")
+	_, end, ends := strings.Cut(string(script), "\nstep \"Leftovers\" leftovers\n")
+	if !found || !ends {
+		t.Fatal(".ci/run has other steps")
+	}
+	for _, c := range []struct{ step, last string }{
+		{"true", ".ci/run: ok, 1 steps in "}, {"false", ".ci/run: FAILED in \"Tests\" (exit code 1), after "},
+	} {
+		t.Run(c.step, func(t *testing.T) {
+			root := t.TempDir()
+			if err := os.Mkdir(filepath.Join(root, ".ci"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			path := filepath.Join(root, ".ci", "run")
+			text := frame + "\ntests() { echo 3 >\"$SERO_TEST_AGAIN\"; " + c.step + "; }\nstep \"Tests\" tests\n" + end
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			out, _ := exec.CommandContext(t.Context(), "bash", path).Output()
+			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+			if len(lines) < 2 || lines[len(lines)-2] != ".ci/run: again: 3 tests failed once and passed the second time" ||
+				!strings.HasPrefix(lines[len(lines)-1], c.last) {
+				t.Errorf("it ends with %q", lines)
+			}
+		})
+	}
 }
 
 // What is said about the race detector stays; only the second is taken away.
