@@ -21,8 +21,11 @@ import (
 // The test binary is sero where a script calls it so, with the daemon and the
 // bundled drivers that this sero starts; and npm, for a project to develop.
 func TestMain(m *testing.M) {
-	testscript.Main(tests{m}, map[string]func(){"sero": main, "npm": npm})
+	testscript.Main(tests{m}, standIns)
 }
+
+// standIns are the programs that the test binary is under another name.
+var standIns = map[string]func(){"sero": main, "npm": npm}
 
 // tests also remove what they built.
 type tests struct{ *testing.M }

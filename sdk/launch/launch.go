@@ -3,7 +3,9 @@
 //
 // go-plugin starts processes and connects to them; it leaves the rest to its
 // user. This package adds what a long-lived host needs: the driver has its own
-// process group, standard input and environment; a lifeline ends it when the
+// process group, standard input and environment, no other open files of the
+// host, which are all marked as close-on-exec, and no ignored signals; it has the
+// host's umask and blocked signals. A lifeline ends it when the
 // host vanishes; its output is read as untrusted bytes, never parsed by
 // go-plugin; only the driver may answer on its socket; and ending it is polite
 // first, then certain. It does not restart anything.

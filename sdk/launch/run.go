@@ -16,6 +16,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/sero-labs/sero-runtime/internal/inherit"
 	"github.com/sero-labs/sero-runtime/internal/oneline"
 	"github.com/sero-labs/sero-runtime/internal/peer"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -111,7 +112,10 @@ func (r *run) Start(context.Context) error {
 	}
 	r.cmd.Stdout, r.cmd.Stderr = stdoutW, stderrW
 	r.cmd.ExtraFiles = []*os.File{lifeR}
+	inherit.CloseOnExec()
+	done := inherit.DefaultSignals()
 	err = r.cmd.Start()
+	done()
 	_ = errors.Join(stdoutW.Close(), stderrW.Close(), lifeR.Close()) // the child has its own
 	if err != nil {
 		_ = errors.Join(stdoutR.Close(), stderrR.Close(), lifeW.Close())

@@ -21,6 +21,7 @@ import (
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/view"
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
 	"github.com/sero-labs/sero-runtime/internal/harmless"
+	"github.com/sero-labs/sero-runtime/internal/inherit"
 	"github.com/sero-labs/sero-runtime/internal/version"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -74,8 +75,11 @@ func interruptible() (_ context.Context, release func()) {
 	ch := make(chan os.Signal, 1)
 	done := make(chan struct{})
 	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
-		if !signal.Ignored(sig) {
+		switch {
+		case !inherit.Ignored(sig):
 			signal.Notify(ch, sig)
+		case !signal.Ignored(sig):
+			signal.Notify(make(chan os.Signal, 1), sig) // ignored here, but not by what this process starts
 		}
 	}
 	go func() {

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
+	"github.com/sero-labs/sero-runtime/internal/inherit"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -126,6 +127,8 @@ func openBrowser(ctx context.Context, url string) error {
 	}), "PATH=/usr/local/bin:/usr/bin:/bin:/run/current-system/sw/bin")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the browser outlives this command
 	cmd.WaitDelay = time.Second
+	inherit.CloseOnExec()
+	defer inherit.DefaultSignals()()
 	if err := cmd.Run(); err != nil {
 		return driver.Errorf(driver.Internal, "the browser could not be opened: %w", err).Remedy("open the address yourself")
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/command"
 	"github.com/sero-labs/sero-runtime/core/daemon"
 	"github.com/sero-labs/sero-runtime/core/registry"
+	"github.com/sero-labs/sero-runtime/internal/inherit"
 	"github.com/sero-labs/sero-runtime/internal/paths"
 	"github.com/sero-labs/sero-runtime/internal/version"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -19,6 +20,9 @@ import (
 
 // beDaemon is the daemon, until it ends.
 func beDaemon(ctx context.Context, s command.Serving) error {
+	if err := inherit.Restart("/"); err != nil {
+		return driver.Errorf(driver.Internal, "the daemon cannot be started: %w", err)
+	}
 	home, err := paths.Home()
 	if err != nil {
 		return err

@@ -7,12 +7,16 @@ import (
 	"os"
 
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/command"
+	"github.com/sero-labs/sero-runtime/internal/inherit"
 	"github.com/sero-labs/sero-runtime/sdk/conformance"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
 // test holds a driver to the contract and reports.
 func test(ctx context.Context, t command.Trial) (command.Verdict, error) {
+	if err := inherit.Restart(""); err != nil { // a driver starts as the daemon starts it
+		return command.Fails, driver.Errorf(driver.Internal, "the trial cannot be started: %w", err)
+	}
 	report, err := conformance.Check(ctx, conformance.Config{
 		Path: t.Path, Args: t.Args, Run: t.Run, Profile: conformance.Profile{StopSystem: t.StopSystem},
 	})
