@@ -18,9 +18,12 @@ import (
 // Machine is what config.json in sero's home says for every workspace. The zero
 // value is that of a machine without one.
 type Machine struct {
-	Schema   string            `json:"$schema"`
-	Mode     string            `json:"mode"`   // as in Workspace; a workspace cannot weaken ModeRequire
-	Driver   string            `json:"driver"` // for workspaces that name none
+	Schema string `json:"$schema"`
+	Mode   string `json:"mode"`   // as in Workspace; a workspace cannot weaken ModeRequire
+	Driver string `json:"driver"` // for workspaces that name none
+	// NeverHost refuses every driver that isolates nothing, also to a person who asks for one.
+	NeverHost bool `json:"neverHost"`
+
 	Drivers  map[string]Driver `json:"drivers"`
 	IdleExit string            `json:"idleExit"` // see IdleExitAfter
 	Preview  Preview           `json:"preview"`

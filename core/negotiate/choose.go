@@ -40,7 +40,8 @@ type Request struct {
 	Needs          []driver.Capability // a driver without one of them is rejected
 	NeedsIsolation []string            // what asks for isolation, for messages: "egress rule"
 	FallbackHost   bool                // falling back to the host is fine in spite of NeedsIsolation, Driver or LivesIn
-	LivesIn        string              // the driver that isolates the workspace's present sandbox; empty: none does
+	LivesIn        string              // the driver of the newest sandbox of the workspace that isolates; empty: it never had one
+	NeverHost      bool                // this machine runs nothing without isolation, whoever asks
 }
 
 // Offer is one driver and what is known of it now.
@@ -81,9 +82,12 @@ type Rejection struct {
 // order of Compare is taken, never one without isolation but for the host
 // driver, which is the last. IsolationRequired when that is not allowed,
 // NoDriver when it does not work either: both list why not for every driver. A
-// workspace whose sandbox's driver does not work for the moment gets that
-// driver's reason and not the host.
+// workspace that has had a sandbox that isolates gets the reason of that
+// sandbox's driver and not the host, whatever the reason is.
 func Choose(request Request, offers []Offer) (Choice, error) {
+	if request.NeverHost {
+		request.FallbackHost = false
+	}
 	c := chooser{request: request, offers: slices.SortedFunc(slices.Values(offers), Compare)}
 	switch {
 	case request.Mode != "" && request.Mode != ModeAuto && request.Mode != ModeRequire && request.Mode != ModeHost:
@@ -146,6 +150,9 @@ func (c chooser) host() (Choice, error) {
 		return Choice{}, driver.Errorf(driver.IsolationRequired, "the driver host isolates nothing, and the mode is require").
 			Remedy("choose another driver", "sero", "driver", "ls")
 	}
+	if c.request.NeverHost {
+		return Choice{}, errNeverHost(HostDriver)
+	}
 	o, ok := c.find(HostDriver)
 	if !ok {
 		return Choice{}, c.notFound(HostDriver)
@@ -167,10 +174,8 @@ func (c chooser) named() (Choice, error) {
 		return Choice{}, c.notFound(c.request.Driver)
 	}
 	why := c.against(o)
-	if why == nil && c.request.Mode == ModeRequire && !isolates(o) {
-		why = driver.Errorf(driver.IsolationRequired, "it isolates nothing, and the mode is require").
-			Remedy("choose another driver", "sero", "driver", "ls")
-		why.Driver = o.Name
+	if why == nil && !isolates(o) {
+		why = c.mustIsolate(o.Name)
 	}
 	if why == nil {
 		return c.choice(o, "asked for by name"+willStart(o), nil), nil
@@ -216,16 +221,19 @@ func (c chooser) automatic() (Choice, error) {
 
 // fallBack is for when no driver that isolates works.
 func (c chooser) fallBack(rejected []Rejection) (Choice, error) {
-	if o, ok := c.find(c.request.LivesIn); ok && !c.request.FallbackHost {
-		if why := c.against(o); why != nil && passing[why.Reason] {
-			return Choice{}, outOfReach(why)
-		}
+	if c.request.LivesIn != "" && !c.request.FallbackHost {
+		return Choice{}, c.outOfReach()
 	}
 	none := "there is no driver that isolates"
 	if len(rejected) > 0 {
 		none = "no driver that isolates can be used (" + summary(rejected) + ")"
 	}
 	switch needs := c.request.NeedsIsolation; {
+	case c.request.NeverHost:
+		why := errNeverHost(HostDriver)
+		why.Message += ", and " + none
+		why.Remedies = append(remediesOf(rejected), why.Remedies...)
+		return Choice{}, why
 	case c.request.Mode == ModeRequire:
 		return Choice{}, withRemedies(driver.Errorf(driver.IsolationRequired, "the mode is require, and %s", none), rejected)
 	case len(needs) > 0 && !c.request.FallbackHost:
@@ -247,16 +255,55 @@ func (c chooser) fallBack(rejected []Rejection) (Choice, error) {
 	return c.choice(host, none, rejected), nil
 }
 
-// passing are the reasons of a driver that may work again soon.
-var passing = map[driver.Reason]bool{
-	driver.EngineNotRunning: true, driver.EngineWedged: true, driver.Timeout: true, driver.DriverCrashed: true, driver.DriverSetAside: true,
+// mustIsolate is why a driver that isolates nothing cannot be used although it
+// was asked for by name, or nil.
+func (c chooser) mustIsolate(name string) *driver.Error {
+	var why *driver.Error
+	switch {
+	case c.request.NeverHost:
+		return errNeverHost(name)
+	case c.request.Mode == ModeRequire:
+		why = driver.Errorf(driver.IsolationRequired, "it isolates nothing, and the mode is require").
+			Remedy("choose another driver", "sero", "driver", "ls")
+	case c.request.LivesIn != "":
+		why = driver.Errorf(driver.IsolationRequired, "it isolates nothing, and the workspace has had a sandbox that isolates, in driver %s", c.request.LivesIn).
+			Remedy("to use it all the same, ask for it", "sero", "up", "--driver", name)
+	default:
+		return nil
+	}
+	why.Driver = name
+	return why
 }
 
-// outOfReach is for a workspace whose sandbox cannot be used for the moment: a
-// command that is meant for it must not run on the host instead.
-func outOfReach(why *driver.Error) *driver.Error {
+// errNeverHost refuses a driver that isolates nothing on a machine that allows none.
+func errNeverHost(name string) *driver.Error {
+	why := driver.Errorf(driver.IsolationRequired, "the driver %s isolates nothing, and config.json of this machine says neverHost", name).
+		Remedy("choose a driver that isolates", "sero", "driver", "ls").
+		Remedy("or remove neverHost from config.json, and: sero daemon stop")
+	why.Driver = name
+	return why
+}
+
+// outOfReach is for a workspace that has had a sandbox that isolates while no
+// driver that isolates can be used: a command that is meant for the sandbox must
+// not run on the host instead, whatever the reason is.
+func (c chooser) outOfReach() *driver.Error {
+	var why *driver.Error
+	o, ok := c.find(c.request.LivesIn)
+	if ok {
+		why = c.against(o)
+	} else {
+		why = c.notFound(c.request.LivesIn)
+	}
+	if why == nil {
+		why = driver.Errorf(driver.IsolationRequired, "it isolates nothing any more")
+	}
+	why.Driver = c.request.LivesIn
 	why.Message = "the workspace's sandbox is in this driver, which cannot be used now: " + why.Message
 	why.Retryable = true
+	if c.request.NeverHost {
+		return why
+	}
 	return why.Remedy("to go on without isolation, ask for it", "sero", "up", "--driver", HostDriver)
 }
 

@@ -1,7 +1,9 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/negotiate"
@@ -75,6 +77,44 @@ func requestFor(wish string, file config.Workspace, trusted bool, machine config
 		request.Mode = config.ModeAuto
 	}
 	return request, warnings
+}
+
+// request makes the request for a workspace's choice: that of requestFor, held to
+// what a workspace that has had a sandbox that isolates may have. Only a person's
+// wish takes it to the host; a file or a setting never does.
+func (m *Manager) request(e *entry, wish string, file config.Workspace) (negotiate.Request, []string) {
+	e.mu.Lock()
+	wish = cmp.Or(wish, e.wish)
+	livesIn := e.livesIn()
+	e.mu.Unlock()
+	request, warnings := requestFor(wish, file, m.trusted(e, file), m.options.Machine)
+	request.NeverHost = m.options.Machine.NeverHost
+	if wish != "" && wish != wishAuto || livesIn == "" {
+		return request, warnings
+	}
+	request.LivesIn, request.FallbackHost = livesIn, false
+	if request.Mode == config.ModeHost {
+		request.Mode, request.Driver = config.ModeAuto, ""
+		warnings = append(warnings, fmt.Sprintf(
+			"the workspace does not go to the host because a file says so: it has had a sandbox that isolates; to take it there: sero up --driver host -w %s", e.id))
+	}
+	return request, warnings
+}
+
+// staysIsolated reports whether a workspace that runs without isolation now must
+// not do so for a caller with this wish, because the workspace has had a sandbox
+// that isolates and no person asks for this now. e.mu must be held.
+func (e *entry) staysIsolated(wish string) bool {
+	asked := cmp.Or(wish, e.wish)
+	return e.current.choice.HostMode && e.livesIn() != "" && asked != wishHost && asked != e.current.choice.Actual
+}
+
+// errOnHost refuses to run what nobody meant for the host there.
+func errOnHost(id, livesIn string) error {
+	return driver.Errorf(driver.NotStopped, "workspace %s has had a sandbox in driver %s, and runs on the host for now, as it was asked to", id, livesIn).
+		About(id).
+		Remedy("stop what runs on the host", "sero", "stop", "-w", id).
+		Remedy("to stay on the host, ask for it", "sero", "up", "--driver", wishHost, "-w", id)
 }
 
 // conflicts tells whether a wish asks for something else than what is in use.

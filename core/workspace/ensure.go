@@ -183,14 +183,7 @@ func (a *attempt) reuse(ctx context.Context, file config.Workspace, before *sand
 
 // choose picks the driver and makes the spec.
 func (a *attempt) choose(ctx context.Context, file config.Workspace) error {
-	wish := a.wish
-	if wish == "" {
-		a.e.mu.Lock()
-		wish = a.e.wish
-		a.e.mu.Unlock()
-	}
-	request, warnings := requestFor(wish, file, a.m.trusted(a.e, file), a.m.options.Machine)
-	request.LivesIn = a.e.livesIn()
+	request, warnings := a.m.request(a.e, a.wish, file)
 	a.warnings = append(a.warnings, warnings...)
 	choice, err := a.m.options.Chooser.Choose(ctx, request)
 	if err != nil {
@@ -272,6 +265,11 @@ func errOtherDirectory(e *entry, dir string) error {
 func (a *attempt) create(ctx context.Context) (driver.Sandbox, error) {
 	if a.spec.Image != "" {
 		if err := a.ensureImage(ctx); err != nil {
+			return driver.Sandbox{}, err
+		}
+	}
+	if !a.choice.HostMode {
+		if err := a.m.noteIsolated(a.e, a.choice.Actual); err != nil {
 			return driver.Sandbox{}, err
 		}
 	}

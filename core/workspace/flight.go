@@ -137,6 +137,10 @@ func (m *Manager) ensure(ctx context.Context, e *entry, wish wish, verify bool, 
 		case current != nil && conflicts(wish.driver, current.choice):
 			e.mu.Unlock()
 			return nil, errOtherDriver(e.id, wish.driver, current.choice.Actual)
+		case current != nil && e.staysIsolated(wish.driver):
+			livesIn := e.livesIn()
+			e.mu.Unlock()
+			return nil, errOnHost(e.id, livesIn)
 		case current != nil && !verify && e.phase == StateUnknown:
 			e.mu.Unlock()
 			return current, nil

@@ -54,9 +54,7 @@ func (m *Manager) foresee(ctx context.Context, e *entry, w *Workspace) {
 			w.Warnings = append(w.Warnings, warning.String())
 		}
 	}
-	e.mu.Lock()
-	request, _ := requestFor(e.wish, read.file, m.trusted(e, read.file), m.options.Machine)
-	e.mu.Unlock()
+	request, _ := m.request(e, "", read.file)
 	ctx, cancel := context.WithTimeoutCause(ctx, m.options.ListTimeout, errors.New("the choice of a driver takes too long"))
 	defer cancel()
 	choice, err := m.options.Chooser.Choose(ctx, request)

@@ -115,7 +115,7 @@ type entry struct {
 	mu       sync.Mutex // guards what follows
 	wish     string     // the driver asked for with up, kept
 	last     lastUse
-	before   []string // other drivers in which a sandbox was made
+	before   []string // drivers in which a sandbox that isolates was made, the newest last
 	attached []attached
 	current  *sandbox // nil: not known to be ready
 	choice   negotiate.Choice
@@ -320,8 +320,8 @@ func (m *Manager) keep(e *entry, wish string, last lastUse) error {
 	defer e.mu.Unlock()
 	r := e.record()
 	r.Driver, r.Last, r.Before = wish, last, e.before
-	if was := e.last; was.Driver != "" && !was.HostMode && was.Driver != last.Driver && !slices.Contains(e.before, was.Driver) {
-		r.Before = append(slices.Clone(e.before), was.Driver)
+	if was := e.last; was.Driver != "" && !was.HostMode && was.Driver != last.Driver {
+		r.Before = newestLast(e.before, was.Driver)
 	}
 	if err := m.store.save(r); err != nil {
 		return err
@@ -334,15 +334,49 @@ func (m *Manager) publish(t event.Type, id, format string, args ...any) {
 	m.options.Events.Publish(event.Event{Type: t, WorkspaceID: id, Message: fmt.Sprintf(format, args...)})
 }
 
-// livesIn is the driver in which a sandbox was made last, unless that was the
-// host.
-func (e *entry) livesIn() string {
+// noteIsolated keeps that a sandbox that isolates is about to be made in a driver.
+// It is kept before the sandbox is there, so that no crash forgets it.
+func (m *Manager) noteIsolated(e *entry, name string) error {
+	e.mu.Lock()
+	known := e.livesIn() == name
+	wish, last := e.wish, e.last
+	e.mu.Unlock()
+	if known {
+		return nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.byID[e.id] != e {
+		return nil // removed meanwhile
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.last.HostMode {
+	r := e.record()
+	r.Driver, r.Last = wish, last
+	r.Before = newestLast(e.before, name)
+	if err := m.store.save(r); err != nil {
+		return err
+	}
+	e.before = r.Before
+	return nil
+}
+
+// newestLast is a list of drivers with one more, which comes last.
+func newestLast(names []string, name string) []string {
+	return append(slices.DeleteFunc(slices.Clone(names), func(s string) bool { return s == name }), name)
+}
+
+// livesIn is the driver of the newest sandbox that isolates, or empty if there
+// never was one. e.mu must be held.
+func (e *entry) livesIn() string {
+	switch {
+	case e.last.Driver != "" && !e.last.HostMode:
+		return e.last.Driver
+	case len(e.before) > 0:
+		return e.before[len(e.before)-1]
+	default:
 		return ""
 	}
-	return e.last.Driver
 }
 
 // take waits for the right to change a workspace's sandbox. The caller gives it

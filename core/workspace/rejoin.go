@@ -71,9 +71,7 @@ func (m *Manager) rejoin(ctx context.Context, e *entry, d driver.Driver, name st
 // it was used last.
 func (m *Manager) choiceOf(ctx context.Context, e *entry, name string) negotiate.Choice {
 	if file, err := e.config(); err == nil {
-		e.mu.Lock()
-		request, _ := requestFor(e.wish, file, m.trusted(e, file), m.options.Machine)
-		e.mu.Unlock()
+		request, _ := m.request(e, "", file)
 		if choice, err := m.options.Chooser.Choose(ctx, request); err == nil && choice.Actual == name {
 			return choice
 		}

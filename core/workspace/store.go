@@ -27,7 +27,7 @@ type record struct {
 	Created   time.Time `json:"created"`
 	Driver    string    `json:"driver,omitempty"` // the wish given with up; empty: none
 	Last      lastUse   `json:"last,omitzero"`
-	Before    []string  `json:"before,omitempty"` // other drivers in which a sandbox was made
+	Before    []string  `json:"before,omitempty"` // drivers in which a sandbox that isolates was made, the newest last
 
 	Mounts []attached `json:"mounts,omitempty"`
 }
