@@ -43,7 +43,7 @@ func (l *link) exec(ctx context.Context, spec driver.ExecSpec, keep Keep, stdio 
 	if t := spec.Terminal; t != nil {
 		e.Terminal = &frame.Size{Rows: uint32(t.Rows), Cols: uint32(t.Cols)}
 	}
-	s, err := l.conn.Open(ctx, &frame.Open{Exec: e})
+	s, err := l.open(ctx, &frame.Open{Exec: e})
 	if err != nil {
 		return driver.ExitStatus{}, errGone(err)
 	}

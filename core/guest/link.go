@@ -155,6 +155,14 @@ func errSocket(err error) error {
 	return fmt.Errorf("the helper's socket: %w", err)
 }
 
+// open opens a stream. The helper may stand still, and what is to be sent to it
+// wait; what is new does not wait for long.
+func (l *link) open(ctx context.Context, what *frame.Open) (*mux.Stream, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, openLimit, driver.Errorf(driver.Timeout, "the guest helper took nothing in %s", openLimit))
+	defer cancel()
+	return l.conn.Open(ctx, what)
+}
+
 func (l *link) send(ctx context.Context, b []byte) error {
 	err := l.out.send(ctx, b)
 	if errors.Is(err, errStuck) {

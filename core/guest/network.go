@@ -18,7 +18,7 @@ import (
 // ask opens a stream and gives its frames to take, until take has had enough
 // (false) or the stream ends. It resets the stream when it is not at its end.
 func (l *link) ask(ctx context.Context, open *frame.Open, take func(*frame.Frame) (more bool, err error)) error {
-	s, err := l.conn.Open(ctx, open)
+	s, err := l.open(ctx, open)
 	if err != nil {
 		return errGone(err)
 	}
@@ -94,7 +94,7 @@ func (l *link) clock(ctx context.Context) (time.Time, error) {
 }
 
 func (l *link) dial(ctx context.Context, address string) (net.Conn, error) {
-	s, err := l.conn.Open(ctx, &frame.Open{Dial: address})
+	s, err := l.open(ctx, &frame.Open{Dial: address})
 	if err != nil {
 		return nil, errGone(err)
 	}
@@ -177,7 +177,7 @@ type listener struct {
 }
 
 func (l *link) listen(ctx context.Context, port uint16) (net.Listener, error) {
-	s, err := l.conn.Open(ctx, &frame.Open{Listen: &frame.Listen{Port: uint32(port)}})
+	s, err := l.open(ctx, &frame.Open{Listen: &frame.Listen{Port: uint32(port)}})
 	if err != nil {
 		return nil, errGone(err)
 	}
@@ -217,7 +217,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		case f.Accepted == 0:
 			continue
 		}
-		s, err := l.link.conn.Open(l.ctx, &frame.Open{Accept: f.Accepted})
+		s, err := l.link.open(l.ctx, &frame.Open{Accept: f.Accepted})
 		if err != nil {
 			return nil, errGone(err)
 		}

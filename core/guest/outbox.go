@@ -22,7 +22,10 @@ type outbox struct {
 
 const (
 	outboxSize = 1 << 20
-	outboxWait = 10 * time.Second // for room in it
+	// outboxWait is how long there may be no room in it. A helper, or a driver on the
+	// way to it, that stands still for minutes finds its commands as they were;
+	// callers have limits of their own.
+	outboxWait = 15 * time.Minute
 )
 
 var errStuck = errors.New("the guest helper takes nothing any more")

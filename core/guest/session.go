@@ -50,7 +50,7 @@ func (g *Guest) Attach(ctx context.Context, execID string, skipped func(bytes in
 	if err != nil {
 		return driver.ExitStatus{}, err
 	}
-	s, err := l.conn.Open(ctx, &frame.Open{Attach: execID})
+	s, err := l.open(ctx, &frame.Open{Attach: execID})
 	if err != nil {
 		return driver.ExitStatus{}, errGone(err)
 	}

@@ -72,7 +72,7 @@ func (c *conn) close(err error) {
 
 // serve answers the core until the connection is over.
 func (c *conn) serve() {
-	go c.listenForLife() // ends with ctx
+	go c.listenForLife(lifeLimit) // ends with ctx
 	err := c.mux.Send(c.ctx, &frame.Frame{Hello: &frame.Hello{
 		Version: frame.Version, Build: c.agent.build, UID: uint32(os.Geteuid()), Instance: c.agent.instance, Sockets: true,
 	}})
@@ -133,19 +133,26 @@ func (c *conn) meet(path, token string) error {
 	return nil
 }
 
-// lifeLimit is how long the core may be silent; it sends a ping every 5 s.
-const lifeLimit = 20 * time.Second
+// lifeLimit is how long the core may be silent where only a channel leads to it.
+// It sends a ping every 5 s, but a core that stands still for minutes, as on a
+// machine that swaps, finds its commands as they were. The limit is for a channel
+// that was lost without an end of input.
+const lifeLimit = 15 * time.Minute
 
-// listenForLife ends the connection when the core is silent for too long. Time
-// in which this process was stopped does not count.
-func (c *conn) listenForLife() {
-	ticker := time.NewTicker(lifeLimit / 2)
+// listenForLife ends the connection when the core is silent for longer than the
+// limit. Time in which this process was stopped does not count. On a socket silence
+// is no death, since the kernel closes that of a core that has died.
+func (c *conn) listenForLife(limit time.Duration) {
+	ticker := time.NewTicker(limit / 2)
 	defer ticker.Stop()
 	for silent := 0; silent < 2; silent++ {
 		select {
 		case <-c.ctx.Done():
 			return
 		case <-ticker.C:
+		}
+		if c.socket.Load() != nil {
+			return
 		}
 		if c.heard.Swap(false) {
 			silent = -1
