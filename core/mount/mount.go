@@ -49,6 +49,7 @@ type Policy struct {
 	Workspace string   // the workspace's directory on the host
 	Others    []string // those of other workspaces, in which their sandboxes write
 	Home      string   // the user's: not as a whole
+	Homes     []string // other people's, and the account's own where Home is another: likewise
 	Private   []string // sero's own directories: never
 	Engines   []string // sockets and directories of container engines: never
 }
@@ -69,13 +70,14 @@ func (p Policy) Plan(asks []Ask) ([]driver.Mount, []Skip, error) {
 	}
 	var planned []plan
 	var skipped []Skip
-	places := p.places()
+	mounts := readMounts()
+	places := p.places(mounts)
 	for _, a := range asks {
 		a.Target = cmp.Or(a.Target, a.Source)
 		if err := cmp.Or(checkPath(a, "source", a.Source), checkPath(a, "target", a.Target), checkTarget(a)); err != nil {
 			return nil, nil, err
 		}
-		source, err := look(a.Source)
+		source, err := mounts.look(a.Source)
 		if err == nil {
 			if err := checkPath(a, "source", source.path); err != nil {
 				return nil, nil, err
@@ -100,15 +102,15 @@ func (p Policy) Plan(asks []Ask) ([]driver.Mount, []Skip, error) {
 		}
 		planned = append(planned, plan{a, source})
 	}
-	if err := p.refuseOverlaps(planned); err != nil {
+	if err := p.refuseOverlaps(planned, mounts); err != nil {
 		return nil, nil, err
 	}
-	var mounts []driver.Mount
+	var shows []driver.Mount
 	for _, m := range planned {
 		// The resolved path: what was looked at is what is shown.
-		mounts = append(mounts, driver.Mount{Source: m.source.path, Target: path.Clean(m.Target), ReadOnly: m.ReadOnly})
+		shows = append(shows, driver.Mount{Source: m.source.path, Target: path.Clean(m.Target), ReadOnly: m.ReadOnly})
 	}
-	return mounts, skipped, nil
+	return shows, skipped, nil
 }
 
 // plan is an ask that passed by itself.
@@ -123,17 +125,19 @@ type directory struct {
 	info   fs.FileInfo
 	within []fs.FileInfo // the directory itself and those above it, up to the root
 	links  []directory   // those that hold a link which led here
+	origin origin        // tells it from others where a part of a tree is mounted again
+	under  []mounted     // what is mounted in it
 }
 
 // look follows every link of a path.
-func look(name string) (directory, error) {
+func (t mountTable) look(name string) (directory, error) {
 	resolved, holders, err := resolve(name)
 	if err != nil {
 		return directory{}, err
 	}
-	d, err := lookAt(resolved)
+	d, err := t.lookAt(resolved)
 	for _, holder := range holders {
-		at, holderErr := lookAt(holder)
+		at, holderErr := t.lookAt(holder)
 		err = cmp.Or(err, holderErr)
 		d.links = append(d.links, at)
 	}
@@ -141,12 +145,12 @@ func look(name string) (directory, error) {
 }
 
 // lookAt is look for a path without links.
-func lookAt(resolved string) (directory, error) {
+func (t mountTable) lookAt(resolved string) (directory, error) {
 	info, err := os.Stat(resolved)
 	if err != nil {
 		return directory{}, err
 	}
-	d := directory{path: resolved, info: info, within: []fs.FileInfo{info}}
+	d := directory{path: resolved, info: info, within: []fs.FileInfo{info}, origin: t.of(resolved), under: t.under(resolved)}
 	for at := resolved; at != filepath.Dir(at); {
 		at = filepath.Dir(at)
 		if info, err := os.Stat(at); err == nil {
@@ -190,8 +194,11 @@ func resolve(name string) (resolved string, holders []string, err error) {
 	return at, holders, nil
 }
 
-// isIn tells whether d is other, or below it.
+// isIn reports whether d is other, or below it, under whatever name.
 func (d directory) isIn(other directory) bool {
+	if d.origin.isIn(other.origin) {
+		return true
+	}
 	for _, info := range d.within {
 		if os.SameFile(info, other.info) {
 			return true
@@ -269,12 +276,12 @@ func below(p, of string) bool {
 // refuseOverlaps holds the rules between mounts. An engine follows a source again
 // at each start: one that lies in what the sandbox may write could by then be a
 // link to anywhere.
-func (p Policy) refuseOverlaps(planned []plan) error {
-	workspace, err := look(p.Workspace)
+func (p Policy) refuseOverlaps(planned []plan, mounts mountTable) error {
+	workspace, err := mounts.look(p.Workspace)
 	known := err == nil
 	var others []directory
 	for _, name := range p.Others {
-		if other, err := look(name); err == nil {
+		if other, err := mounts.look(name); err == nil {
 			others = append(others, other)
 		}
 	}

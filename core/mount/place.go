@@ -8,36 +8,48 @@ import (
 	"strings"
 )
 
-// place is something on the host that mounts must not show.
+// place is something on the host that sandboxes must not show.
 type place struct {
 	directory
 	what   string // for messages: "the engine's socket"
 	inside bool   // what is in it must not be shown either
 	keys   bool   // it and what is in it may be shown, if it cannot be written
+	always bool   // not a workspace in host mode either
 }
 
 // places are those that exist.
-func (p Policy) places() []place {
+func (p Policy) places(mounts mountTable) []place {
 	var found []place
-	add := func(what string, inside, keys bool, names ...string) {
+	add := func(like place, names ...string) {
 		for _, name := range names {
 			if name == "" {
 				continue
 			}
-			if d, err := look(name); err == nil {
-				found = append(found, place{directory: d, what: what, inside: inside, keys: keys})
+			if d, err := mounts.look(name); err == nil {
+				like.directory = d
+				found = append(found, like)
 			}
 		}
 	}
-	add("the whole file system", false, false, "/")
-	add("a container engine's or a system service's, and who can talk to that owns the machine", true, false, p.Engines...)
-	add("sero's own", true, false, p.Private...)
-	add("the kernel's", true, false, "/proc", "/sys", "/dev")
-	add("your home directory", false, false, p.Home)
-	for _, name := range keyDirectories { // below / if there is no home
-		add("a place of keys and passwords", true, true, filepath.Join(p.Home, name))
+	add(place{what: "the whole file system"}, "/")
+	add(place{what: "a container engine's or a system service's, and who can talk to that owns the machine", inside: true}, p.Engines...)
+	add(place{what: "sero's own", inside: true, always: true}, p.Private...)
+	add(place{what: "the kernel's", inside: true, always: true}, "/proc", "/sys", "/dev")
+	add(place{what: "your home directory"}, p.Home)
+	add(place{what: "somebody's home directory"}, p.Homes...)
+	keys := place{what: "a place of keys and passwords", inside: true, keys: true}
+	for _, home := range append([]string{p.Home}, p.Homes...) { // below / if there is no home
+		if home != p.Home {
+			if _, err := os.Stat(home); err != nil {
+				continue
+			}
+		}
+		for _, name := range keyDirectories {
+			add(keys, filepath.Join(home, name))
+		}
 	}
-	add("the machine's configuration, with its passwords", true, true, "/etc")
+	add(keys, "/run/secrets")
+	add(place{what: "the machine's configuration, with its passwords", inside: true, keys: true}, "/etc")
 	return found
 }
 
@@ -47,9 +59,24 @@ var keyDirectories = []string{
 	".mozilla", ".local/share/keyrings", "Library/Keychains", "Library/Cookies",
 }
 
-// refuses tells why a mount of source must not be.
+// relation says whether a directory is p or in it, and whether it holds p, with
+// what is mounted in it: at is where.
+func (p place) relation(d directory) (within, holds bool, at string) {
+	within, holds, at = d.isIn(p.directory), p.isIn(d), p.path
+	if within || holds {
+		return within, holds, at
+	}
+	for _, m := range d.under {
+		if p.origin.isIn(m.origin) || p.inside && m.isIn(p.origin) {
+			return false, true, m.at
+		}
+	}
+	return false, false, ""
+}
+
+// refuses is why a mount of source must not be.
 func (p place) refuses(a Ask, source directory) error {
-	within, holds := source.isIn(p.directory), p.isIn(source)
+	within, holds, at := p.relation(source)
 	switch {
 	case within && p.keys && a.ReadOnly:
 		return nil
@@ -58,7 +85,7 @@ func (p place) refuses(a Ask, source directory) error {
 	case within && holds:
 		return denied(a, "%s is %s", shown(a.Source), p.what).Remedy("name a directory that holds nothing else")
 	case holds:
-		return denied(a, "%s holds %s, which is %s", shown(a.Source), shown(p.path), p.what).Remedy("name a directory that does not hold it")
+		return denied(a, "%s holds %s, which is %s", shown(a.Source), shown(at), p.what).Remedy("name a directory that does not hold it")
 	case within && p.inside:
 		return denied(a, "%s is in %s, which is %s", shown(a.Source), shown(p.path), p.what).Remedy("remove it")
 	}
@@ -70,9 +97,17 @@ const mostEntries = 10_000
 
 // refuseSockets refuses a directory with another name of an engine's socket in it.
 func refuseSockets(a Ask, source directory, places []place) error {
+	if p, found := otherName(source, places); found {
+		return denied(a, "%s holds another name of %s, which is %s", shown(a.Source), shown(p.path), p.what).Remedy("remove that name")
+	}
+	return nil
+}
+
+// otherName is the place that a socket in a directory is another name of.
+func otherName(source directory, places []place) (place, bool) {
 	f, err := os.Open(source.path)
 	if err != nil {
-		return nil //nolint:nilerr // what we cannot read is not ours to judge; the engine will say
+		return place{}, false // what we cannot read is not ours to judge; the engine will say
 	}
 	entries, _ := f.ReadDir(mostEntries)
 	_ = f.Close()
@@ -86,12 +121,11 @@ func refuseSockets(a Ask, source directory, places []place) error {
 		}
 		for _, p := range places {
 			if os.SameFile(info, p.info) {
-				return denied(a, "%s holds another name of %s, which is %s", shown(a.Source), shown(p.path), p.what).
-					Remedy("remove that name")
+				return p, true
 			}
 		}
 	}
-	return nil
+	return place{}, false
 }
 
 // EnginePaths are the sockets and directories of container engines on this

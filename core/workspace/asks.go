@@ -3,7 +3,6 @@ package workspace
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -67,17 +66,15 @@ func (m *Manager) fileAsks(e *entry, file config.Workspace) []mount.Ask {
 }
 
 func (m *Manager) mountPolicy(e *entry) mount.Policy {
-	engines := mount.EnginePaths(m.userHome, os.Getenv("DOCKER_HOST"))
-	for _, d := range m.options.Machine.Drivers {
-		engines = append(engines, socketsIn(d.Settings)...)
-	}
 	var others []string
 	for _, other := range m.entries() {
 		if other != e {
 			others = append(others, other.directory)
 		}
 	}
-	return mount.Policy{Workspace: e.directory, Others: others, Home: m.userHome, Private: m.options.Private, Engines: engines}
+	policy := m.placePolicy(e.directory)
+	policy.Others = others
+	return policy
 }
 
 // socketsIn are the sockets that a driver's settings name.

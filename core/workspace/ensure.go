@@ -158,6 +158,9 @@ func (a *attempt) reuse(ctx context.Context, file config.Workspace, before *sand
 		return nil, nil
 	}
 	a.driver, a.choice = d, before.choice
+	if err := a.e.checkPlace(a.m, before.choice.HostMode); err != nil {
+		return nil, err
+	}
 	state, err := a.get(ctx)
 	if err != nil || state.State != driver.SandboxRunning || !a.m.owns(a.e, state) || !a.e.shownIn(state) {
 		return nil, nil //nolint:nilerr // whatever is wrong with it, making it ready will find it
@@ -190,6 +193,9 @@ func (a *attempt) choose(ctx context.Context, file config.Workspace) error {
 		return err
 	}
 	a.choice = choice
+	if err := a.e.checkPlace(a.m, choice.HostMode); err != nil {
+		return err
+	}
 	if a.driver, err = a.m.options.Drivers.Driver(ctx, choice.Actual); err != nil {
 		return err
 	}

@@ -220,6 +220,9 @@ func (m *Manager) makeReady(ctx context.Context, e *entry, f *flight) (*sandbox,
 
 	attempt := &attempt{m: m, e: e, wish: f.wish.driver, keepWish: f.wish.keep, report: f.report}
 	result, err := attempt.run(ctx, before)
+	if e.neverWas(err) {
+		m.forgetUnused(e)
+	}
 
 	e.mu.Lock()
 	e.phase, e.failure = StateUnknown, err

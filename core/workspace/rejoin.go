@@ -50,6 +50,10 @@ func (m *Manager) rejoin(ctx context.Context, e *entry, d driver.Driver, name st
 	if err != nil || state.State != driver.SandboxRunning || !m.owns(e, state) || !e.shownIn(state) {
 		return false
 	}
+	if err := e.checkPlace(m, false); err != nil {
+		m.log.Warn("a sandbox that runs is not taken up", "workspace", e.id, "error", err)
+		return false
+	}
 	user, err := m.lookForUser(ctx, d, state)
 	if err != nil {
 		m.log.Info("a sandbox that runs is not taken up before it is needed", "workspace", e.id, "error", err)

@@ -249,6 +249,9 @@ func (m *Manager) open(ref Ref, newID string) (*entry, place, error) {
 	if err := m.tooBroad(root); err != nil {
 		return nil, place{}, err
 	}
+	if err := m.checkPlace(root, true); err != nil { // what holds in host mode holds everywhere; see attempt.choose
+		return nil, place{}, err
+	}
 	e, err = m.add(root, newID)
 	return e, place{root, dir}, err
 }

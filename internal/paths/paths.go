@@ -124,6 +124,27 @@ func runPath() (string, error) {
 	return filepath.Join("/tmp", "sero-"+uid), nil
 }
 
+// Elsewhere are directories where daemons of this user's other homes keep things
+// or serve, by default. They need not exist.
+func Elsewhere() []string {
+	var dirs []string
+	if account := accountHome(); account != "" {
+		dirs = append(dirs, filepath.Join(account, ".sero"))
+	}
+	uid := strconv.Itoa(os.Getuid())
+	dirs = append(dirs, filepath.Join("/run/user", uid, "sero"))
+	if xdg := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(xdg) {
+		dirs = append(dirs, filepath.Join(xdg, "sero"))
+	}
+	shared, _ := filepath.Glob(filepath.Join("/tmp", "sero-"+uid+"*")) // the pattern is sound
+	for _, dir := range shared {
+		if _, err := os.Lstat(Lock(dir)); err == nil {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
 // accountHome is the home directory that the system has for this user, whatever
 // HOME says; empty when there is none.
 func accountHome() string {
