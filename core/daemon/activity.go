@@ -31,9 +31,10 @@ func (a *activity) add(delta int) {
 // idle is how long nothing was done. time.Now's monotonic clock makes it immune
 // to a changed wall clock.
 func (a *activity) idle() time.Duration {
+	busy := a.busy() // it takes the mutexes of others, so never with this one held
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.calls > 0 || a.busy() {
+	if a.calls > 0 || busy {
 		a.since = time.Now()
 	}
 	return time.Since(a.since)

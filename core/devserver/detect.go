@@ -100,10 +100,35 @@ func (s *Supervisor) unattend(workspaceID string) {
 	}
 }
 
-// detect adds what listens in a container and is nobody's. It waits a moment
-// first: what listens for less is not to be looked at. mu must be held.
+// detect looks for listeners of a container that belong to no known server. It
+// waits a moment first: what listens for less is not to be looked at. What is there
+// for long enough is added once sero.json was read. mu must be held.
 func (s *Supervisor) detect(w *watch) {
+	if settled := s.settled(w); len(settled) == 0 || w.reading || s.life.Err() != nil {
+		return
+	}
+	w.reading = true
+	id := w.place.ID
+	s.work.Go(func() {
+		entries := s.entries(s.life, id)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		w.reading = false
+		if s.watches[id] != w || w.place == nil || s.life.Err() != nil {
+			return
+		}
+		for _, l := range s.settled(w) {
+			delete(w.pending, l.Port)
+			s.addFound(w, l, entries)
+		}
+	})
+}
+
+// settled are the listeners that belong to no known server and have been there for
+// long enough, as many as may be added. mu must be held.
+func (s *Supervisor) settled(w *watch) []driver.Listener {
 	now := time.Now()
+	var settled []driver.Listener
 	unclaimed := map[uint16]driver.Listener{}
 	for _, l := range w.listeners {
 		if announced(l.Port) && !s.claimed(w.place.ID, l) {
@@ -126,13 +151,13 @@ func (s *Supervisor) detect(w *watch) {
 			w.pending[port] = now
 			w.stir()
 		case now.Sub(since) >= settleAfter && count < maxFound:
-			delete(w.pending, port)
-			s.addFound(w, unclaimed[port])
+			settled = append(settled, unclaimed[port])
 			count++
 		case now.Sub(since) >= settleAfter: // there are enough; it stays in Ports
 			w.pending[port] = now.Add(time.Hour)
 		}
 	}
+	return settled
 }
 
 // claimed tells whether a listener belongs to a server that is known. mu must be
@@ -175,9 +200,10 @@ func (v *server) adopt(spec *Spec) {
 	}
 }
 
-// addFound makes a listener a server. mu must be held.
-func (s *Supervisor) addFound(w *watch, l driver.Listener) {
-	spec, sure := s.recognise(w.place, l)
+// addFound makes a listener a server; entries are those of sero.json. mu must be
+// held.
+func (s *Supervisor) addFound(w *watch, l driver.Listener, entries map[string]config.DevServer) {
+	spec, sure := recognise(l, entries)
 	if down := s.downAt(l.Port, w.place.ID); down != nil && (!sure || spec.Name == down.name) {
 		s.findAgain(w, down)
 		return
@@ -215,16 +241,23 @@ func (s *Supervisor) findAgain(w *watch, v *server) {
 	s.judgeFound(v)
 }
 
+// entries reads the dev servers of a workspace's sero.json; there are none when it
+// cannot be read. It may take as long as a directory may take to answer, so no mutex
+// may be held.
+func (s *Supervisor) entries(ctx context.Context, workspaceID string) map[string]config.DevServer {
+	entries, err := s.runner.DevServerEntries(ctx, workspaceID)
+	if err != nil {
+		s.log.Debug("the dev servers of sero.json are not known", "workspace", workspaceID, "error", err)
+	}
+	return entries
+}
+
 // recognise says what a listener is: the server that sero.json has for its port,
 // else the one that an earlier core started, else what its process looks like.
-func (s *Supervisor) recognise(place *workspace.Workspace, l driver.Listener) (spec Spec, sure bool) {
-	configured, _, err := config.LoadWorkspace(place.Directory)
-	if err != nil {
-		s.log.Debug("sero.json does not tell about servers", "workspace", place.ID, "error", err)
-	}
+func recognise(l driver.Listener, entries map[string]config.DevServer) (spec Spec, sure bool) {
 	name := nameInExecID(l.ExecID)
-	for _, entry := range slices.Sorted(maps.Keys(configured.DevServers)) {
-		if d := configured.DevServers[entry]; d.Port == l.Port || entry == name {
+	for _, entry := range slices.Sorted(maps.Keys(entries)) {
+		if d := entries[entry]; d.Port == l.Port || entry == name {
 			return specFor(entry, d), true
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/guest"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -178,6 +179,12 @@ func (s *Supervisor) takeUp(ctx context.Context, ws workspace.Workspace) {
 		return
 	}
 	listeners, err := s.listeners(ctx, ws.ID)
+	var entries map[string]config.DevServer
+	if slices.ContainsFunc(sessions, func(kept guest.Session) bool {
+		return len(specOf(nameInExecID(kept.ExecID), kept.Label).Command) == 0
+	}) {
+		entries = s.entries(ctx, ws.ID)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.life.Err() != nil {
@@ -188,13 +195,14 @@ func (s *Supervisor) takeUp(ctx context.Context, ws workspace.Workspace) {
 		w.known, w.listeners = true, listeners
 	}
 	for _, kept := range sessions {
-		s.takeUpOne(w, ws, kept)
+		s.takeUpOne(w, ws, kept, entries)
 	}
 	s.release(ws.ID)
 }
 
-// takeUpOne goes on with a kept command, unless somebody does. mu must be held.
-func (s *Supervisor) takeUpOne(w *watch, ws workspace.Workspace, kept guest.Session) {
+// takeUpOne goes on with a kept command, unless somebody does; entries are those of
+// sero.json. mu must be held.
+func (s *Supervisor) takeUpOne(w *watch, ws workspace.Workspace, kept guest.Session, entries map[string]config.DevServer) {
 	spec := specOf(nameInExecID(kept.ExecID), kept.Label)
 	taken := 0
 	for _, other := range slices.Clone(s.servers) {
@@ -213,7 +221,7 @@ func (s *Supervisor) takeUpOne(w *watch, ws workspace.Workspace, kept guest.Sess
 	}
 	hearsay := len(spec.Command) > 0
 	if !hearsay {
-		known, _ := s.recognise(&ws, driver.Listener{Port: spec.Port, ExecID: kept.ExecID})
+		known, _ := recognise(driver.Listener{Port: spec.Port, ExecID: kept.ExecID}, entries)
 		spec.Command, spec.Dir, spec.Env = known.Command, known.Dir, known.Env
 	}
 	v := s.entry(ws, &spec, spec.Name)

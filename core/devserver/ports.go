@@ -6,8 +6,6 @@ import (
 	"errors"
 	"slices"
 
-	"github.com/sero-labs/sero-runtime/core/config"
-	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -102,16 +100,16 @@ func (s *Supervisor) listeners(ctx context.Context, workspaceID string) ([]drive
 // configured completes a spec whose command is the name of an entry of
 // devServers in the workspace's sero.json. What the spec itself says comes
 // before the entry.
-func (s *Spec) configured(ws workspace.Workspace) error {
+func (s *Spec) configured(ctx context.Context, runner Runner, workspaceID string) error {
 	if !s.ByName || len(s.Command) != 1 {
 		return nil
 	}
-	file, _, err := config.LoadWorkspace(ws.Directory)
+	entries, err := runner.DevServerEntries(ctx, workspaceID)
 	if err != nil {
 		return err
 	}
 	name := s.Command[0]
-	entry, found := file.DevServers[name]
+	entry, found := entries[name]
 	if !found {
 		return nil
 	}

@@ -17,6 +17,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/devserver"
 	"github.com/sero-labs/sero-runtime/core/event"
 	"github.com/sero-labs/sero-runtime/core/guest"
@@ -62,7 +63,7 @@ func newWorld(t *testing.T, script fake.Script, settings ...func(*devserver.Opti
 	script.Name = "box"
 	w.driver = fake.New(script)
 	w.manager, err = workspace.NewManager(workspace.Options{
-		StateDir: t.TempDir(), Installation: "here", Drivers: w, Chooser: w, Events: w.events, UserHome: "/nobody/home",
+		StateDir: t.TempDir(), Installation: "here", Drivers: w, Chooser: w, Events: w.events, UserHome: "/nobody/home", LookPatience: time.Second,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -143,6 +144,10 @@ func (r runner) AttachSession(ctx context.Context, id, execID string, skipped fu
 
 func (r runner) Get(ctx context.Context, ref workspace.Ref) (workspace.Workspace, error) {
 	return r.manager.Get(ctx, ref)
+}
+
+func (r runner) DevServerEntries(ctx context.Context, id string) (map[string]config.DevServer, error) {
+	return r.manager.DevServerEntries(ctx, id)
 }
 
 // StopListeners does in the fake's own words what a shell does in a container.

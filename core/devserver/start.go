@@ -65,7 +65,7 @@ func (s *Supervisor) Start(ctx context.Context, spec Spec, wait time.Duration, p
 	if err != nil {
 		return StartResult{}, err
 	}
-	if err := spec.configured(ws); err != nil {
+	if err := spec.configured(ctx, s.runner, ws.ID); err != nil {
 		return StartResult{}, err
 	}
 	s.meet(ctx, ws)

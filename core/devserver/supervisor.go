@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/event"
 	"github.com/sero-labs/sero-runtime/core/forward"
 	"github.com/sero-labs/sero-runtime/core/guest"
@@ -35,6 +36,9 @@ import (
 type Runner interface {
 	// Get describes a workspace.
 	Get(ctx context.Context, ref workspace.Ref) (workspace.Workspace, error)
+	// DevServerEntries are the dev servers that a workspace's sero.json names. It fails
+	// when its directory does not answer.
+	DevServerEntries(ctx context.Context, workspaceID string) (map[string]config.DevServer, error)
 	// Up makes a workspace ready.
 	Up(ctx context.Context, options workspace.UpOptions, report func(driver.Progress)) (workspace.Workspace, error)
 	// Exec runs a command until it ends or ctx does.

@@ -23,6 +23,7 @@ type watch struct {
 	pending   map[uint16]time.Time // ports that may become servers, since when
 	end       context.CancelCauseFunc
 	reopen    context.CancelCauseFunc // of the stream of reports that is open
+	reading   bool                    // sero.json is being read for what was found
 	known     bool                    // listeners is what the driver last reported
 	blind     bool                    // the driver cannot tell listeners: only probing is left
 	listeners []driver.Listener

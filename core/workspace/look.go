@@ -164,6 +164,31 @@ func (e *entry) config() (config.Workspace, error) {
 	return file, e.forgettable(err)
 }
 
+// DevServerEntries are the dev servers that a workspace's sero.json names; nobody
+// may change them. It fails with DirectoryUnresponsive when the directory does not
+// answer, and with the cause of ctx when that ends before.
+func (m *Manager) DevServerEntries(ctx context.Context, workspaceID string) (map[string]config.DevServer, error) {
+	e := m.named(workspaceID)
+	if e == nil {
+		return nil, errUnknown(workspaceID)
+	}
+	type answer struct {
+		file config.Workspace
+		err  error
+	}
+	read := make(chan answer, 1)
+	go func() { // ends with the patience for the directory
+		file, err := e.config()
+		read <- answer{file, err}
+	}()
+	select {
+	case a := <-read:
+		return a.file.DevServers, a.err
+	case <-ctx.Done():
+		return nil, driver.AsError(context.Cause(ctx))
+	}
+}
+
 // checked is what config.LoadWorkspace gives.
 type checked struct {
 	file     config.Workspace
