@@ -3,6 +3,7 @@
 package api
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 
@@ -38,6 +39,8 @@ type Parts struct {
 	Log        *slog.Logger
 	// Active is told of each call's begin (1) and end (-1).
 	Active func(delta int)
+	// Refusal is why nothing of a call's connection is served, or nil.
+	Refusal func(context.Context) error
 }
 
 // Handler serves all services.
@@ -62,5 +65,20 @@ func Handler(p Parts) http.Handler {
 	mux.Handle(apipbconnect.NewImageServiceHandler(imageHandler{p.Images}, options...))
 	mux.Handle(apipbconnect.NewEgressServiceHandler(egressHandler{p.Egress, p.Workspaces}, options...))
 	mux.Handle(apipbconnect.NewDaemonServiceHandler(daemonHandler{p}, options...))
-	return detailed(mux)
+	return refusing(p.Refusal, detailed(mux))
+}
+
+// refusing answers each call of a refused connection with the reason.
+func refusing(refusal func(context.Context) error, next http.Handler) http.Handler {
+	if refusal == nil {
+		return next
+	}
+	errorWriter := connect.NewErrorWriter()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := refusal(r.Context()); err != nil {
+			_ = errorWriter.Write(w, r, connectError(err)) // a client that is gone needs no answer
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
 }

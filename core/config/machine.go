@@ -29,8 +29,15 @@ type Machine struct {
 	Preview  Preview           `json:"preview"`
 	Egress   Egress            `json:"egress"` // for every workspace; one can only close what this leaves open
 
+	API API `json:"api"`
+
 	Image     string `json:"image"`     // of workspaces that name none; empty: sero's own
 	ImageBase string `json:"imageBase"` // what sero's own is built on; empty: a public one
+}
+
+// API is what is configured for who may call the daemon.
+type API struct {
+	OtherNamespaces bool `json:"otherNamespaces"` // processes in other mount and process namespaces may
 }
 
 // Preview is what is configured for the previews of dev servers.

@@ -86,7 +86,7 @@ func Run(ctx context.Context, c Config) error {
 
 // serve answers calls until ctx ends.
 func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc) error {
-	listener, pipes, err := openSockets(p.config.RunDir)
+	listener, pipes, err := openSockets(p.config.RunDir, p.judge())
 	if err != nil {
 		return err
 	}
@@ -102,6 +102,7 @@ func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc) error {
 		HTTP2:             &http.HTTP2Config{MaxReadFrameSize: 256 << 10},
 		ReadHeaderTimeout: 10 * time.Second,
 		BaseContext:       func(net.Listener) context.Context { return calls },
+		ConnContext:       noteRefusal,
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 		Handler: api.Handler(api.Parts{
 			Workspaces: p.workspaces, Terminals: p.terminals, DevServers: p.servers, Previews: p.previews, Drivers: p.drivers, Images: p.images, Egress: p.egress, Events: p.events, Pipes: pipes,
@@ -111,6 +112,7 @@ func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc) error {
 				LogFile: p.config.LogFile, Home: p.config.Home, IdleExit: max(0, p.config.IdleExit),
 				Shutdown: func() { end(errAsked) },
 			},
+			Refusal: refusalOf,
 		}),
 	}
 	var group errgroup.Group

@@ -23,6 +23,7 @@ import (
 // parts are the core's parts, plugged together.
 type parts struct {
 	config     Config
+	machine    config.Machine
 	log        *slog.Logger
 	events     *event.Bus
 	drivers    *registry.Registry
@@ -52,7 +53,7 @@ func build(c Config) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &parts{config: c, log: c.Log, events: event.NewBus(), rejoined: make(chan struct{})}
+	p := &parts{config: c, machine: machine, log: c.Log, events: event.NewBus(), rejoined: make(chan struct{})}
 	p.drivers = registry.New(p.registryConfig(machine))
 	p.images = image.New(image.Options{
 		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Base: machine.ImageBase, Certificates: image.MachineCertificates(), Log: c.Log,

@@ -49,13 +49,13 @@ func removeSockets(run string) error {
 }
 
 // openSockets opens that of the API and that for pipes, which is there first.
-func openSockets(run string) (*ownListener, *handover.Receiver, error) {
-	forPipes, err := listen(paths.Pipes(run))
+func openSockets(run string, judge judge) (*ownListener, *handover.Receiver, error) {
+	forPipes, err := listen(paths.Pipes(run), judge)
 	if err != nil {
 		return nil, nil, err
 	}
-	pipes := handover.NewReceiver(forPipes)
-	forCalls, err := listen(paths.Socket(run))
+	pipes := handover.NewReceiver(quietListener{forPipes})
+	forCalls, err := listen(paths.Socket(run), judge)
 	if err != nil {
 		return nil, nil, errors.Join(err, pipes.Close())
 	}
@@ -64,7 +64,7 @@ func openSockets(run string) (*ownListener, *handover.Receiver, error) {
 
 // listen opens a socket. It is private twice: by its mode and directory, and by
 // refusing every other user's process.
-func listen(path string) (*ownListener, error) {
+func listen(path string, judge judge) (*ownListener, error) {
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
 		return nil, driver.Errorf(driver.Internal, "the socket cannot be opened: %w", err).About(path)
@@ -77,7 +77,7 @@ func listen(path string) (*ownListener, error) {
 	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
-	return &ownListener{UnixListener: l, path: path, file: file}, nil
+	return &ownListener{UnixListener: l, path: path, file: file, judge: judge}, nil
 }
 
 // ownListener accepts connections of this user only.
@@ -85,6 +85,8 @@ type ownListener struct {
 	*net.UnixListener
 	path string
 	file os.FileInfo // of the socket when it was made
+
+	judge judge
 }
 
 // reachable tells whether the socket's name still leads to it.
@@ -101,16 +103,21 @@ func (l *ownListener) Close() error {
 	return l.UnixListener.Close()
 }
 
-// Accept waits for the next connection of this user or root.
+// Accept waits for the next connection of this user or root. One that the
+// listener's judge refuses is a *refusedConn.
 func (l *ownListener) Accept() (net.Conn, error) {
 	for {
 		conn, err := l.AcceptUnix()
 		if err != nil {
 			return nil, err
 		}
-		if p, err := peer.Of(conn); err == nil && (p.UID == os.Getuid() || p.UID == 0) {
-			return conn, nil
+		if p, err := peer.Of(conn); err != nil || p.UID != os.Getuid() && p.UID != 0 {
+			_ = conn.Close()
+			continue
 		}
-		_ = conn.Close()
+		if refusal := l.judge(conn); refusal != nil {
+			return &refusedConn{conn, refusal}, nil
+		}
+		return conn, nil
 	}
 }
