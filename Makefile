@@ -53,9 +53,11 @@ build: helper ## Build bin/sero
 	@mkdir -p bin .tmp
 	$(GO) build -ldflags '-s -w' -o .tmp/sero ./cmd/sero
 	@id=$$($(GO) tool buildid .tmp/sero); id=sero-$${id##*/}; \
-	if [ ! -e "$(PACKED)/$$id.gz" ]; then \
-		rm -f $(PACKED)/*.gz; \
+	if [ ! -e "$(PACKED)/$$id.gz" ] || [ ! -e "$(PACKED)/$$id.sum" ]; then \
+		rm -f $(PACKED)/*.gz $(PACKED)/*.sum; \
 		gzip -n -c .tmp/sero > .tmp/sero.gz; \
+		sum=$$(openssl dgst -sha256 -r .tmp/sero 2>/dev/null || sha256sum .tmp/sero 2>/dev/null || shasum -a 256 .tmp/sero); \
+		echo "$${sum%% *}" > "$(PACKED)/$$id.sum"; \
 		mv .tmp/sero.gz "$(PACKED)/$$id.gz"; \
 	fi
 	CGO_ENABLED=0 $(GO) build -trimpath -tags packed -o bin/sero ./cmd/sero

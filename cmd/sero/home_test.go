@@ -88,7 +88,7 @@ func TestAnotherUsersDaemonIsNotUsed(t *testing.T) {
 			t.Errorf("exit code %d, %q, not %q and a remedy", code, stderr, want)
 		}
 	}
-	refused("has a daemon already: process " + m.pid())
+	refused(fmt.Sprintf("belongs to another user (uid %d)", personUID))
 
 	own := func(uid int) {
 		t.Helper()
@@ -97,6 +97,8 @@ func TestAnotherUsersDaemonIsNotUsed(t *testing.T) {
 		}
 	}
 	own(0)
+	root = m.in(m.run()) // with a home of its own
+	root.person, root.env = nil, append(root.env, paths.HomeVariable+"="+t.TempDir())
 	refused(fmt.Sprintf("is served by another user, uid %d", personUID))
 	own(personUID)
 }

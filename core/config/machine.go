@@ -12,6 +12,7 @@ import (
 
 	"github.com/hashicorp/go-version"
 
+	"github.com/sero-labs/sero-runtime/internal/ownpath"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -72,9 +73,12 @@ var pinPattern = newPattern(`^[0-9a-f]{64}$`)
 // LoadMachine reads the machine's configuration. A file that does not exist is
 // the zero Machine; one that is wrong is ConfigInvalid.
 func LoadMachine(file string) (Machine, []Warning, error) {
-	f, err := os.OpenFile(file, openFlags, 0)
+	f, err := ownpath.Open(file, os.O_RDONLY, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Machine{}, nil, nil
+	}
+	if refusal := ownpath.Refusal("the machine's configuration", err); refusal != nil {
+		return Machine{}, nil, refusal
 	}
 	if err != nil {
 		return Machine{}, nil, unreadable(file, err)

@@ -61,6 +61,9 @@ func Run(ctx context.Context, c Config) error {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
+	if err := paths.CheckHome(c.Home); err != nil {
+		return err
+	}
 	me := paths.Holder{PID: os.Getpid(), Socket: paths.Socket(c.RunDir), Home: c.Home}
 	for _, path := range []string{paths.Lock(c.RunDir), paths.HomeLock(c.Home)} {
 		held, err := lock(path, me)

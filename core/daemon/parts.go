@@ -59,7 +59,7 @@ func build(c Config) (*parts, error) {
 		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Base: machine.ImageBase, Certificates: image.MachineCertificates(), Log: c.Log,
 	})
 	p.workspaces, err = workspace.NewManager(workspace.Options{
-		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Images: p.images, Private: []string{c.Home, c.RunDir, paths.Socket(c.RunDir), paths.Pipes(c.RunDir)}, GuestDir: filepath.Join(c.Home, "guest"),
+		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Images: p.images, Private: []string{c.Home, c.RunDir, paths.Socket(c.RunDir), paths.Pipes(c.RunDir)}, GuestDir: paths.Guest(c.Home),
 		Lasting: p.drivers.Lasting, Machine: machine, Events: p.events, Log: c.Log,
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/sero-labs/sero-runtime/internal/handover"
+	"github.com/sero-labs/sero-runtime/internal/ownpath"
 	"github.com/sero-labs/sero-runtime/internal/paths"
 	"github.com/sero-labs/sero-runtime/internal/peer"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -23,6 +24,12 @@ func lock(path string, me paths.Holder) (*flock.Flock, error) {
 	l := flock.New(path, flock.SetPermissions(0o600))
 	err := os.MkdirAll(filepath.Dir(path), 0o700)
 	ok := false
+	if err == nil {
+		err = ownpath.File(path) // opening a pipe would wait
+	}
+	if refusal := ownpath.Refusal("the lock", err); refusal != nil {
+		return nil, refusal
+	}
 	if err == nil {
 		ok, err = l.TryLock()
 	}

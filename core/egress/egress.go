@@ -16,6 +16,7 @@ import (
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/egress/policy"
 	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/internal/ownpath"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -75,6 +76,9 @@ func New(o Options) (*Service, error) {
 	dir := filepath.Join(o.StateDir, "egress")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, stateError(dir, err)
+	}
+	if refusal := ownpath.Refusal("what is kept of egress", ownpath.Directory(dir)); refusal != nil {
+		return nil, refusal
 	}
 	machine, err := listOf("config.json", o.Machine)
 	if err != nil {

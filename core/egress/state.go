@@ -4,13 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/egress/policy"
 	"github.com/sero-labs/sero-runtime/internal/durable"
+	"github.com/sero-labs/sero-runtime/internal/ownpath"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -27,7 +27,7 @@ func (s *Service) file(id string) string { return filepath.Join(s.dir, id+".json
 // read gives what is kept. A file that makes no sense is as good as none: it
 // grants nothing.
 func (s *Service) read(id string) kept {
-	text, err := os.ReadFile(s.file(id))
+	text, err := ownpath.Read(s.file(id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return kept{}
 	}

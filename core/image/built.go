@@ -4,12 +4,12 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"github.com/sero-labs/sero-runtime/internal/durable"
+	"github.com/sero-labs/sero-runtime/internal/ownpath"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -71,7 +71,7 @@ func (r *record) read() {
 		return
 	}
 	r.built = map[string]builtImage{}
-	text, err := os.ReadFile(filepath.Join(r.dir, recordFile))
+	text, err := ownpath.Read(filepath.Join(r.dir, recordFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}

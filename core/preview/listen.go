@@ -13,7 +13,9 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/sero-labs/sero-runtime/internal/durable"
 	"github.com/sero-labs/sero-runtime/internal/loopback"
+	"github.com/sero-labs/sero-runtime/internal/ownpath"
 	"github.com/sero-labs/sero-runtime/internal/portowner"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -60,7 +62,7 @@ func (g *Gateway) remembered() uint16 {
 	if g.options.StateDir == "" {
 		return 0
 	}
-	text, err := os.ReadFile(filepath.Join(g.options.StateDir, portFile))
+	text, err := ownpath.Read(filepath.Join(g.options.StateDir, portFile))
 	if err != nil {
 		return 0
 	}
@@ -76,13 +78,9 @@ func (g *Gateway) remember() {
 	if g.options.StateDir == "" || g.remembered() == g.port {
 		return
 	}
-	name := filepath.Join(g.options.StateDir, portFile)
 	err := os.MkdirAll(g.options.StateDir, 0o700)
 	if err == nil {
-		err = os.WriteFile(name+".new", fmt.Appendf(nil, "%d\n", g.port), 0o600)
-	}
-	if err == nil {
-		err = os.Rename(name+".new", name)
+		err = durable.WriteFile(g.options.StateDir, portFile, fmt.Appendf(nil, "%d\n", g.port))
 	}
 	if err != nil {
 		g.log.Warn("the port of previews cannot be remembered", "error", err)

@@ -9,7 +9,6 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/internal/durable"
+	"github.com/sero-labs/sero-runtime/internal/ownpath"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -118,7 +118,7 @@ func (s *Store) read() {
 	}
 	s.trusted = map[string]grant{}
 	name := filepath.Join(s.dir, fileName)
-	text, err := os.ReadFile(name)
+	text, err := ownpath.Read(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sero-labs/sero-runtime/internal/durable"
+	"github.com/sero-labs/sero-runtime/internal/ownpath"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -23,9 +24,12 @@ func InstallationID(state string) (string, error) {
 	}
 	const name = "installation"
 	file := filepath.Join(state, name)
-	b, err := os.ReadFile(file)
+	b, err := ownpath.Read(file)
 	if id := strings.TrimSpace(string(b)); err == nil && id != "" {
 		return id, nil
+	}
+	if refusal := ownpath.Refusal("the installation's id", err); refusal != nil {
+		return "", refusal
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", driver.Errorf(driver.PermissionDenied, "the installation's id cannot be read: %w", err).About(file).

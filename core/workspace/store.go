@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sero-labs/sero-runtime/internal/durable"
+	"github.com/sero-labs/sero-runtime/internal/ownpath"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -50,6 +51,9 @@ func openStore(dir string) (*store, []record, error) {
 	s := &store{dir: dir, newer: map[string]bool{}}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, storeError(dir, err)
+	}
+	if refusal := ownpath.Refusal("the records of workspaces", ownpath.Directory(dir)); refusal != nil {
+		return nil, nil, refusal
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -98,7 +102,7 @@ func (s *store) read(id string) (record, string) {
 	case info.Size() > maxRecord:
 		return record{}, "it is too large"
 	}
-	text, err := os.ReadFile(path)
+	text, err := ownpath.Read(path)
 	if err != nil {
 		return record{}, err.Error()
 	}

@@ -2,9 +2,11 @@ package paths
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 
+	"github.com/sero-labs/sero-runtime/internal/ownpath"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -22,7 +24,7 @@ type Holder struct {
 
 // HolderOf is who last wrote into a lock's file; zero when nobody did.
 func HolderOf(lock string) (h Holder) {
-	text, err := os.ReadFile(lock)
+	text, err := ownpath.Read(lock)
 	if err != nil || json.Unmarshal(text, &h) != nil {
 		return Holder{}
 	}
@@ -35,7 +37,15 @@ func (h Holder) Write(lock string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(lock, append(text, '\n'), 0o600) // in place: another file would be another lock
+	f, err := ownpath.Open(lock, os.O_WRONLY|os.O_CREATE, 0o600) // in place: another file would be another lock
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(append(text, '\n'))
+	if err == nil {
+		err = f.Truncate(int64(len(text)) + 1)
+	}
+	return errors.Join(err, f.Close())
 }
 
 // Serves tells whether the daemon is that of a home, however its path is spelled.

@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"syscall"
 
+	"github.com/sero-labs/sero-runtime/internal/ownpath"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -31,8 +32,16 @@ const MaxRun = 60
 // home directory. It is absolute and may not exist yet.
 //
 // It fails with ConfigInvalid when the variable is not absolute or when the
-// user has no home directory.
+// user has no home directory, and as CheckHome does.
 func Home() (string, error) {
+	home, err := homePath()
+	if err != nil {
+		return "", err
+	}
+	return home, CheckHome(home)
+}
+
+func homePath() (string, error) {
 	if dir := os.Getenv(HomeVariable); dir != "" {
 		return absolute(HomeVariable, dir)
 	}
@@ -46,6 +55,30 @@ func Home() (string, error) {
 	return "", driver.Errorf(driver.ConfigInvalid, "there is no home directory: HOME is not set and the account has none").
 		Remedy("set " + HomeVariable + " to a directory for sero's files")
 }
+
+// CheckHome refuses a home that another user could have prepared or can write, by
+// itself or through what is above it, and directories in it like that. What is
+// missing is no failure. The error is PermissionDenied.
+func CheckHome(home string) error {
+	resolved, err := ownpath.Check(home)
+	if err == nil {
+		err = ownpath.Directory(resolved)
+	}
+	for _, dir := range []string{Programs(resolved), State(resolved), filepath.Dir(DaemonLog(resolved)), Guest(resolved)} {
+		if err == nil {
+			if err = ownpath.Directory(dir); errors.Is(err, fs.ErrNotExist) {
+				err = nil
+			}
+		}
+	}
+	if refusal := ownpath.Refusal("the home "+home, err); refusal != nil {
+		return refusal.Remedy("set " + HomeVariable + " to a directory of your own")
+	}
+	return nil // whoever uses it finds out what else is wrong
+}
+
+// Guest is where the guest helper is that sandboxes are shown.
+func Guest(home string) string { return filepath.Join(home, "guest") }
 
 // Drivers is where a user's own drivers are found.
 func Drivers(home string) string { return filepath.Join(home, "drivers") }
@@ -106,7 +139,7 @@ func runPath() (string, error) {
 	if dir := os.Getenv(RunVariable); dir != "" {
 		return absolute(RunVariable, dir)
 	}
-	home, err := Home()
+	home, err := homePath()
 	if err != nil {
 		return "", err
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/daemonclient"
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/view"
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
+	"github.com/sero-labs/sero-runtime/internal/ownpath"
 	"github.com/sero-labs/sero-runtime/internal/paths"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -125,6 +126,9 @@ func stopDaemon(ctx context.Context) (int64, error) {
 // last that it gives up.
 func awaitUnlocked(ctx context.Context, c *daemonclient.Client, path string, pid int64) error {
 	lock := flock.New(path)
+	if refusal := ownpath.Refusal("the lock", ownpath.File(path)); refusal != nil {
+		return refusal
+	}
 	for {
 		c.Close() // it would wait a second for a connection that stays open
 		if holder := int64(paths.HolderOf(path).PID); holder != 0 && holder != pid {
@@ -167,10 +171,13 @@ with new lines until it is interrupted.`,
 			if err != nil {
 				return err
 			}
-			f, err := os.Open(paths.DaemonLog(home))
+			f, err := ownpath.Open(paths.DaemonLog(home), os.O_RDONLY, 0)
 			if errors.Is(err, fs.ErrNotExist) {
 				a.view.Notice("there is no log yet: " + paths.DaemonLog(home))
 				return nil
+			}
+			if refusal := ownpath.Refusal("the daemon's log", err); refusal != nil {
+				return refusal
 			}
 			if err != nil {
 				return driver.Errorf(driver.PermissionDenied, "the log cannot be read: %w", err)

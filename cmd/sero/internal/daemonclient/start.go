@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sero-labs/sero-runtime/internal/ownpath"
 	"github.com/sero-labs/sero-runtime/internal/paths"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -133,7 +134,10 @@ func start(daemon []string, home, run string) (*process, error) {
 	if info, err := os.Stat(path); err == nil && info.Size() > maxLog {
 		_ = os.Rename(path, path+".1") // a log too long is no reason not to start
 	}
-	log, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	log, err := ownpath.Open(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	if refusal := ownpath.Refusal("the daemon's log", err); refusal != nil {
+		return nil, refusal
+	}
 	if err != nil {
 		return nil, cannotStart(err)
 	}
@@ -217,7 +221,7 @@ func decodeError(line string) *driver.Error {
 // lastWords are the last lines of the log since this daemon's start, at least
 // one, which may be empty. Others that start or run write there too.
 func (p *process) lastWords() []string {
-	f, err := os.Open(p.log)
+	f, err := ownpath.Open(p.log, os.O_RDONLY, 0)
 	if err != nil {
 		return []string{""}
 	}

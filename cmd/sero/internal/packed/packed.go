@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/daemonclient"
+	"github.com/sero-labs/sero-runtime/internal/ownpath"
 	"github.com/sero-labs/sero-runtime/internal/paths"
 	"github.com/sero-labs/sero-runtime/internal/unpack"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -40,6 +41,9 @@ func program(from fs.FS, parent string) (string, error) {
 		return "", cannotWrite(parent, err)
 	}
 	dir, err := unpack.Write(from, map[string]string{"sero": names[0]}, parent, strings.TrimSuffix(path.Base(names[0]), ".gz"))
+	if refusal := ownpath.Refusal("the daemon's program", err); refusal != nil {
+		return "", refusal
+	}
 	if err != nil {
 		return "", cannotWrite(parent, err)
 	}
