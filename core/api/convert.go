@@ -80,15 +80,21 @@ func choice(c negotiate.Choice) *apipb.DriverChoice {
 		Desired: c.Desired, Actual: c.Actual, Reason: valid(c.Reason), HostMode: c.HostMode,
 		Reduced: capabilities(c.Reduced), Remedies: remedies(c.Remedies),
 	}
-	if c.Actual != "" && c.Isolation != 0 {
-		out.Isolation = c.Isolation.String()
-	}
+	out.Isolation = isolation(c)
 	for _, r := range c.Rejected {
 		out.Rejected = append(out.Rejected, &apipb.DriverRejection{
 			Driver: r.Driver, Reason: string(r.Reason), Message: valid(r.Message), Remedies: remedies(r.Remedies),
 		})
 	}
 	return out
+}
+
+// isolation is that of a choice, or empty where it is not known.
+func isolation(c negotiate.Choice) string {
+	if c.Actual == "" || c.Isolation == 0 {
+		return ""
+	}
+	return c.Isolation.String()
 }
 
 // workspaceStates pairs the two spellings.

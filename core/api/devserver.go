@@ -7,6 +7,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
 	"github.com/sero-labs/sero-runtime/core/devserver"
+	"github.com/sero-labs/sero-runtime/core/negotiate"
 	"github.com/sero-labs/sero-runtime/core/preview"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -44,7 +45,7 @@ func (h devServerHandler) StartDevServer(ctx context.Context, r *apipb.StartDevS
 		return nil, err
 	}
 	return &apipb.StartDevServerResponse{
-		DevServer: devServer(result.Server, h.previews), AlreadyRunning: result.AlreadyRunning, Driver: choice(result.Workspace.Choice),
+		DevServer: devServer(result.Server, h.previews, result.Workspace.Choice), AlreadyRunning: result.AlreadyRunning, Driver: choice(result.Workspace.Choice),
 	}, nil
 }
 
@@ -55,7 +56,7 @@ func (h devServerHandler) StopDevServer(ctx context.Context, r *apipb.StopDevSer
 		return nil, err
 	}
 	s, err := h.servers.Stop(ctx, named)
-	return &apipb.StopDevServerResponse{DevServer: devServer(s, h.previews)}, err
+	return &apipb.StopDevServerResponse{DevServer: devServer(s, h.previews, h.workspaces.Choice(s.WorkspaceID))}, err
 }
 
 // RestartDevServer ends one and runs it again.
@@ -69,7 +70,8 @@ func (h devServerHandler) RestartDevServer(ctx context.Context, r *apipb.Restart
 		return nil, err
 	}
 	s, err := h.servers.Restart(ctx, named, wait, nil)
-	return &apipb.RestartDevServerResponse{DevServer: devServer(s, h.previews)}, err
+	runsIn := h.workspaces.Choice(s.WorkspaceID)
+	return &apipb.RestartDevServerResponse{DevServer: devServer(s, h.previews, runsIn), Driver: choice(runsIn)}, err
 }
 
 // ListDevServers lists them.
@@ -82,7 +84,7 @@ func (h devServerHandler) ListDevServers(ctx context.Context, r *apipb.ListDevSe
 		}
 	}
 	h.servers.AwaitKnown(ctx)
-	return &apipb.ListDevServersResponse{DevServers: devServers(h.servers.List(id), h.previews)}, nil
+	return &apipb.ListDevServersResponse{DevServers: devServers(h.servers.List(id), h.previews, h.workspaces)}, nil
 }
 
 // ListPorts lists what listens in a workspace.
@@ -99,7 +101,7 @@ func (h devServerHandler) ListPorts(ctx context.Context, r *apipb.ListPortsReque
 	for _, p := range ports {
 		port := &apipb.Port{Port: uint32(p.Port), Addresses: p.Addresses, Pid: p.PID, Command: valid(p.Command), Origin: string(p.Origin)}
 		if p.Origin != devserver.OriginOther {
-			port.DevServer = devServer(p.Server, h.previews)
+			port.DevServer = devServer(p.Server, h.previews, w.Choice)
 		}
 		out.Ports = append(out.Ports, port)
 	}
@@ -138,11 +140,12 @@ var devServerStatuses = map[devserver.Status]apipb.DevServerStatus{
 	devserver.StatusFailed:   apipb.DevServerStatus_DEV_SERVER_STATUS_FAILED,
 }
 
-func devServer(s devserver.Server, previews *preview.Gateway) *apipb.DevServer {
+func devServer(s devserver.Server, previews *preview.Gateway, runsIn negotiate.Choice) *apipb.DevServer {
 	out := &apipb.DevServer{
 		Id: s.ID, WorkspaceId: s.WorkspaceID, Scope: s.Scope, CardId: s.CardID, Port: uint32(s.Port), Name: s.Name,
 		Dir: valid(s.Dir), Url: s.URL, Status: devServerStatuses[s.Status], StatusMessage: valid(s.StatusMessage),
 		Pid: s.PID, Started: timestamp(s.Started), Detected: s.Detected, PreviewUrl: previews.URL(s.WorkspaceID, s.Name),
+		Isolation: isolation(runsIn), HostMode: runsIn.HostMode,
 	}
 	for _, word := range s.Command {
 		out.Command = append(out.Command, valid(word))
@@ -153,10 +156,10 @@ func devServer(s devserver.Server, previews *preview.Gateway) *apipb.DevServer {
 	return out
 }
 
-func devServers(ss []devserver.Server, previews *preview.Gateway) []*apipb.DevServer {
+func devServers(ss []devserver.Server, previews *preview.Gateway, workspaces *workspace.Manager) []*apipb.DevServer {
 	var out []*apipb.DevServer
 	for _, s := range ss {
-		out = append(out, devServer(s, previews))
+		out = append(out, devServer(s, previews, workspaces.Choice(s.WorkspaceID)))
 	}
 	return out
 }

@@ -201,7 +201,7 @@ func (o *execSender) progress(p driver.Progress) {
 
 func (o *execSender) started(w workspace.Workspace, dir string, pid int64) {
 	_ = o.send(&apipb.ExecResponse{Frame: &apipb.ExecResponse_Started{Started: &apipb.ExecStarted{
-		WorkspaceId: w.ID, Driver: choice(w.Choice), Pid: pid, Dir: valid(dir),
+		WorkspaceId: w.ID, Driver: choice(w.Choice), Pid: pid, Dir: valid(dir), FirstOnHost: w.FirstOnHost,
 	}}})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
+	"github.com/sero-labs/sero-runtime/core/negotiate"
 	"github.com/sero-labs/sero-runtime/core/terminal"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -27,7 +28,7 @@ func (h terminalHandler) ListTerminals(ctx context.Context, r *apipb.ListTermina
 	}
 	out := &apipb.ListTerminalsResponse{}
 	for _, t := range h.terminals.List(ctx, id) {
-		out.Terminals = append(out.Terminals, terminalMessage(t))
+		out.Terminals = append(out.Terminals, h.message(t))
 	}
 	return out, nil
 }
@@ -38,13 +39,14 @@ func (h terminalHandler) KillTerminal(ctx context.Context, r *apipb.KillTerminal
 	if err != nil {
 		return nil, err
 	}
-	return &apipb.KillTerminalResponse{Terminal: terminalMessage(t)}, nil
+	return &apipb.KillTerminalResponse{Terminal: h.message(t)}, nil
 }
 
-func terminalMessage(t terminal.Terminal) *apipb.Terminal {
+func (h terminalHandler) message(t terminal.Terminal) *apipb.Terminal {
+	runsIn := h.workspaces.Choice(t.WorkspaceID)
 	return &apipb.Terminal{
 		Id: t.ID, WorkspaceId: t.WorkspaceID, Title: valid(t.Title), Started: timestamp(t.Started),
-		Viewers: int32(t.Viewers), Written: t.Written,
+		Viewers: int32(t.Viewers), Written: t.Written, Isolation: isolation(runsIn), HostMode: runsIn.HostMode,
 	}
 }
 
@@ -61,7 +63,8 @@ func (h execHandler) view(ctx context.Context, start *apipb.ExecStart, options w
 		Opened: out.started, Progress: out.progress,
 		Attached: func(now string, writes bool) {
 			id = now
-			out.attached(&apipb.ExecAttached{Id: now, Writes: writes})
+			runsIn := h.choice(options.Ref)
+			out.attached(&apipb.ExecAttached{Id: now, Writes: writes, Isolation: isolation(runsIn), HostMode: runsIn.HostMode})
 		},
 	}
 	var result workspace.ExecResult
@@ -76,6 +79,15 @@ func (h execHandler) view(ctx context.Context, start *apipb.ExecStart, options w
 		return nil
 	}
 	return out.exit(result, err)
+}
+
+// choice is the driver of the workspace that a Ref leads to.
+func (h execHandler) choice(r workspace.Ref) negotiate.Choice {
+	id, err := h.workspaces.ID(r)
+	if err != nil {
+		return negotiate.Choice{}
+	}
+	return h.workspaces.Choice(id)
 }
 
 func (o *execSender) attached(a *apipb.ExecAttached) {

@@ -34,7 +34,7 @@ func (h workspaceHandler) Up(ctx context.Context, r *apipb.UpRequest, stream *co
 // message is a workspace with its dev servers.
 func (h workspaceHandler) message(w workspace.Workspace) *apipb.Workspace {
 	out := workspaceMessage(w)
-	out.DevServers = devServers(h.servers.List(w.ID), h.previews)
+	out.DevServers = devServers(h.servers.List(w.ID), h.previews, h.workspaces)
 	return out
 }
 

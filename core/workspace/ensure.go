@@ -117,6 +117,9 @@ func (a *attempt) remember() error {
 	default:
 		wish = a.wish
 	}
+	a.e.mu.Lock()
+	a.e.newHost = a.e.newHost || a.e.last.Driver == "" && len(a.e.before) == 0 && a.choice.HostMode
+	a.e.mu.Unlock()
 	return a.m.keep(a.e, wish, lastUse{Driver: a.choice.Actual, HostMode: a.choice.HostMode})
 }
 

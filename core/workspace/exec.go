@@ -167,7 +167,7 @@ func (c *command) run(ctx context.Context, stdio driver.ExecIO) (ExecResult, err
 			return
 		}
 		if c.onStarted != nil {
-			c.onStarted(c.e.ready(c.sandbox), spec.Dir, pid)
+			c.onStarted(c.e.answer(c.sandbox), spec.Dir, pid)
 		}
 		if caller != nil {
 			caller(pid)

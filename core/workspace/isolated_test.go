@@ -135,3 +135,22 @@ func TestA2NeverHost(t *testing.T) {
 		t.Errorf("%+v", got.Choice)
 	}
 }
+
+// A2: the first answer about a new workspace on the host says so, and no later one.
+func TestA2TheFirstCommandOnTheHostSaysSo(t *testing.T) {
+	p := &policy{}
+	p.set(hostOffer)
+	w := newWorld(t, fake.Script{}, func(_ *world, o *workspace.Options) { o.Chooser = p })
+	dir := w.dir("shop", "")
+	for i, want := range []bool{true, false, false} {
+		got := false
+		_, _ = w.Exec(t.Context(), workspace.ExecOptions{Ref: workspace.Ref{Dir: dir}, Argv: []string{"true"}}, driver.ExecIO{},
+			func(w workspace.Workspace, _ string, _ int64) { got = w.FirstOnHost }, nil)
+		if got != want {
+			t.Errorf("command %d: %v", i, got)
+		}
+	}
+	if choice := w.Choice("shop"); !choice.HostMode {
+		t.Errorf("%+v", choice)
+	}
+}

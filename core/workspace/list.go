@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/sero-labs/sero-runtime/core/negotiate"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -38,6 +39,15 @@ func (m *Manager) Get(ctx context.Context, ref Ref) (Workspace, error) {
 	}
 	e.askedUser(&w)
 	return w, nil
+}
+
+// Choice is the driver that a known workspace has now or had last, as far as that
+// is known without asking anybody.
+func (m *Manager) Choice(id string) negotiate.Choice {
+	if e := m.named(id); e != nil {
+		return e.snapshot().Choice
+	}
+	return negotiate.Choice{}
 }
 
 // foresee fills in the choice that the next action would make.

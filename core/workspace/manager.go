@@ -122,6 +122,7 @@ type entry struct {
 	phase    State // StateStarting or StateStopping while that goes on
 	failure  error // of the last attempt to make it ready
 	flight   *flight
+	newHost  bool                               // new, and on the host: the first command's caller has to hear of it
 	commands map[string]context.CancelCauseFunc // running, by exec id
 	removed  bool
 	stops    int // how often it was stopped

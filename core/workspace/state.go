@@ -66,6 +66,10 @@ type Workspace struct {
 	Commands     int     // running in it
 	Drift        []Drift // what of the sandbox is not as it would be made now; only Get and Up look
 
+	// FirstOnHost reports whether this is the first answer about a new workspace
+	// that runs on the host. Only Up and Exec say it.
+	FirstOnHost bool
+
 	sandbox *driver.Sandbox // as its driver described it; nil: it did not
 	silent  bool            // its directory does not answer
 }

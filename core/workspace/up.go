@@ -43,7 +43,7 @@ func (m *Manager) Up(ctx context.Context, options UpOptions, report func(driver.
 		if err != nil {
 			return Workspace{}, err
 		}
-		w := e.ready(ready)
+		w := e.answer(ready)
 		m.warnOfHelper(&w, ready.state)
 		return w, nil
 	}
@@ -56,6 +56,15 @@ func (e *entry) ready(s *sandbox) Workspace {
 	w.Choice, w.Capabilities, w.User = s.choice, s.caps, s.user.String()
 	w.describe(s.state)
 	e.askedUser(&w)
+	return w
+}
+
+// answer is ready, and once says whether a new workspace runs on the host.
+func (e *entry) answer(s *sandbox) Workspace {
+	w := e.ready(s)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	w.FirstOnHost, e.newHost = e.newHost, false
 	return w
 }
 

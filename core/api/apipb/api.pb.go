@@ -2007,7 +2007,11 @@ type ExecAttached struct {
 	// writes tells that this viewer is the one whose input and size count.
 	Writes bool `protobuf:"varint,2,opt,name=writes,proto3" json:"writes,omitempty"`
 	// detached tells that it has left. It is the last frame then.
-	Detached      bool `protobuf:"varint,3,opt,name=detached,proto3" json:"detached,omitempty"`
+	Detached bool `protobuf:"varint,3,opt,name=detached,proto3" json:"detached,omitempty"`
+	// isolation of the driver that it runs in, as in DriverChoice; empty: not known.
+	Isolation string `protobuf:"bytes,30,opt,name=isolation,proto3" json:"isolation,omitempty"`
+	// host_mode reports whether nothing separates it from the host.
+	HostMode      bool `protobuf:"varint,31,opt,name=host_mode,json=hostMode,proto3" json:"host_mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2063,6 +2067,20 @@ func (x *ExecAttached) GetDetached() bool {
 	return false
 }
 
+func (x *ExecAttached) GetIsolation() string {
+	if x != nil {
+		return x.Isolation
+	}
+	return ""
+}
+
+func (x *ExecAttached) GetHostMode() bool {
+	if x != nil {
+		return x.HostMode
+	}
+	return false
+}
+
 // ExecStdinClose is empty.
 type ExecStdinClose struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2110,7 +2128,10 @@ type ExecStarted struct {
 	// pid in the sandbox's own numbering, 0 if not known.
 	Pid int64 `protobuf:"varint,3,opt,name=pid,proto3" json:"pid,omitempty"`
 	// dir is where it runs, as the sandbox sees it.
-	Dir           string `protobuf:"bytes,4,opt,name=dir,proto3" json:"dir,omitempty"`
+	Dir string `protobuf:"bytes,4,opt,name=dir,proto3" json:"dir,omitempty"`
+	// first_on_host reports whether this is the first command of a new workspace
+	// and nothing separates it from the host.
+	FirstOnHost   bool `protobuf:"varint,30,opt,name=first_on_host,json=firstOnHost,proto3" json:"first_on_host,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2171,6 +2192,13 @@ func (x *ExecStarted) GetDir() string {
 		return x.Dir
 	}
 	return ""
+}
+
+func (x *ExecStarted) GetFirstOnHost() bool {
+	if x != nil {
+		return x.FirstOnHost
+	}
+	return false
 }
 
 // ExecExit is the last frame.
@@ -2456,7 +2484,11 @@ type DevServer struct {
 	Detected bool `protobuf:"varint,15,opt,name=detected,proto3" json:"detected,omitempty"`
 	// preview_url is its address by name, which stays the same whatever port it
 	// listens on; empty where there are no previews.
-	PreviewUrl    string `protobuf:"bytes,16,opt,name=preview_url,json=previewUrl,proto3" json:"preview_url,omitempty"`
+	PreviewUrl string `protobuf:"bytes,16,opt,name=preview_url,json=previewUrl,proto3" json:"preview_url,omitempty"`
+	// isolation of the driver that it runs in, as in DriverChoice; empty: not known.
+	Isolation string `protobuf:"bytes,30,opt,name=isolation,proto3" json:"isolation,omitempty"`
+	// host_mode reports whether nothing separates it from the host.
+	HostMode      bool `protobuf:"varint,31,opt,name=host_mode,json=hostMode,proto3" json:"host_mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2601,6 +2633,20 @@ func (x *DevServer) GetPreviewUrl() string {
 		return x.PreviewUrl
 	}
 	return ""
+}
+
+func (x *DevServer) GetIsolation() string {
+	if x != nil {
+		return x.Isolation
+	}
+	return ""
+}
+
+func (x *DevServer) GetHostMode() bool {
+	if x != nil {
+		return x.HostMode
+	}
+	return false
 }
 
 // StartDevServerRequest says what to run.
@@ -3012,7 +3058,9 @@ func (x *RestartDevServerRequest) GetWaitMs() int64 {
 type RestartDevServerResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// dev_server as it is now.
-	DevServer     *DevServer `protobuf:"bytes,1,opt,name=dev_server,json=devServer,proto3" json:"dev_server,omitempty"`
+	DevServer *DevServer `protobuf:"bytes,1,opt,name=dev_server,json=devServer,proto3" json:"dev_server,omitempty"`
+	// driver in use.
+	Driver        *DriverChoice `protobuf:"bytes,2,opt,name=driver,proto3" json:"driver,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3050,6 +3098,13 @@ func (*RestartDevServerResponse) Descriptor() ([]byte, []int) {
 func (x *RestartDevServerResponse) GetDevServer() *DevServer {
 	if x != nil {
 		return x.DevServer
+	}
+	return nil
+}
+
+func (x *RestartDevServerResponse) GetDriver() *DriverChoice {
+	if x != nil {
+		return x.Driver
 	}
 	return nil
 }
@@ -4791,17 +4846,20 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x06detach\x18\x06 \x01(\v2\x17.sero.api.v1.ExecDetachH\x00R\x06detachB\a\n" +
 	"\x05frame\"\f\n" +
 	"\n" +
-	"ExecDetach\"R\n" +
+	"ExecDetach\"\x8d\x01\n" +
 	"\fExecAttached\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06writes\x18\x02 \x01(\bR\x06writes\x12\x1a\n" +
-	"\bdetached\x18\x03 \x01(\bR\bdetached\"\x10\n" +
-	"\x0eExecStdinClose\"\x87\x01\n" +
+	"\bdetached\x18\x03 \x01(\bR\bdetached\x12\x1c\n" +
+	"\tisolation\x18\x1e \x01(\tR\tisolation\x12\x1b\n" +
+	"\thost_mode\x18\x1f \x01(\bR\bhostMode\"\x10\n" +
+	"\x0eExecStdinClose\"\xab\x01\n" +
 	"\vExecStarted\x12!\n" +
 	"\fworkspace_id\x18\x01 \x01(\tR\vworkspaceId\x121\n" +
 	"\x06driver\x18\x02 \x01(\v2\x19.sero.api.v1.DriverChoiceR\x06driver\x12\x10\n" +
 	"\x03pid\x18\x03 \x01(\x03R\x03pid\x12\x10\n" +
-	"\x03dir\x18\x04 \x01(\tR\x03dir\"w\n" +
+	"\x03dir\x18\x04 \x01(\tR\x03dir\x12\"\n" +
+	"\rfirst_on_host\x18\x1e \x01(\bR\vfirstOnHost\"w\n" +
 	"\bExecExit\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x16\n" +
 	"\x06signal\x18\x02 \x01(\tR\x06signal\x12\x1b\n" +
@@ -4815,7 +4873,7 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x04exit\x18\x05 \x01(\v2\x15.sero.api.v1.ExecExitH\x00R\x04exit\x12'\n" +
 	"\x0estdin_consumed\x18\x06 \x01(\x03H\x00R\rstdinConsumed\x127\n" +
 	"\battached\x18\a \x01(\v2\x19.sero.api.v1.ExecAttachedH\x00R\battachedB\a\n" +
-	"\x05frame\"\xd0\x03\n" +
+	"\x05frame\"\x8b\x04\n" +
 	"\tDevServer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fworkspace_id\x18\x02 \x01(\tR\vworkspaceId\x12\x14\n" +
@@ -4834,7 +4892,9 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\blog_tail\x18\x0e \x03(\tR\alogTail\x12\x1a\n" +
 	"\bdetected\x18\x0f \x01(\bR\bdetected\x12\x1f\n" +
 	"\vpreview_url\x18\x10 \x01(\tR\n" +
-	"previewUrl\"\xc4\x02\n" +
+	"previewUrl\x12\x1c\n" +
+	"\tisolation\x18\x1e \x01(\tR\tisolation\x12\x1b\n" +
+	"\thost_mode\x18\x1f \x01(\bR\bhostMode\"\xc4\x02\n" +
 	"\x15StartDevServerRequest\x127\n" +
 	"\tworkspace\x18\x01 \x01(\v2\x19.sero.api.v1.WorkspaceRefR\tworkspace\x12\x18\n" +
 	"\acommand\x18\x02 \x03(\tR\acommand\x12\x12\n" +
@@ -4865,10 +4925,11 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x17RestartDevServerRequest\x128\n" +
 	"\n" +
 	"dev_server\x18\x01 \x01(\v2\x19.sero.api.v1.DevServerRefR\tdevServer\x12\x17\n" +
-	"\await_ms\x18\x02 \x01(\x03R\x06waitMs\"Q\n" +
+	"\await_ms\x18\x02 \x01(\x03R\x06waitMs\"\x84\x01\n" +
 	"\x18RestartDevServerResponse\x125\n" +
 	"\n" +
-	"dev_server\x18\x01 \x01(\v2\x16.sero.api.v1.DevServerR\tdevServer\"P\n" +
+	"dev_server\x18\x01 \x01(\v2\x16.sero.api.v1.DevServerR\tdevServer\x121\n" +
+	"\x06driver\x18\x02 \x01(\v2\x19.sero.api.v1.DriverChoiceR\x06driver\"P\n" +
 	"\x15ListDevServersRequest\x127\n" +
 	"\tworkspace\x18\x01 \x01(\v2\x19.sero.api.v1.WorkspaceRefR\tworkspace\"Q\n" +
 	"\x16ListDevServersResponse\x127\n" +
@@ -5152,69 +5213,70 @@ var file_sero_api_v1_api_proto_depIdxs = []int32{
 	32, // 39: sero.api.v1.StopDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
 	35, // 40: sero.api.v1.RestartDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
 	32, // 41: sero.api.v1.RestartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
-	5,  // 42: sero.api.v1.ListDevServersRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
-	32, // 43: sero.api.v1.ListDevServersResponse.dev_servers:type_name -> sero.api.v1.DevServer
-	32, // 44: sero.api.v1.Port.dev_server:type_name -> sero.api.v1.DevServer
-	5,  // 45: sero.api.v1.ListPortsRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
-	42, // 46: sero.api.v1.ListPortsResponse.ports:type_name -> sero.api.v1.Port
-	35, // 47: sero.api.v1.DevServerLogsRequest.dev_server:type_name -> sero.api.v1.DevServerRef
-	4,  // 48: sero.api.v1.Driver.remedies:type_name -> sero.api.v1.Remedy
-	65, // 49: sero.api.v1.Driver.attributes:type_name -> sero.api.v1.Driver.AttributesEntry
-	47, // 50: sero.api.v1.ListDriversResponse.drivers:type_name -> sero.api.v1.Driver
-	47, // 51: sero.api.v1.GetDriverResponse.driver:type_name -> sero.api.v1.Driver
-	54, // 52: sero.api.v1.RestartSystemResponse.before:type_name -> sero.api.v1.SystemUses
-	12, // 53: sero.api.v1.RestartSystemResponse.progress:type_name -> sero.api.v1.Progress
-	54, // 54: sero.api.v1.RestartSystemResponse.after:type_name -> sero.api.v1.SystemUses
-	55, // 55: sero.api.v1.SystemUses.uses:type_name -> sero.api.v1.SystemUse
-	3,  // 56: sero.api.v1.SystemUses.unknown:type_name -> sero.api.v1.ErrorDetail
-	66, // 57: sero.api.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	2,  // 58: sero.api.v1.Check.verdict:type_name -> sero.api.v1.CheckVerdict
-	4,  // 59: sero.api.v1.Check.remedies:type_name -> sero.api.v1.Remedy
-	58, // 60: sero.api.v1.DoctorResponse.checks:type_name -> sero.api.v1.Check
-	66, // 61: sero.api.v1.WatchEventsResponse.time:type_name -> google.protobuf.Timestamp
-	10, // 62: sero.api.v1.WorkspaceService.Up:input_type -> sero.api.v1.UpRequest
-	13, // 63: sero.api.v1.WorkspaceService.ListWorkspaces:input_type -> sero.api.v1.ListWorkspacesRequest
-	15, // 64: sero.api.v1.WorkspaceService.GetWorkspace:input_type -> sero.api.v1.GetWorkspaceRequest
-	17, // 65: sero.api.v1.WorkspaceService.StopWorkspace:input_type -> sero.api.v1.StopWorkspaceRequest
-	19, // 66: sero.api.v1.WorkspaceService.RemoveWorkspace:input_type -> sero.api.v1.RemoveWorkspaceRequest
-	25, // 67: sero.api.v1.ExecService.Exec:input_type -> sero.api.v1.ExecRequest
-	33, // 68: sero.api.v1.DevServerService.StartDevServer:input_type -> sero.api.v1.StartDevServerRequest
-	36, // 69: sero.api.v1.DevServerService.StopDevServer:input_type -> sero.api.v1.StopDevServerRequest
-	38, // 70: sero.api.v1.DevServerService.RestartDevServer:input_type -> sero.api.v1.RestartDevServerRequest
-	40, // 71: sero.api.v1.DevServerService.ListDevServers:input_type -> sero.api.v1.ListDevServersRequest
-	43, // 72: sero.api.v1.DevServerService.ListPorts:input_type -> sero.api.v1.ListPortsRequest
-	45, // 73: sero.api.v1.DevServerService.DevServerLogs:input_type -> sero.api.v1.DevServerLogsRequest
-	48, // 74: sero.api.v1.DriverService.ListDrivers:input_type -> sero.api.v1.ListDriversRequest
-	50, // 75: sero.api.v1.DriverService.GetDriver:input_type -> sero.api.v1.GetDriverRequest
-	52, // 76: sero.api.v1.DriverService.RestartSystem:input_type -> sero.api.v1.RestartSystemRequest
-	56, // 77: sero.api.v1.DaemonService.GetStatus:input_type -> sero.api.v1.GetStatusRequest
-	59, // 78: sero.api.v1.DaemonService.Doctor:input_type -> sero.api.v1.DoctorRequest
-	61, // 79: sero.api.v1.DaemonService.Shutdown:input_type -> sero.api.v1.ShutdownRequest
-	63, // 80: sero.api.v1.DaemonService.WatchEvents:input_type -> sero.api.v1.WatchEventsRequest
-	11, // 81: sero.api.v1.WorkspaceService.Up:output_type -> sero.api.v1.UpResponse
-	14, // 82: sero.api.v1.WorkspaceService.ListWorkspaces:output_type -> sero.api.v1.ListWorkspacesResponse
-	16, // 83: sero.api.v1.WorkspaceService.GetWorkspace:output_type -> sero.api.v1.GetWorkspaceResponse
-	18, // 84: sero.api.v1.WorkspaceService.StopWorkspace:output_type -> sero.api.v1.StopWorkspaceResponse
-	20, // 85: sero.api.v1.WorkspaceService.RemoveWorkspace:output_type -> sero.api.v1.RemoveWorkspaceResponse
-	31, // 86: sero.api.v1.ExecService.Exec:output_type -> sero.api.v1.ExecResponse
-	34, // 87: sero.api.v1.DevServerService.StartDevServer:output_type -> sero.api.v1.StartDevServerResponse
-	37, // 88: sero.api.v1.DevServerService.StopDevServer:output_type -> sero.api.v1.StopDevServerResponse
-	39, // 89: sero.api.v1.DevServerService.RestartDevServer:output_type -> sero.api.v1.RestartDevServerResponse
-	41, // 90: sero.api.v1.DevServerService.ListDevServers:output_type -> sero.api.v1.ListDevServersResponse
-	44, // 91: sero.api.v1.DevServerService.ListPorts:output_type -> sero.api.v1.ListPortsResponse
-	46, // 92: sero.api.v1.DevServerService.DevServerLogs:output_type -> sero.api.v1.DevServerLogsResponse
-	49, // 93: sero.api.v1.DriverService.ListDrivers:output_type -> sero.api.v1.ListDriversResponse
-	51, // 94: sero.api.v1.DriverService.GetDriver:output_type -> sero.api.v1.GetDriverResponse
-	53, // 95: sero.api.v1.DriverService.RestartSystem:output_type -> sero.api.v1.RestartSystemResponse
-	57, // 96: sero.api.v1.DaemonService.GetStatus:output_type -> sero.api.v1.GetStatusResponse
-	60, // 97: sero.api.v1.DaemonService.Doctor:output_type -> sero.api.v1.DoctorResponse
-	62, // 98: sero.api.v1.DaemonService.Shutdown:output_type -> sero.api.v1.ShutdownResponse
-	64, // 99: sero.api.v1.DaemonService.WatchEvents:output_type -> sero.api.v1.WatchEventsResponse
-	81, // [81:100] is the sub-list for method output_type
-	62, // [62:81] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	6,  // 42: sero.api.v1.RestartDevServerResponse.driver:type_name -> sero.api.v1.DriverChoice
+	5,  // 43: sero.api.v1.ListDevServersRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	32, // 44: sero.api.v1.ListDevServersResponse.dev_servers:type_name -> sero.api.v1.DevServer
+	32, // 45: sero.api.v1.Port.dev_server:type_name -> sero.api.v1.DevServer
+	5,  // 46: sero.api.v1.ListPortsRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	42, // 47: sero.api.v1.ListPortsResponse.ports:type_name -> sero.api.v1.Port
+	35, // 48: sero.api.v1.DevServerLogsRequest.dev_server:type_name -> sero.api.v1.DevServerRef
+	4,  // 49: sero.api.v1.Driver.remedies:type_name -> sero.api.v1.Remedy
+	65, // 50: sero.api.v1.Driver.attributes:type_name -> sero.api.v1.Driver.AttributesEntry
+	47, // 51: sero.api.v1.ListDriversResponse.drivers:type_name -> sero.api.v1.Driver
+	47, // 52: sero.api.v1.GetDriverResponse.driver:type_name -> sero.api.v1.Driver
+	54, // 53: sero.api.v1.RestartSystemResponse.before:type_name -> sero.api.v1.SystemUses
+	12, // 54: sero.api.v1.RestartSystemResponse.progress:type_name -> sero.api.v1.Progress
+	54, // 55: sero.api.v1.RestartSystemResponse.after:type_name -> sero.api.v1.SystemUses
+	55, // 56: sero.api.v1.SystemUses.uses:type_name -> sero.api.v1.SystemUse
+	3,  // 57: sero.api.v1.SystemUses.unknown:type_name -> sero.api.v1.ErrorDetail
+	66, // 58: sero.api.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	2,  // 59: sero.api.v1.Check.verdict:type_name -> sero.api.v1.CheckVerdict
+	4,  // 60: sero.api.v1.Check.remedies:type_name -> sero.api.v1.Remedy
+	58, // 61: sero.api.v1.DoctorResponse.checks:type_name -> sero.api.v1.Check
+	66, // 62: sero.api.v1.WatchEventsResponse.time:type_name -> google.protobuf.Timestamp
+	10, // 63: sero.api.v1.WorkspaceService.Up:input_type -> sero.api.v1.UpRequest
+	13, // 64: sero.api.v1.WorkspaceService.ListWorkspaces:input_type -> sero.api.v1.ListWorkspacesRequest
+	15, // 65: sero.api.v1.WorkspaceService.GetWorkspace:input_type -> sero.api.v1.GetWorkspaceRequest
+	17, // 66: sero.api.v1.WorkspaceService.StopWorkspace:input_type -> sero.api.v1.StopWorkspaceRequest
+	19, // 67: sero.api.v1.WorkspaceService.RemoveWorkspace:input_type -> sero.api.v1.RemoveWorkspaceRequest
+	25, // 68: sero.api.v1.ExecService.Exec:input_type -> sero.api.v1.ExecRequest
+	33, // 69: sero.api.v1.DevServerService.StartDevServer:input_type -> sero.api.v1.StartDevServerRequest
+	36, // 70: sero.api.v1.DevServerService.StopDevServer:input_type -> sero.api.v1.StopDevServerRequest
+	38, // 71: sero.api.v1.DevServerService.RestartDevServer:input_type -> sero.api.v1.RestartDevServerRequest
+	40, // 72: sero.api.v1.DevServerService.ListDevServers:input_type -> sero.api.v1.ListDevServersRequest
+	43, // 73: sero.api.v1.DevServerService.ListPorts:input_type -> sero.api.v1.ListPortsRequest
+	45, // 74: sero.api.v1.DevServerService.DevServerLogs:input_type -> sero.api.v1.DevServerLogsRequest
+	48, // 75: sero.api.v1.DriverService.ListDrivers:input_type -> sero.api.v1.ListDriversRequest
+	50, // 76: sero.api.v1.DriverService.GetDriver:input_type -> sero.api.v1.GetDriverRequest
+	52, // 77: sero.api.v1.DriverService.RestartSystem:input_type -> sero.api.v1.RestartSystemRequest
+	56, // 78: sero.api.v1.DaemonService.GetStatus:input_type -> sero.api.v1.GetStatusRequest
+	59, // 79: sero.api.v1.DaemonService.Doctor:input_type -> sero.api.v1.DoctorRequest
+	61, // 80: sero.api.v1.DaemonService.Shutdown:input_type -> sero.api.v1.ShutdownRequest
+	63, // 81: sero.api.v1.DaemonService.WatchEvents:input_type -> sero.api.v1.WatchEventsRequest
+	11, // 82: sero.api.v1.WorkspaceService.Up:output_type -> sero.api.v1.UpResponse
+	14, // 83: sero.api.v1.WorkspaceService.ListWorkspaces:output_type -> sero.api.v1.ListWorkspacesResponse
+	16, // 84: sero.api.v1.WorkspaceService.GetWorkspace:output_type -> sero.api.v1.GetWorkspaceResponse
+	18, // 85: sero.api.v1.WorkspaceService.StopWorkspace:output_type -> sero.api.v1.StopWorkspaceResponse
+	20, // 86: sero.api.v1.WorkspaceService.RemoveWorkspace:output_type -> sero.api.v1.RemoveWorkspaceResponse
+	31, // 87: sero.api.v1.ExecService.Exec:output_type -> sero.api.v1.ExecResponse
+	34, // 88: sero.api.v1.DevServerService.StartDevServer:output_type -> sero.api.v1.StartDevServerResponse
+	37, // 89: sero.api.v1.DevServerService.StopDevServer:output_type -> sero.api.v1.StopDevServerResponse
+	39, // 90: sero.api.v1.DevServerService.RestartDevServer:output_type -> sero.api.v1.RestartDevServerResponse
+	41, // 91: sero.api.v1.DevServerService.ListDevServers:output_type -> sero.api.v1.ListDevServersResponse
+	44, // 92: sero.api.v1.DevServerService.ListPorts:output_type -> sero.api.v1.ListPortsResponse
+	46, // 93: sero.api.v1.DevServerService.DevServerLogs:output_type -> sero.api.v1.DevServerLogsResponse
+	49, // 94: sero.api.v1.DriverService.ListDrivers:output_type -> sero.api.v1.ListDriversResponse
+	51, // 95: sero.api.v1.DriverService.GetDriver:output_type -> sero.api.v1.GetDriverResponse
+	53, // 96: sero.api.v1.DriverService.RestartSystem:output_type -> sero.api.v1.RestartSystemResponse
+	57, // 97: sero.api.v1.DaemonService.GetStatus:output_type -> sero.api.v1.GetStatusResponse
+	60, // 98: sero.api.v1.DaemonService.Doctor:output_type -> sero.api.v1.DoctorResponse
+	62, // 99: sero.api.v1.DaemonService.Shutdown:output_type -> sero.api.v1.ShutdownResponse
+	64, // 100: sero.api.v1.DaemonService.WatchEvents:output_type -> sero.api.v1.WatchEventsResponse
+	82, // [82:101] is the sub-list for method output_type
+	63, // [63:82] is the sub-list for method input_type
+	63, // [63:63] is the sub-list for extension type_name
+	63, // [63:63] is the sub-list for extension extendee
+	0,  // [0:63] is the sub-list for field type_name
 }
 
 func init() { file_sero_api_v1_api_proto_init() }

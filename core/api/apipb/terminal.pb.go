@@ -36,7 +36,11 @@ type Terminal struct {
 	// viewers that look at it now.
 	Viewers int32 `protobuf:"varint,5,opt,name=viewers,proto3" json:"viewers,omitempty"`
 	// written tells that one of them writes.
-	Written       bool `protobuf:"varint,6,opt,name=written,proto3" json:"written,omitempty"`
+	Written bool `protobuf:"varint,6,opt,name=written,proto3" json:"written,omitempty"`
+	// isolation of the driver that it runs in, as in DriverChoice; empty: not known.
+	Isolation string `protobuf:"bytes,30,opt,name=isolation,proto3" json:"isolation,omitempty"`
+	// host_mode reports whether nothing separates it from the host.
+	HostMode      bool `protobuf:"varint,31,opt,name=host_mode,json=hostMode,proto3" json:"host_mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -109,6 +113,20 @@ func (x *Terminal) GetViewers() int32 {
 func (x *Terminal) GetWritten() bool {
 	if x != nil {
 		return x.Written
+	}
+	return false
+}
+
+func (x *Terminal) GetIsolation() string {
+	if x != nil {
+		return x.Isolation
+	}
+	return ""
+}
+
+func (x *Terminal) GetHostMode() bool {
+	if x != nil {
+		return x.HostMode
 	}
 	return false
 }
@@ -310,14 +328,16 @@ var File_sero_api_v1_terminal_proto protoreflect.FileDescriptor
 
 const file_sero_api_v1_terminal_proto_rawDesc = "" +
 	"\n" +
-	"\x1asero/api/v1/terminal.proto\x12\vsero.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15sero/api/v1/api.proto\"\xbd\x01\n" +
+	"\x1asero/api/v1/terminal.proto\x12\vsero.api.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x15sero/api/v1/api.proto\"\xf8\x01\n" +
 	"\bTerminal\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fworkspace_id\x18\x02 \x01(\tR\vworkspaceId\x12\x14\n" +
 	"\x05title\x18\x03 \x01(\tR\x05title\x124\n" +
 	"\astarted\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x18\n" +
 	"\aviewers\x18\x05 \x01(\x05R\aviewers\x12\x18\n" +
-	"\awritten\x18\x06 \x01(\bR\awritten\"O\n" +
+	"\awritten\x18\x06 \x01(\bR\awritten\x12\x1c\n" +
+	"\tisolation\x18\x1e \x01(\tR\tisolation\x12\x1b\n" +
+	"\thost_mode\x18\x1f \x01(\bR\bhostMode\"O\n" +
 	"\x14ListTerminalsRequest\x127\n" +
 	"\tworkspace\x18\x01 \x01(\v2\x19.sero.api.v1.WorkspaceRefR\tworkspace\"L\n" +
 	"\x15ListTerminalsResponse\x123\n" +

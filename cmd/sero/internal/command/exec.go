@@ -148,7 +148,7 @@ func (a *app) runWith(cmd *cobra.Command, start *apipb.ExecStart, config session
 	config.Progress = progress.Step
 	config.Started = func(s *apipb.ExecStarted) {
 		progress.Done()
-		a.view.HostModeNotice(s.GetDriver())
+		a.view.HostModeNotice(s.GetDriver(), s.GetFirstOnHost())
 	}
 	exit, err := session.Run(cmd.Context(), c.Exec, config)
 	if err != nil {

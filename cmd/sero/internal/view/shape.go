@@ -80,6 +80,8 @@ type devServerJSON struct {
 	LogTail       []string   `json:"logTail"`
 	Detected      bool       `json:"detected"`
 	PreviewURL    string     `json:"previewUrl,omitempty"`
+	Isolation     string     `json:"isolation,omitempty"`
+	HostMode      bool       `json:"hostMode,omitempty"`
 }
 
 type driverJSON struct {
@@ -179,6 +181,7 @@ func devServerOf(d *apipb.DevServer) devServerJSON {
 		Port: d.GetPort(), Name: d.GetName(), Command: list(d.GetCommand()), Dir: d.GetDir(), URL: d.GetUrl(),
 		Status: statusWord(d.GetStatus()), StatusMessage: d.GetStatusMessage(), PID: d.GetPid(),
 		Started: timeOf(d.GetStarted()), LogTail: list(d.GetLogTail()), Detected: d.GetDetected(), PreviewURL: d.GetPreviewUrl(),
+		Isolation: d.GetIsolation(), HostMode: d.GetHostMode(),
 	}
 }
 

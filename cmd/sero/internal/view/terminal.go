@@ -14,12 +14,14 @@ type terminalJSON struct {
 	Started   *time.Time `json:"started,omitempty"`
 	Viewers   int32      `json:"viewers"`
 	Written   bool       `json:"written"`
+	Isolation string     `json:"isolation,omitempty"`
+	HostMode  bool       `json:"hostMode,omitempty"`
 }
 
 func terminalOf(t *apipb.Terminal) terminalJSON {
 	return terminalJSON{
 		ID: t.GetId(), Workspace: t.GetWorkspaceId(), Title: t.GetTitle(), Started: timeOf(t.GetStarted()),
-		Viewers: t.GetViewers(), Written: t.GetWritten(),
+		Viewers: t.GetViewers(), Written: t.GetWritten(), Isolation: t.GetIsolation(), HostMode: t.GetHostMode(),
 	}
 }
 

@@ -133,9 +133,10 @@ func (v *View) hostMode(c *apipb.DriverChoice) error {
 	return v.Text(lines...)
 }
 
-// HostModeNotice says on a terminal that a command runs on the host itself.
-func (v *View) HostModeNotice(c *apipb.DriverChoice) {
-	if v.Terminal && c.GetHostMode() {
+// HostModeNotice says that a command runs on the host itself: on a terminal, and
+// for the first command of a new workspace in any case.
+func (v *View) HostModeNotice(c *apipb.DriverChoice, first bool) {
+	if (v.Terminal || first) && c.GetHostMode() {
 		v.Notice("host mode, no isolation: " + c.GetReason())
 	}
 }
