@@ -20,10 +20,11 @@ func TestDetachKeys(t *testing.T) {
 		"ls\x10\x11more":        {"ls", ErrDetached},
 		"\x10\x10\x11":          {"\x10", ErrDetached},
 		"\x10a\x10b":            {"\x10a\x10b", nil},
+		"a\x10":                 {"a\x10", nil}, // the end of what is typed
 		"\x11\x10\x10x\x10\x11": {"\x11\x10\x10x", ErrDetached},
 	} {
 		for _, from := range []io.Reader{iotest.OneByteReader(newText(typed)), newText(typed)} {
-			got, err := io.ReadAll(&detachReader{from: from, keys: keys})
+			got, err := io.ReadAll(newDetachReader(t.Context(), from, keys))
 			if string(got) != want.text || !errors.Is(err, want.err) {
 				t.Errorf("B40: %q gives %q, %v", typed, got, err)
 			}
@@ -33,6 +34,22 @@ func TestDetachKeys(t *testing.T) {
 		if keys, err := ParseDetachKeys(wrong); err == nil {
 			t.Errorf("%q is %q", wrong, keys)
 		}
+	}
+}
+
+// B: a first key of the detach keys that no other follows is the command's.
+func TestBDetachKeyIsReleased(t *testing.T) {
+	r, w := io.Pipe()
+	defer w.Close()
+	d := newDetachReader(t.Context(), r, []byte("\x10\x11"))
+	go func() { _, _ = io.WriteString(w, "\x10") }()
+	buf := make([]byte, 10)
+	if n, err := d.Read(buf); string(buf[:n]) != "\x10" || err != nil {
+		t.Errorf("%q, %v", buf[:n], err)
+	}
+	go func() { _, _ = io.WriteString(w, "\x10\x11") }()
+	if n, err := d.Read(buf); n != 0 || !errors.Is(err, ErrDetached) {
+		t.Errorf("%q, %v", buf[:n], err)
 	}
 }
 

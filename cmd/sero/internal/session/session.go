@@ -84,6 +84,20 @@ func Run(ctx context.Context, exec apipbconnect.ExecServiceClient, cfg Config) (
 	defer s.tty.restore()
 	stop := s.catchSignals()
 	defer stop()
+	if cfg.Terminal && s.tty.shown {
+		s.looks = newLooks(cfg.Stdout)
+		s.cfg.Stdout = s.looks
+	}
+	exit, err := s.run(ctx, exec)
+	if err != nil || cfg.Start.GetSession() != nil || exit.TimedOut || exit.Signal != "" || exit.Code > 128 {
+		s.looks.undo() // what ends by itself leaves its terminal as it wants to
+	}
+	return exit, err
+}
+
+// run opens the stream and waits for the command's end.
+func (s *session) run(ctx context.Context, exec apipbconnect.ExecServiceClient) (Exit, error) {
+	cfg := s.cfg
 
 	stream, err := exec.Exec(ctx)
 	if err != nil {
@@ -120,6 +134,7 @@ type session struct {
 	cancel context.CancelCauseFunc
 	window *window.Window
 	tty    *terminal
+	looks  *looks // of the terminal; nil where there is none
 	ended  chan result
 
 	input  *input  // nil: it goes in frames
@@ -154,6 +169,7 @@ func (s *session) spawn(f func()) {
 	go func() {
 		defer func() {
 			if r := recover(); r != nil {
+				s.looks.undo()
 				s.tty.restore()
 				panic(r)
 			}
@@ -283,7 +299,7 @@ func (s *session) sendStdin() {
 	}
 	var from io.Reader = foreground{s}
 	if len(s.cfg.DetachKeys) > 0 {
-		from = &detachReader{from: from, keys: s.cfg.DetachKeys}
+		from = newDetachReader(s.ctx, from, s.cfg.DetachKeys)
 	}
 	var err error
 	if s.input != nil {

@@ -26,6 +26,7 @@ const foregroundPoll = 250 * time.Millisecond
 type terminal struct {
 	stdin   int   // its descriptor, -1 when standard input is no terminal
 	outputs []int // where a size may be read
+	shown   bool  // standard output is one
 
 	mu    sync.Mutex
 	saved *term.State // the mode to go back to; nil while it is not raw
@@ -38,6 +39,7 @@ func newTerminal(cfg Config) *terminal {
 	}
 	if f, ok := cfg.Stdout.(*os.File); ok {
 		t.add(f, nil)
+		t.shown = term.IsTerminal(int(f.Fd()))
 	}
 	return t
 }
