@@ -148,10 +148,11 @@ func isLost(err error) bool {
 }
 
 // mayGoOn tells whether a command whose connection was lost may still run.
-func (s *Supervisor) mayGoOn(ctx context.Context, r *run) bool {
+func (s *Supervisor) mayGoOn(ctx context.Context, r *run, err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return r.detached && r.started && ctx.Err() == nil
+	ended := r.stopping && driver.ReasonOf(err) == driver.Canceled // by Stop
+	return r.detached && r.started && !ended && ctx.Err() == nil
 }
 
 // meet takes up what an earlier core left in a workspace before anything is

@@ -114,6 +114,20 @@ func (k *keeper) AttachSession(ctx context.Context, _, execID string, skipped fu
 	return k.connected(ctx, at, stdio)
 }
 
+func (k *keeper) EndSession(_ context.Context, _, execID string) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.broken:
+		return errBroken
+	case execID != k.session.ExecID || k.gone:
+		return driver.Errorf(driver.NotFound, "there is no command %s", execID)
+	}
+	k.signals = append(k.signals, "end")
+	k.exit, k.listens = &driver.ExitStatus{Signal: "SIGTERM"}, false
+	return nil
+}
+
 func (k *keeper) Listeners(ctx context.Context, _ string, report func([]driver.Listener) error) error {
 	said := -1
 	for {
@@ -255,7 +269,7 @@ func TestB43TheNextCoreGoesOn(t *testing.T) {
 		if result, err := w.Start(w.t.Context(), spec, 0, nil); err != nil || !result.AlreadyRunning {
 			w.t.Errorf("%+v %v", result, err)
 		}
-		if got, err := w.Stop(w.t.Context(), devserver.Ref{Key: "web"}); err != nil || got.Status != devserver.StatusStopped || fmt.Sprint(k.signals) != "[SIGTERM]" {
+		if got, err := w.Stop(w.t.Context(), devserver.Ref{Key: "web"}); err != nil || got.Status != devserver.StatusStopped || fmt.Sprint(k.signals) != "[end]" {
 			w.t.Errorf("%+v %v %v", got, err, k.signals)
 		}
 		got, err := w.Restart(w.t.Context(), devserver.Ref{Key: "web"}, 0, nil)
@@ -448,4 +462,34 @@ func TestCallersWaitForWhatAnEarlierCoreLeft(t *testing.T) {
 		cancel(errors.New("gone"))
 		w.AwaitKnown(ctx)
 	})
+}
+
+// TestC1StopEndsTheWholeCommand: a kept command is ended by the helper, which knows
+// all that descends from it, also where the command itself has ended and nothing
+// listens; and once.
+func TestC1StopEndsTheWholeCommand(t *testing.T) {
+	for name, ended := range map[string]bool{"it runs": false, "it has failed": true} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, container, func(w *world) {
+				k := newKeeper(w, w.web())
+				if ended {
+					k.do(func() { k.exit, k.listens = &driver.ExitStatus{Code: 1}, false })
+				}
+				for range 2 {
+					if _, err := w.Stop(w.t.Context(), devserver.Ref{Key: "web"}); err != nil {
+						w.t.Error(err)
+					}
+				}
+				if fmt.Sprint(k.signals) != "[end]" {
+					w.t.Errorf("its command got %v", k.signals)
+				}
+				if _, err := w.Restart(w.t.Context(), devserver.Ref{Key: "web"}, 0, nil); err != nil || fmt.Sprint(k.signals) != "[end]" {
+					w.t.Errorf("%v, %v", err, k.signals)
+				}
+				if _, err := w.Restart(w.t.Context(), devserver.Ref{Key: "web"}, 0, nil); err != nil || fmt.Sprint(k.signals) != "[end end]" {
+					w.t.Errorf("%v, %v", err, k.signals)
+				}
+			})
+		})
+	}
 }

@@ -142,6 +142,10 @@ func (r runner) AttachSession(ctx context.Context, id, execID string, skipped fu
 	return r.manager.AttachSession(ctx, id, execID, skipped, stdio)
 }
 
+func (r runner) EndSession(ctx context.Context, id, execID string) error {
+	return r.manager.EndSession(ctx, id, execID)
+}
+
 func (r runner) Get(ctx context.Context, ref workspace.Ref) (workspace.Workspace, error) {
 	return r.manager.Get(ctx, ref)
 }

@@ -35,7 +35,8 @@ type run struct {
 	err       error  // when it could not be run, or was lost
 	outcome   string // one line
 	stopping  bool   // Stop has taken over
-	settled   bool   // nothing of it is left
+	settled   bool   // nothing of it is left that listens
+	cleared   bool   // nothing of it is left at all; guarded by the server's turn
 	firstSeen time.Time
 	answers   bool // the last probe connected
 	refusals  int  // probes in a row that were refused
@@ -296,7 +297,7 @@ func (s *Supervisor) execute(ctx context.Context, v *server, r *run) {
 		v.place = w
 	}, nil)
 	done()
-	if err != nil && s.mayGoOn(ctx, r) {
+	if err != nil && s.mayGoOn(ctx, r, err) {
 		if later, failure := s.rejoin(ctx, v, r); !isLost(failure) {
 			result, err = later, failure
 		}

@@ -117,6 +117,7 @@ func (s *Supervisor) stop(ctx context.Context, v *server) error {
 	r := v.run
 	if !v.live() {
 		s.mu.Unlock()
+		s.endLeft(ctx, v, r)
 		return nil
 	}
 	if v.found != nil {
@@ -138,23 +139,34 @@ func (s *Supervisor) stop(ctx context.Context, v *server) error {
 		s.judge(v)
 		return err
 	}
-	r.settled = true
+	r.settled, r.cleared = true, true
 	v.pid = 0
 	s.set(v, StatusStopped, "stopped")
 	s.release(v.workspaceID)
 	return nil
 }
 
-// endCommand ends the process group of a server's command, by the driver's own
-// rules for a cancelled command, and waits for it.
+// endLeft ends what the command of a server that is down left behind in a
+// container, once. The caller has the server's turn, which guards cleared.
+func (s *Supervisor) endLeft(ctx context.Context, v *server, r *run) {
+	if r == nil || !r.detached || !r.over() || r.cleared {
+		return
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, s.grace+10*time.Second, errors.New("ending what is left takes too long"))
+	defer cancel()
+	err := s.runner.EndSession(ctx, v.workspaceID, r.execID)
+	if r.cleared = err == nil || isLost(err); !r.cleared {
+		s.log.Warn("what a dev server left behind cannot be ended", "server", v.name, "error", err)
+	}
+}
+
+// endCommand ends a server's command with all that descends from it, by the
+// driver's own rules for a cancelled command, and waits for it.
 func (s *Supervisor) endCommand(ctx context.Context, v *server, r *run) error {
 	const patience = 15 * time.Second
 	limit := s.grace + patience
 	if r.detached { // the end of its context would leave it running
-		if r.signalled(ctx, "SIGTERM", s.grace) || r.signalled(ctx, "SIGKILL", patience) {
-			return nil
-		}
-		return errNoEnd(v, limit)
+		return s.endKept(ctx, v, r, limit)
 	}
 	r.end(errStop)
 	timer := time.NewTimer(limit)
@@ -166,6 +178,46 @@ func (s *Supervisor) endCommand(ctx context.Context, v *server, r *run) error {
 	case <-ctx.Done():
 	}
 	return errNoEnd(v, limit)
+}
+
+// endKept ends a command that goes on by itself in a container. Only the helper
+// knows what descends from it; without one its process group is all that is found.
+func (s *Supervisor) endKept(ctx context.Context, v *server, r *run, limit time.Duration) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, errNoEnd(v, limit))
+	defer cancel()
+	for pause := rejoinFirst; ; pause = min(2*pause, rejoinMost) {
+		err := s.runner.EndSession(ctx, v.workspaceID, r.execID)
+		if err != nil && isLost(err) && driver.ReasonOf(err) == driver.Unsupported {
+			if r.signalled(ctx, "SIGTERM", s.grace) || r.signalled(ctx, "SIGKILL", limit) {
+				return nil
+			}
+			return errNoEnd(v, limit)
+		}
+		if err == nil {
+			select {
+			case <-r.done:
+				return nil
+			case <-ctx.Done():
+				return errNoEnd(v, limit)
+			}
+		}
+		if r.over() && isLost(err) {
+			return nil
+		}
+		if !sleep(ctx, pause) { // the connection is broken, or it has not begun yet
+			return errNoEnd(v, limit)
+		}
+	}
+}
+
+// over reports whether the command has ended.
+func (r *run) over() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
+	}
 }
 
 func errNoEnd(v *server, limit time.Duration) error {

@@ -48,10 +48,11 @@ type Runner interface {
 	Listeners(ctx context.Context, workspaceID string, report func([]driver.Listener) error) error
 	// Dial connects to an address as the workspace sees it.
 	Dial(ctx context.Context, workspaceID, address string) (net.Conn, error)
-	// Sessions lists the commands that are kept in a workspace, and AttachSession
-	// goes on with one.
+	// Sessions lists the commands that are kept in a workspace, AttachSession goes on
+	// with one, and EndSession ends one with all that descends from it.
 	Sessions(ctx context.Context, workspaceID string) ([]guest.Session, error)
 	AttachSession(ctx context.Context, workspaceID, execID string, skipped func(bytes int64), stdio driver.ExecIO) (workspace.ExecResult, error)
+	EndSession(ctx context.Context, workspaceID, execID string) error
 	// StopListeners ends the processes that listen on a port inside a container,
 	// by their process groups, and says which they were.
 	StopListeners(ctx context.Context, workspaceID string, port uint16, grace time.Duration) ([]driver.Listener, error)

@@ -48,6 +48,20 @@ func (i *Inside) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.Ex
 	return status, err
 }
 
+// End ends what is left of a command, also once the command itself has ended:
+// SIGTERM, and SIGKILL once grace has passed. It reports whether there was
+// anything.
+func (i *Inside) End(ctx context.Context, execID string, grace time.Duration) (found bool, err error) {
+	err = i.driver.processes.end(ctx, func(e *execution) bool {
+		if e.execID != execID || execID == "" {
+			return false
+		}
+		found = true // only what lives is asked about
+		return true
+	}, proc.Politeness{Grace: grace})
+	return found, err
+}
+
 // Shutdown ends every command, within ctx's deadline.
 func (i *Inside) Shutdown(ctx context.Context) error { return i.driver.Shutdown(ctx) }
 

@@ -194,19 +194,26 @@ func (a *sessions) trim() {
 	}
 }
 
+// kill ends a command and all that descends from it, also what it left behind when
+// it ended by itself.
 func (a *sessions) kill(ctx context.Context, execID string) error {
-	s, err := a.named(execID)
-	if err != nil {
-		return err
+	s, unknown := a.named(execID)
+	grace := driver.DefaultKillGrace
+	if unknown == nil {
+		grace = time.Duration(s.exec.KillGraceMS) * time.Millisecond
+		s.end(driver.Errorf(driver.Canceled, "the command was ended"))
+		select {
+		case <-s.done:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		a.forget(s)
 	}
-	s.end(driver.Errorf(driver.Canceled, "the command was ended"))
-	select {
-	case <-s.done:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	found, err := a.inside.End(ctx, execID, grace)
+	if err == nil && !found {
+		return unknown
 	}
-	a.forget(s)
-	return nil
+	return err
 }
 
 func (a *sessions) list() *frame.Sessions {

@@ -170,8 +170,8 @@ func (a *app) devStopCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "stop [flags] <server>",
 		Short: "stop a dev server",
-		Long: `Ends the server's process group and keeps its record and its output. The server is named
-by id, name or port; stopping a stopped one succeeds.`,
+		Long: `Ends the server's command with all that descends from it, and keeps its record and its
+output. The server is named by id, name or port; stopping a stopped one succeeds.`,
 		Example: `  sero dev stop web
   sero dev stop --json web`,
 		Args:              arguments(1, 1, "the server's id, name or port"),

@@ -391,7 +391,7 @@ type DevServerServiceClient interface {
 	// StartDevServer runs a command in the background, finds the port it listens
 	// on and answers when it does, or when it failed.
 	StartDevServer(context.Context, *apipb.StartDevServerRequest) (*apipb.StartDevServerResponse, error)
-	// StopDevServer ends its process group and keeps the record. Idempotent.
+	// StopDevServer ends its command with all that descends from it and keeps the record. Idempotent.
 	StopDevServer(context.Context, *apipb.StopDevServerRequest) (*apipb.StopDevServerResponse, error)
 	// RestartDevServer stops it, waits for the port to be free and runs the
 	// original command again.
@@ -519,7 +519,7 @@ type DevServerServiceHandler interface {
 	// StartDevServer runs a command in the background, finds the port it listens
 	// on and answers when it does, or when it failed.
 	StartDevServer(context.Context, *apipb.StartDevServerRequest) (*apipb.StartDevServerResponse, error)
-	// StopDevServer ends its process group and keeps the record. Idempotent.
+	// StopDevServer ends its command with all that descends from it and keeps the record. Idempotent.
 	StopDevServer(context.Context, *apipb.StopDevServerRequest) (*apipb.StopDevServerResponse, error)
 	// RestartDevServer stops it, waits for the port to be free and runs the
 	// original command again.
