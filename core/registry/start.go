@@ -25,8 +25,9 @@ const healthPace = 50 * time.Millisecond
 // is left of it when that fails.
 func (s *supervisor) launch(ctx context.Context) (*launch.Process, *driver.Error) {
 	c := &s.registry.config
+	found := identify(s.path())
 	s.mu.Lock()
-	s.binary.identity = identify(s.binary.path)
+	s.binary.identity = found
 	b := s.binary
 	s.mu.Unlock()
 	if err := b.check(); err != nil {
@@ -51,6 +52,13 @@ func (s *supervisor) launch(ctx context.Context) (*launch.Process, *driver.Error
 		return nil, s.named(err)
 	}
 	return p, nil
+}
+
+// path is where the driver's binary is.
+func (s *supervisor) path() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.binary.path
 }
 
 func (s *supervisor) agree(ctx context.Context, p *launch.Process) error {

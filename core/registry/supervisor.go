@@ -112,6 +112,7 @@ func (s *supervisor) acquire(ctx context.Context) (*launch.Process, error) {
 
 // next is the process, or the attempt to wait for, or why there is none.
 func (s *supervisor) next() (*launch.Process, *attempt, error) {
+	found := identify(s.path()) // whether it was changed since it failed
 	s.mu.Lock()
 	defer s.unlock()
 	now := time.Now()
@@ -128,7 +129,7 @@ func (s *supervisor) next() (*launch.Process, *attempt, error) {
 		return s.process, nil, nil
 	}
 	if s.attempt == nil {
-		if s.problem != nil && now.Before(s.retryAt) && identify(s.binary.path) == s.binary.identity {
+		if s.problem != nil && now.Before(s.retryAt) && found == s.binary.identity {
 			return nil, nil, s.problem
 		}
 		s.begin(0, false)

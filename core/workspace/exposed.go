@@ -32,18 +32,19 @@ func (x exposed) replaced() string {
 
 // toVerify reports whether a sandbox that was ready has to be looked at before the
 // next command: what it shows is not known, or not what its paths lead to.
-func (e *entry) toVerify() bool {
+// Its error says that a directory does not answer.
+func (e *entry) toVerify() (bool, error) {
 	e.mu.Lock()
 	current := e.current
 	e.mu.Unlock()
 	if current == nil || current.choice.HostMode {
-		return false
+		return false, nil
 	}
 	if current.exposes == nil {
-		return true
+		return true, nil
 	}
 	path, err := within(e.looks, e.directory, func() (string, error) { return current.exposes.replaced(), nil })
-	return err == nil && path != ""
+	return path != "", e.forgettable(err)
 }
 
 // display is a directory of the host in a sandbox.

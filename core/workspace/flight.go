@@ -124,7 +124,12 @@ func (m *Manager) ensure(ctx context.Context, e *entry, wish wish, verify bool, 
 	if report == nil {
 		report = func(driver.Progress) {}
 	}
-	verify = verify || e.toVerify()
+	if !verify {
+		var err error
+		if verify, err = e.toVerify(); err != nil {
+			return nil, err
+		}
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return nil, driver.AsError(context.Cause(ctx))

@@ -87,10 +87,11 @@ func (m *Manager) observe(ctx context.Context, entries []*entry) []Workspace {
 	workspaces := make([]Workspace, len(entries))
 	asked := map[string]bool{}
 	directories := make([]*look, len(entries))
+	joined := make([]bool, len(entries))
 	ctx, cancel := context.WithTimeoutCause(ctx, m.options.ListTimeout, errors.New("drivers and directories had their second"))
 	defer cancel()
 	for i, e := range entries {
-		directories[i] = m.looks.at(e.directory)
+		directories[i], joined[i] = m.looks.at(e.directory)
 		workspaces[i] = e.snapshot()
 		if name := workspaces[i].Choice.Actual; name != "" {
 			asked[name] = true
@@ -98,6 +99,7 @@ func (m *Manager) observe(ctx context.Context, entries []*entry) []Workspace {
 	}
 	reports := m.ask(ctx, asked)
 	for i, e := range entries {
+		directories[i] = m.looks.answer(ctx, e.directory, directories[i], joined[i])
 		workspaces[i].silent = !directories[i].wait(ctx) || directories[i].lost()
 		m.settle(e, &workspaces[i], reports, directories[i])
 	}

@@ -43,15 +43,23 @@ func newLooks(patience time.Duration) *looks {
 // check resolves a directory that must exist, with the error that says what it
 // is instead, or that it does not answer.
 func (l *looks) check(dir string) (string, error) {
-	patience := time.NewTimer(l.patience)
-	defer patience.Stop()
-	look := l.at(dir)
-	select {
-	case <-look.done:
-		return look.resolved, look.err
-	case <-patience.C:
+	ctx, cancel := context.WithTimeout(context.Background(), l.patience)
+	defer cancel()
+	look, joined := l.at(dir)
+	if look = l.answer(ctx, dir, look, joined); !look.wait(ctx) {
 		return "", silent(dir)
 	}
+	return look.resolved, look.err
+}
+
+// answer returns the look that a caller goes by. One that it joined began before
+// the caller asked, so what that found wrong may be mended by now: it is looked at
+// again.
+func (l *looks) answer(ctx context.Context, dir string, look *look, joined bool) *look {
+	if joined && look.wait(ctx) && look.err != nil {
+		look, _ = l.at(dir)
+	}
+	return look
 }
 
 func silent(dir string) *driver.Error {
@@ -60,26 +68,27 @@ func silent(dir string) *driver.Error {
 	return err.Remedy("look after the file server, or unmount it by force")
 }
 
-// at begins to look at a directory, or joins who does. One who has waited for
-// long is not joined: it may wait for a file system that is not there any more.
-func (l *looks) at(dir string) *look {
+// at begins to look at a directory, or joins a look that is under way. One that has
+// waited for long is not joined: it may wait for a file system that is not there
+// any more.
+func (l *looks) at(dir string) (now *look, joined bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if under := l.under[dir]; under != nil {
 		// Ever less often: each holds a thread.
 		if time.Since(under.began) < l.patience*time.Duration(1+l.stuck[dir]) {
-			return under
+			return under, true
 		}
 		l.stuck[dir]++
 	}
-	now := &look{began: time.Now(), done: make(chan struct{})}
+	now = &look{began: time.Now(), done: make(chan struct{})}
 	l.under[dir] = now
 	go func() { // ends when the file system answers; nobody can end it before
 		now.resolved, now.err = resolve(dir)
 		l.ended(dir, now)
 		close(now.done)
 	}()
-	return now
+	return now, false
 }
 
 func (l *looks) ended(dir string, look *look) {

@@ -67,29 +67,56 @@ func (d *Driver) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.Ex
 	}
 }
 
+// checkRunning is nil while commands may be started. mu must be held.
+func (s *sandbox) checkRunning() error {
+	if s.state != driver.SandboxRunning || s.removed {
+		return driver.Errorf(driver.NotRunning, "sandbox %s is not running", s.spec.ID).
+			About(s.spec.ID).Remedy("start it", "sero", "up")
+	}
+	return nil
+}
+
+// program is what a command runs, found before anything is started.
+type program struct {
+	binary string
+	dir    string
+	env    []string
+	as     account
+}
+
+// findProgram finds the program of a command. The directory may be slow to answer, so no
+// lock is held.
+func (d *Driver) findProgram(s *sandbox, spec driver.ExecSpec) (p program, err error) {
+	if p.dir = spec.Dir; p.dir == "" {
+		p.dir = s.spec.WorkspaceDir
+	}
+	if err := checkDir(p.dir); err != nil {
+		return p, err
+	}
+	if p.as, err = findAccount(spec.User); err != nil {
+		return p, err
+	}
+	p.env = p.as.environment(d.environment(s, spec, p.dir, ""), spec.Env)
+	path, _ := getEnv(p.env, "PATH")
+	p.binary, err = lookup(spec.Argv[0], p.dir, path)
+	return p, err
+}
+
 // startCommand starts the command if its sandbox is running.
 func (d *Driver) startCommand(s *sandbox, spec driver.ExecSpec, stdio driver.ExecIO) (*command, error) {
+	s.mu.RLock()
+	err := s.checkRunning()
+	s.mu.RUnlock()
+	if err != nil {
+		return nil, err
+	}
+	p, err := d.findProgram(s, spec)
+	if err != nil {
+		return nil, err
+	}
 	s.mu.RLock() // Stop waits for this, and then ends the command too
 	defer s.mu.RUnlock()
-	if s.state != driver.SandboxRunning || s.removed {
-		return nil, driver.Errorf(driver.NotRunning, "sandbox %s is not running", spec.SandboxID).
-			About(spec.SandboxID).Remedy("start it", "sero", "up")
-	}
-	dir := spec.Dir
-	if dir == "" {
-		dir = s.spec.WorkspaceDir
-	}
-	if err := checkDir(dir); err != nil {
-		return nil, err
-	}
-	as, err := findAccount(spec.User)
-	if err != nil {
-		return nil, err
-	}
-	env := as.environment(d.environment(s, spec, dir, ""), spec.Env)
-	path, _ := getEnv(env, "PATH")
-	binary, err := lookup(spec.Argv[0], dir, path)
-	if err != nil {
+	if err := s.checkRunning(); err != nil {
 		return nil, err
 	}
 	st, err := openStreams(spec, stdio)
@@ -97,8 +124,8 @@ func (d *Driver) startCommand(s *sandbox, spec driver.ExecSpec, stdio driver.Exe
 		return nil, err
 	}
 	defer st.closeChild()
-	if as.credential != nil {
-		st.giveTo(int(as.credential.Uid))
+	if p.as.credential != nil {
+		st.giveTo(int(p.as.credential.Uid))
 	}
 	c := &command{
 		d: d, spec: spec, streams: st,
@@ -107,12 +134,12 @@ func (d *Driver) startCommand(s *sandbox, spec driver.ExecSpec, stdio driver.Exe
 		done:   make(chan struct{}),
 		lost:   make(chan error, 1),
 	}
-	sys := &syscall.SysProcAttr{Setsid: true, Setctty: spec.Terminal != nil, Credential: as.credential}
+	sys := &syscall.SysProcAttr{Setsid: true, Setctty: spec.Terminal != nil, Credential: p.as.credential}
 	c.ending = newEnding(sys)
 	c.process, err = d.processes.start(c.exe, func(marker string) (*os.Process, error) {
-		return os.StartProcess(binary, spec.Argv, &os.ProcAttr{
-			Dir:   dir,
-			Env:   setEnv(env, proc.MarkerEnv, marker),
+		return os.StartProcess(p.binary, spec.Argv, &os.ProcAttr{
+			Dir:   p.dir,
+			Env:   setEnv(p.env, proc.MarkerEnv, marker),
 			Files: st.child[:],
 			Sys:   sys,
 		})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // Error is how everything in sero fails: with a reason that programs decide on,
@@ -110,17 +111,20 @@ func Errorf(reason Reason, format string, args ...any) *Error {
 	return &Error{Reason: reason, Message: err.Error(), Err: errors.Unwrap(err)}
 }
 
-// About sets what the error is about and returns it.
+// About returns the error with what it is about. The error itself is not changed:
+// others may have it, too.
 func (e *Error) About(resource string) *Error {
-	e.Resource = resource
-	return e
+	with := *e
+	with.Resource = resource
+	return &with
 }
 
-// Remedy adds something to do, with the command for it if there is one, and
-// returns the error.
+// Remedy returns the error with one more thing to do, and the command for it if
+// there is one. The error itself is not changed: others may have it, too.
 func (e *Error) Remedy(text string, command ...string) *Error {
-	e.Remedies = append(e.Remedies, Remedy{Text: text, Command: command})
-	return e
+	with := *e
+	with.Remedies = append(slices.Clone(e.Remedies), Remedy{Text: text, Command: command})
+	return &with
 }
 
 // AsError is err as an *Error: itself if it is one, Canceled or Timeout for the
