@@ -111,50 +111,65 @@ func Lock(run string) string { return filepath.Join(run, "sero.lock") }
 func HomeLock(home string) string { return filepath.Join(State(home), "daemon.lock") }
 
 // Run is the directory of the daemon's socket and lock for the home that Home
-// gives: $SERO_RUNTIME_DIR, else sero in $XDG_RUNTIME_DIR, else one in /tmp. A
-// home other than the account's own has a run directory of its own, so that two
-// installations never share a daemon. It is made if it is missing, with mode
-// 0700.
+// gives: $SERO_RUNTIME_DIR, else sero in $XDG_RUNTIME_DIR, else run in the home,
+// else, where that path is too long for sockets or cannot be made, one in /tmp,
+// where everybody writes. A home other than the account's own has a run directory
+// of its own, so that two installations never share a daemon. It is made if it is
+// missing, with mode 0700.
 //
 // It fails with ConfigInvalid for a path that is relative or longer than
 // MaxRun, and with PermissionDenied for one that is a symlink, belongs to
 // another user, or is open to others.
 func Run() (string, error) {
-	dir, err := runPath()
+	dir, shared, err := runPath()
 	if err != nil {
 		return "", err
 	}
+	err = makeRun(dir)
+	if err != nil && shared != "" { // the home is missing, read-only or another user's
+		return shared, makeRun(shared)
+	}
+	return dir, err
+}
+
+// makeRun makes a run directory, if it is missing, and refuses what cannot be one.
+func makeRun(dir string) error {
 	if len(dir) > MaxRun {
-		return "", driver.Errorf(driver.ConfigInvalid,
+		return driver.Errorf(driver.ConfigInvalid,
 			"the run directory %s is too long: %d bytes, at most %d leave room for the sockets in it", dir, len(dir), MaxRun).
 			About(dir).Remedy("set " + RunVariable + " to a shorter path")
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return "", unusable(dir, "cannot be made: "+err.Error())
+		return unusable(dir, "cannot be made: "+err.Error())
 	}
-	return dir, CheckPrivate(dir)
+	return CheckPrivate(dir)
 }
 
-func runPath() (string, error) {
+// runPath is the run directory, and the one to take where that cannot be made;
+// empty where there is no other.
+func runPath() (dir, shared string, err error) {
 	if dir := os.Getenv(RunVariable); dir != "" {
-		return absolute(RunVariable, dir)
+		dir, err = absolute(RunVariable, dir)
+		return dir, "", err
 	}
 	home, err := homePath()
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
-	uid := strconv.Itoa(os.Getuid())
+	name := "sero-" + strconv.Itoa(os.Getuid())
 	if account := accountHome(); account == "" || home != filepath.Join(account, ".sero") {
 		sum := sha256.Sum256([]byte(home))
-		return filepath.Join("/tmp", "sero-"+uid+"-"+hex.EncodeToString(sum[:4])), nil
-	}
-	// After su or sudo the variable may still name the other user's directory.
-	if xdg := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(xdg) && CheckPrivate(xdg) == nil {
-		return filepath.Join(xdg, "sero"), nil
+		name += "-" + hex.EncodeToString(sum[:4])
+	} else if xdg := os.Getenv("XDG_RUNTIME_DIR"); filepath.IsAbs(xdg) && CheckPrivate(xdg) == nil {
+		return filepath.Join(xdg, "sero"), "", nil // after su or sudo the variable may still name the other user's directory
 	}
 	// Not os.TempDir: TMPDIR differs between programs of one user, and each value
 	// would get a daemon of its own.
-	return filepath.Join("/tmp", "sero-"+uid), nil
+	shared = filepath.Join("/tmp", name)
+	if dir := filepath.Join(home, "run"); len(dir) <= MaxRun {
+		return dir, shared, nil
+	}
+	return shared, "", nil
 }
 
 // Elsewhere are directories where daemons of this user's other homes keep things

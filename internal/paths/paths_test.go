@@ -112,7 +112,7 @@ func TestEachHomeHasItsRunDirectory(t *testing.T) {
 	seen := map[string]string{}
 	for _, home := range []string{"/x/a", "/x/b", filepath.Join(accountHome(), ".sero")} {
 		t.Setenv(HomeVariable, home)
-		run, err := runPath()
+		run, _, err := runPath()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -123,7 +123,7 @@ func TestEachHomeHasItsRunDirectory(t *testing.T) {
 	}
 	t.Setenv(HomeVariable, "")
 	t.Setenv("HOME", "/x/c")
-	if run, err := runPath(); err != nil || seen[run] != "" {
+	if run, _, err := runPath(); err != nil || seen[run] != "" {
 		t.Errorf("HOME=/x/c shares %s with %s (%v)", run, seen[run], err)
 	}
 }
@@ -133,14 +133,60 @@ func TestForeignRuntimeDirIsNotUsed(t *testing.T) {
 	t.Setenv(HomeVariable, filepath.Join(accountHome(), ".sero"))
 	own := shortDir(t)
 	t.Setenv("XDG_RUNTIME_DIR", own)
-	if run, err := runPath(); err != nil || run != filepath.Join(own, "sero") {
+	if run, _, err := runPath(); err != nil || run != filepath.Join(own, "sero") {
 		t.Errorf("runPath() = %q, %v; want it in %s", run, err, own)
 	}
 	if err := os.Chmod(own, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if run, err := runPath(); err != nil || filepath.Dir(run) == own {
+	if run, _, err := runPath(); err != nil || filepath.Dir(run) == own {
 		t.Errorf("runPath() = %q, %v; want it elsewhere", run, err)
+	}
+}
+
+// TestA1RunDirectoryIsNotShared keeps the run directory out of /tmp where nothing
+// names one and the home leaves room for sockets (row A1).
+func TestA1RunDirectoryIsNotShared(t *testing.T) {
+	t.Setenv(RunVariable, "")
+	t.Setenv("XDG_RUNTIME_DIR", "")
+	dir := shortDir(t)
+	shared := func(run string) bool { return filepath.Dir(run) == "/tmp" }
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := filepath.Join(dir, "open")
+	if err := os.MkdirAll(filepath.Join(open, "run"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(open, "run"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for home, want := range map[string]bool{
+		filepath.Join(dir, "home"):                  false,
+		filepath.Join(dir, "a", "b"):                false,
+		filepath.Join(dir, strings.Repeat("x", 60)): true,
+		file: true,
+		open: true,
+		filepath.Join(dir, strings.Repeat("y", MaxRun-len(dir)-len("//run"))): false,
+	} {
+		t.Setenv(HomeVariable, home)
+		run, err := Run()
+		if err != nil || shared(run) != want {
+			t.Errorf("home %s: %s, %v", home, run, err)
+		}
+		if again, err := Run(); err != nil || again != run {
+			t.Errorf("home %s: again %s, %v", home, again, err)
+		}
+		if shared(run) {
+			t.Cleanup(func() { _ = os.Remove(run) })
+		} else if run != filepath.Join(home, "run") || CheckPrivate(run) != nil {
+			t.Errorf("home %s: %s, %v", home, run, CheckPrivate(run))
+		}
+	}
+	t.Setenv(HomeVariable, filepath.Join(accountHome(), ".sero"))
+	if run, _, err := runPath(); err != nil || run != filepath.Join(accountHome(), ".sero", "run") {
+		t.Errorf("the account's own: %s, %v", run, err)
 	}
 }
 
