@@ -114,19 +114,46 @@ func (m *Manager) tooBroad(dir string) error {
 
 // locate finds which workspace a directory is in, going up from it: the nearest
 // that is known or that has a sero.json, else the directory itself is a new
-// one. The known entry is nil for a new one. It fails with DirectoryUnresponsive.
+// one. A repository of its own below one of these is a new one, too. The known
+// entry is nil for a new one. It fails with DirectoryUnresponsive, and with
+// PermissionDenied where somebody else could have put a sero.json above.
 func (m *Manager) locate(dir string) (root string, known *entry, err error) {
 	root, err = within(m.looks, dir, func() (string, error) {
+		repository := "" // the nearest
 		for at := dir; ; at = filepath.Dir(at) {
-			if m.at(at) != nil || m.configured(at) {
-				return at, nil
+			isKnown := m.at(at) != nil
+			decides := isKnown || m.configured(at)
+			if decides && !isKnown && at != dir {
+				if err := decidedByOthers(dir, at); err != nil {
+					if repository == "" {
+						return dir, err
+					}
+					decides = false // what is in the repository does not depend on it
+				}
 			}
-			if at == filepath.Dir(at) {
+			switch {
+			case decides && repository != "":
+				return repository, nil
+			case decides:
+				return at, nil
+			case at == filepath.Dir(at):
 				return dir, nil
+			case repository == "" && m.hasRepository(at):
+				repository = at
 			}
 		}
 	})
 	return root, m.at(root), err
+}
+
+// hasRepository reports whether a directory is the top of a git repository of its
+// own. Those of submodules and worktrees are elsewhere: there .git is a file.
+func (m *Manager) hasRepository(dir string) bool {
+	if m.tooBroad(dir) != nil {
+		return false
+	}
+	info, err := os.Stat(filepath.Join(dir, ".git"))
+	return err == nil && info.IsDir()
 }
 
 // at is the workspace of a directory, if it is known.
@@ -233,6 +260,9 @@ func (m *Manager) open(ref Ref, newID string) (*entry, place, error) {
 	if e == nil && err == nil {
 		m.adopt()
 		root, e, err = m.locate(dir)
+	}
+	if err != nil && newID != "" && root == dir && driver.ReasonOf(err) == driver.PermissionDenied {
+		err = nil // an id says that the directory itself is meant, whatever is above
 	}
 	if err != nil {
 		return nil, place{}, err
