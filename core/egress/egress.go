@@ -53,7 +53,9 @@ type Service struct {
 	life context.Context // ends with Close
 	end  context.CancelCauseFunc
 
-	mu         sync.Mutex // comes before a workspace's
+	writing sync.Mutex // orders what is done to files, and the changes of what is kept; comes before mu
+
+	mu         sync.Mutex // comes before a workspace's; neither is held for a file
 	workspaces map[string]*workspace
 	closed     bool
 }
@@ -172,16 +174,32 @@ func errNotCurrent(id string) error {
 
 // workspace finds what is known of one, or makes it unless the Service is closed.
 func (s *Service) workspace(id string) *workspace {
+	if w, known := s.known(id); known {
+		return w
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if w, known := s.known(id); known {
+		return w
+	}
+	w := &workspace{id: id, turn: make(chan struct{}, 1)}
+	w.kept = s.read(id)
+	w.granted, _ = policy.ParseRules(w.kept.Granted) // read checked it
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.workspaces[id]
-	if w == nil && !s.closed {
-		w = &workspace{id: id, turn: make(chan struct{}, 1)}
-		w.kept = s.read(id)
-		w.granted, _ = policy.ParseRules(w.kept.Granted) // read checked it
-		s.workspaces[id] = w
+	if s.closed {
+		return nil
 	}
+	s.workspaces[id] = w
 	return w
+}
+
+// known finds what is known of a workspace; it is nil once the Service is closed.
+func (s *Service) known(id string) (w *workspace, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w = s.workspaces[id]
+	return w, w != nil || s.closed
 }
 
 func (w *workspace) take(ctx context.Context) error {
@@ -222,16 +240,19 @@ func (s *Service) changeGrants(id string, change func([]string) []string) ([]str
 	if w == nil {
 		return nil, errClosing
 	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.over != nil {
-		return nil, w.over
+	over, next := w.over, w.kept
+	w.mu.Unlock()
+	if over != nil {
+		return nil, over
 	}
-	next := w.kept
+	before := next.Granted
 	next.Granted = nil
 	seen := map[string]bool{}
 	var parsed []policy.Rule
-	for _, text := range change(append([]string(nil), w.kept.Granted...)) {
+	for _, text := range change(append([]string(nil), before...)) {
 		r, err := policy.ParseRule(text)
 		if err != nil {
 			bad := driver.Errorf(driver.InvalidArgument, "%s: %w", shown(text), err).About(shown(text)).
@@ -251,6 +272,8 @@ func (s *Service) changeGrants(id string, change func([]string) []string) ([]str
 	if err := s.write(id, next); err != nil {
 		return nil, err
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.kept, w.granted = next, parsed
 	return append([]string(nil), next.Granted...), nil
 }
@@ -315,15 +338,19 @@ func (s *Service) ForgetWorkspace(id string) {
 		defer w.leave()
 		w.close()
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case w == nil:
-	case s.workspaces[id] != w:
-		return // it was forgotten before
-	default:
-		w.finish(errForgotten(id))
-		delete(s.workspaces, id)
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	if w != nil {
+		s.mu.Lock()
+		present := s.workspaces[id] == w
+		if present {
+			w.finish(errForgotten(id))
+			delete(s.workspaces, id)
+		}
+		s.mu.Unlock()
+		if !present {
+			return // it was forgotten before
+		}
 	}
 	if err := os.Remove(s.file(id)); err != nil && !os.IsNotExist(err) {
 		s.log.Warn("what was granted to a workspace stays", "workspace", id, "error", err)

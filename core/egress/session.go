@@ -96,11 +96,13 @@ func (s *Service) open(ctx context.Context, w *workspace, sandbox driver.Sandbox
 			}
 		},
 	})
+	s.writing.Lock()
 	w.mu.Lock()
 	w.session, w.kept.Life = opened, &life
 	next := w.kept
-	err = s.write(w.id, next)
 	w.mu.Unlock()
+	err = s.write(w.id, next)
+	s.writing.Unlock()
 	if err != nil {
 		s.log.Warn("the egress proxy of a running sandbox will not outlast the daemon", "workspace", w.id, "error", err)
 	}

@@ -66,16 +66,27 @@ func stateError(path string, err error) error {
 
 // observed writes down what was reached.
 func (s *Service) observed(w *workspace, t policy.Target) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	next, isNew := w.observed(t)
+	if !isNew {
+		return
+	}
+	if err := s.write(w.id, next); err != nil {
+		s.log.Warn("what a workspace reached is not written down", "workspace", w.id, "error", err)
+	}
+}
+
+// observed adds a target to what was reached, unless that is known or too much.
+func (w *workspace) observed(t policy.Target) (now kept, isNew bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	at, found := slices.BinarySearch(w.kept.Observed, t.Rule())
 	if found || len(w.kept.Observed) >= maxObserved {
-		return
+		return kept{}, false
 	}
 	w.kept.Observed = slices.Insert(slices.Clone(w.kept.Observed), at, t.Rule())
-	if err := s.write(w.id, w.kept); err != nil {
-		s.log.Warn("what a workspace reached is not written down", "workspace", w.id, "error", err)
-	}
+	return w.kept, true
 }
 
 // Status is what there is to say about one workspace's egress.

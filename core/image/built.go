@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
+	"maps"
 	"path/filepath"
 	"sync"
 	"time"
@@ -20,8 +21,10 @@ type record struct {
 	dir string
 	log func(problem string)
 
+	writing sync.Mutex // orders the changes of the file
+
 	mu    sync.Mutex
-	built map[string]builtImage // nil: not read yet
+	built map[string]builtImage // never changed, but replaced
 }
 
 type builtImage struct {
@@ -37,26 +40,30 @@ const (
 func (r *record) has(digest string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.read()
 	_, ok := r.built[digest]
 	return ok
 }
 
 func (r *record) add(i driver.Image) {
+	r.writing.Lock()
+	defer r.writing.Unlock()
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.read()
-	r.built[i.Digest] = builtImage{i.Reference, time.Now().UTC().Truncate(time.Second)}
-	for len(r.built) > mostBuilt {
+	built := maps.Clone(r.built)
+	r.mu.Unlock()
+	built[i.Digest] = builtImage{i.Reference, time.Now().UTC().Truncate(time.Second)}
+	for len(built) > mostBuilt {
 		oldest := ""
-		for digest, b := range r.built {
-			if oldest == "" || b.Built.Before(r.built[oldest].Built) {
+		for digest, b := range built {
+			if oldest == "" || b.Built.Before(built[oldest].Built) {
 				oldest = digest
 			}
 		}
-		delete(r.built, oldest)
+		delete(built, oldest)
 	}
-	text, err := json.MarshalIndent(r.built, "", "  ")
+	r.mu.Lock()
+	r.built = built
+	r.mu.Unlock()
+	text, err := json.MarshalIndent(built, "", "  ")
 	if err == nil {
 		err = durable.WriteFile(r.dir, recordFile, append(text, '\n'))
 	}
@@ -65,11 +72,15 @@ func (r *record) add(i driver.Image) {
 	}
 }
 
-// read fills built once. mu must be held.
+// openRecord reads what is kept in the state directory.
+func openRecord(stateDir string, log func(problem string)) *record {
+	r := &record{dir: stateDir, log: log}
+	r.read()
+	return r
+}
+
+// read fills built, before anybody else knows the record.
 func (r *record) read() {
-	if r.built != nil {
-		return
-	}
 	r.built = map[string]builtImage{}
 	text, err := ownpath.Read(filepath.Join(r.dir, recordFile))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -67,7 +67,7 @@ func New(options Options) *Images {
 		options: options, log: cmp.Or(options.Log, slog.Default()),
 		jobs: map[string]*job{}, door: map[string]chan struct{}{},
 	}
-	s.record = &record{dir: options.StateDir, log: func(problem string) { s.log.Warn("images", "problem", problem) }}
+	s.record = openRecord(options.StateDir, func(problem string) { s.log.Warn("images", "problem", problem) })
 	s.life, s.end = context.WithCancelCause(context.Background())
 	return s
 }

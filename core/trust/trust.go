@@ -56,8 +56,10 @@ type Store struct {
 	dir string
 	log func(problem string)
 
+	writing sync.Mutex // orders the changes of the file
+
 	mu      sync.Mutex
-	trusted map[string]grant // by workspace directory; nil: not read yet
+	trusted map[string]grant // by workspace directory; never changed, but replaced
 }
 
 // grant is what is kept of one directory.
@@ -71,7 +73,9 @@ const fileName = "trust.json"
 // Open gives the store in sero's state directory. A file that makes no sense is
 // as good as none: everything has to be trusted anew, and report is told.
 func Open(stateDir string, report func(problem string)) *Store {
-	return &Store{dir: stateDir, log: report}
+	s := &Store{dir: stateDir, log: report}
+	s.read()
+	return s
 }
 
 // Trusted tells whether the file of that hash is trusted in a directory. A
@@ -79,43 +83,44 @@ func Open(stateDir string, report func(problem string)) *Store {
 func (s *Store) Trusted(directory, hash string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.read()
 	return hash != "" && s.trusted[directory].Hash == hash
 }
 
 // Trust allows what the file of that hash asks for.
 func (s *Store) Trust(directory, hash string) error {
-	return s.change(func() { s.trusted[directory] = grant{Hash: hash, Since: time.Now().UTC().Truncate(time.Second)} })
+	return s.change(func(trusted map[string]grant) {
+		trusted[directory] = grant{Hash: hash, Since: time.Now().UTC().Truncate(time.Second)}
+	})
 }
 
 // Revoke takes the allowance of a directory away. It may have none.
 func (s *Store) Revoke(directory string) error {
-	return s.change(func() { delete(s.trusted, directory) })
+	return s.change(func(trusted map[string]grant) { delete(trusted, directory) })
 }
 
-func (s *Store) change(f func()) error {
+func (s *Store) change(f func(trusted map[string]grant)) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.read()
-	before := maps.Clone(s.trusted)
-	f()
-	text, err := json.MarshalIndent(s.trusted, "", "  ")
+	next := maps.Clone(s.trusted)
+	s.mu.Unlock()
+	f(next)
+	text, err := json.MarshalIndent(next, "", "  ")
 	if err == nil {
 		err = durable.WriteFile(s.dir, fileName, append(text, '\n'))
 	}
 	if err != nil {
-		s.trusted = before
 		return driver.Errorf(driver.Internal, "what is trusted cannot be kept: %w", err).About(filepath.Join(s.dir, fileName)).
 			Remedy("make room, and make the directory of sero's state writable")
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trusted = next
 	return nil
 }
 
-// read fills trusted once. mu must be held.
+// read fills trusted, before anybody else knows the store.
 func (s *Store) read() {
-	if s.trusted != nil {
-		return
-	}
 	s.trusted = map[string]grant{}
 	name := filepath.Join(s.dir, fileName)
 	text, err := ownpath.Read(name)

@@ -44,6 +44,7 @@ func (m *Manager) beginAdoption() (under chan struct{}, wait bool) {
 	if m.options.Lasting == nil {
 		return nil, false
 	}
+	lasting := m.options.Lasting()
 	a := &m.adoption
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -51,7 +52,7 @@ func (m *Manager) beginAdoption() (under chan struct{}, wait bool) {
 		return a.under, !a.first
 	}
 	var ask []string
-	for _, name := range m.options.Lasting() {
+	for _, name := range lasting {
 		if !a.told[name] {
 			ask = append(ask, name)
 		}
@@ -144,9 +145,12 @@ func (m *Manager) adoptOne(name string, s driver.Sandbox) {
 	if !sound {
 		return
 	}
+	m.writing.Lock()
+	defer m.writing.Unlock()
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.byID[id] != nil || m.byDir[dir] != nil || m.store.newer[id] {
+	taken := m.byID[id] != nil || m.byDir[dir] != nil || m.store.newer[id]
+	m.mu.Unlock()
+	if taken {
 		return
 	}
 	if s.Created.IsZero() {
@@ -157,6 +161,8 @@ func (m *Manager) adoptOne(name string, s driver.Sandbox) {
 		m.log.Warn("a workspace that was found by its sandbox cannot be kept", "workspace", id, "error", err)
 		return
 	}
+	m.mu.Lock()
 	m.know(r)
+	m.mu.Unlock()
 	m.log.Info("a workspace was found by its sandbox", "workspace", id, "driver", name)
 }

@@ -148,23 +148,15 @@ func (m *Manager) reattach(e *entry, change func([]attached) ([]attached, error)
 // keepAttached puts one list in the place of another, unless that is not the
 // present one any more.
 func (m *Manager) keepAttached(e *entry, before, list []attached) (done bool, err error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.byID[e.id] != e {
+	if m.named(e.id) != e {
 		return false, errUnknown(e.id)
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if !slices.Equal(e.attached, before) {
-		return false, nil
-	}
-	r := e.record()
-	r.Mounts = list
-	if err := m.store.save(r); err != nil {
-		return false, err
-	}
-	e.attached = list
-	return true, nil
+	err = m.rewrite(e, func(r *record) {
+		if done = slices.Equal(r.Mounts, before); done {
+			r.Mounts = list
+		}
+	})
+	return done, err
 }
 
 // record is what is kept of an entry. mu must be held.

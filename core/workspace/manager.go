@@ -95,8 +95,10 @@ type Manager struct {
 	adoption adoption
 	looks    *looks
 
-	mu         sync.Mutex // guards what follows, and the store
-	store      *store
+	store   *store
+	writing sync.Mutex // orders the changes of records and their files; mu is taken after it, and never held for a file
+
+	mu         sync.Mutex // guards what follows
 	byID       map[string]*entry
 	byDir      map[string]*entry
 	devServers DevServers
@@ -275,18 +277,36 @@ func (m *Manager) add(root, newID string) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	e, id, err := m.place(root, newID, read.file.ID)
+	if e != nil || err != nil {
+		return e, err
+	}
+	r := record{ID: id, Directory: root, Created: time.Now().UTC().Truncate(time.Millisecond)}
+	if err := m.store.save(r); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.know(r), nil
+}
+
+// place finds the workspace of a directory, or the id for a new one: newID, else
+// the file's, else one made from the directory's name.
+func (m *Manager) place(root, newID, fileID string) (e *entry, id string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if e := m.byDir[root]; e != nil {
 		if newID != "" && newID != e.id {
-			return nil, errOtherID(e, newID)
+			return nil, "", errOtherID(e, newID)
 		}
-		return e, nil
+		return e, "", nil
 	}
-	id := cmp.Or(newID, read.file.ID)
+	id = cmp.Or(newID, fileID)
 	if id != "" {
 		if taken := m.byID[id]; taken != nil {
-			return nil, driver.Errorf(driver.AlreadyExists, "the id %s belongs to the workspace in %s", id, shown(taken.directory)).About(id).
+			return nil, "", driver.Errorf(driver.AlreadyExists, "the id %s belongs to the workspace in %s", id, shown(taken.directory)).About(id).
 				Remedy("choose another id", "sero", "up", "--id", idFromPath(id, root), root).
 				Remedy("remove the other workspace, which keeps its files", "sero", "rm", "-w", id)
 		}
@@ -294,14 +314,10 @@ func (m *Manager) add(root, newID string) (*entry, error) {
 		id = idFromPath(id, root)
 	}
 	if taken := m.byID[id]; taken != nil { // two paths with one hash
-		return nil, driver.Errorf(driver.AlreadyExists, "the id %s belongs to the workspace in %s", id, shown(taken.directory)).About(id).
+		return nil, "", driver.Errorf(driver.AlreadyExists, "the id %s belongs to the workspace in %s", id, shown(taken.directory)).About(id).
 			Remedy("give the workspace an id", "sero", "up", "--id", "another-id", root)
 	}
-	r := record{ID: id, Directory: root, Created: time.Now().UTC().Truncate(time.Millisecond)}
-	if err := m.store.save(r); err != nil {
-		return nil, err
-	}
-	return m.know(r), nil
+	return nil, id, nil
 }
 
 // keep writes an entry's record when what lasts has changed.
@@ -312,22 +328,32 @@ func (m *Manager) keep(e *entry, wish string, last lastUse) error {
 	if same {
 		return nil
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.byID[e.id] != e {
-		return nil // removed meanwhile
+	return m.rewrite(e, func(r *record) {
+		if was := r.Last; was.Driver != "" && !was.HostMode && was.Driver != last.Driver {
+			r.Before = newestLast(r.Before, was.Driver)
+		}
+		r.Driver, r.Last = wish, last
+	})
+}
+
+// rewrite changes an entry's record, in its file first. It does nothing for one that
+// was removed meanwhile.
+func (m *Manager) rewrite(e *entry, change func(*record)) error {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	if m.named(e.id) != e {
+		return nil
 	}
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	r := e.record()
-	r.Driver, r.Last, r.Before = wish, last, e.before
-	if was := e.last; was.Driver != "" && !was.HostMode && was.Driver != last.Driver {
-		r.Before = newestLast(e.before, was.Driver)
-	}
+	e.mu.Unlock()
+	change(&r) // of what only those change who hold m.writing
 	if err := m.store.save(r); err != nil {
 		return err
 	}
-	e.wish, e.last, e.before = wish, last, r.Before
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.wish, e.last, e.before, e.attached = r.Driver, r.Last, r.Before, r.Mounts
 	return nil
 }
 
@@ -340,26 +366,11 @@ func (m *Manager) publish(t event.Type, id, format string, args ...any) {
 func (m *Manager) noteIsolated(e *entry, name string) error {
 	e.mu.Lock()
 	known := e.livesIn() == name
-	wish, last := e.wish, e.last
 	e.mu.Unlock()
 	if known {
 		return nil
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.byID[e.id] != e {
-		return nil // removed meanwhile
-	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	r := e.record()
-	r.Driver, r.Last = wish, last
-	r.Before = newestLast(e.before, name)
-	if err := m.store.save(r); err != nil {
-		return err
-	}
-	e.before = r.Before
-	return nil
+	return m.rewrite(e, func(r *record) { r.Before = newestLast(r.Before, name) })
 }
 
 // newestLast is a list of drivers with one more, which comes last.

@@ -198,19 +198,28 @@ func (m *Manager) stopSandbox(ctx context.Context, e *entry, d driver.Driver, na
 	return nil
 }
 
-// forget drops a workspace from what is known. The caller has its turn.
-func (m *Manager) forget(e *entry, lines *[]string) error {
-	m.mu.Lock()
-	err := m.store.remove(e.id)
-	if err == nil {
-		delete(m.byID, e.id)
-		delete(m.byDir, e.directory)
-	}
-	servers, proxies := m.devServers, m.egress
-	m.mu.Unlock()
-	if err != nil {
+// unrecord removes a workspace's record.
+func (m *Manager) unrecord(e *entry) error {
+	m.writing.Lock()
+	defer m.writing.Unlock()
+	if err := m.store.remove(e.id); err != nil {
 		return err
 	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.byID, e.id)
+	delete(m.byDir, e.directory)
+	return nil
+}
+
+// forget drops a workspace from what is known. The caller has its turn.
+func (m *Manager) forget(e *entry, lines *[]string) error {
+	if err := m.unrecord(e); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	servers, proxies := m.devServers, m.egress
+	m.mu.Unlock()
 	e.mu.Lock()
 	e.removed = true
 	e.mu.Unlock()
