@@ -111,7 +111,7 @@ func TestA6NothingIsWaitedFor(t *testing.T) {
 				t.Fatal(err)
 			}
 			tried++
-			if _, stderr, code := m.sero("exec", "--", "true"); refused != (code != 0) || refused && !strings.Contains(stderr, "is not a file but") {
+			if _, stderr, code := m.sero("exec", "--", "true"); refused != (code != 0) || refused && !strings.Contains(stderr, "is not a regular file but") {
 				accepted++
 				t.Errorf("%s is %s: exit code %d, %q", path, name, code, stderr)
 			}

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sero-labs/sero-runtime/internal/ownpath"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 	"github.com/sero-labs/sero-runtime/sdk/launch"
 )
@@ -133,55 +134,75 @@ func (b binary) same(o binary) bool {
 	return b.path == o.path && b.origin == o.origin && slices.Equal(b.args, o.args) && b.identity == o.identity
 }
 
-// check refuses a file that somebody else could have put there or could change:
-// it would run as this user. It also tells what keeps it from being run at all.
+// check tells what keeps a driver from being run.
 func (b binary) check() *driver.Error {
-	if b.origin == OriginBundled {
-		return nil // the running program
+	f, err := b.open()
+	if f != nil {
+		_ = f.Close()
 	}
-	resolved, err := filepath.EvalSymlinks(b.path)
+	return err
+}
+
+// open opens a driver's file, and refuses one that somebody else could have put
+// there or could change, in whatever directory up to the root or by whatever link:
+// it would run as this user. It also tells what keeps it from being run at all.
+//
+// What was opened is what may be run. It is nil for a file that can be run and not
+// read.
+func (b binary) open() (*os.File, *driver.Error) {
+	if b.origin == OriginBundled {
+		return openRunning(b.path), nil
+	}
+	f, resolved, err := ownpath.Program(b.path)
+	if e := b.refusal(resolved, err); e != nil {
+		return nil, e
+	}
+	info, err := os.Stat(resolved)
+	if f != nil {
+		info, err = f.Stat()
+	}
 	if err != nil {
+		_ = f.Close()
+		return nil, driver.Errorf(driver.DriverFailed, "its file cannot be read: %w", err).About(b.path)
+	}
+	if info.Mode()&0o111 == 0 {
+		_ = f.Close()
+		return nil, driver.Errorf(driver.DriverFailed, "%s is not executable", b.path).About(b.path).
+			Remedy("make it executable", "chmod", "+x", b.path)
+	}
+	return f, nil
+}
+
+// refusal is the error of a driver's file that could not be opened.
+func (b binary) refusal(resolved string, err error) *driver.Error {
+	if err == nil {
+		return nil
+	}
+	problem, ok := errors.AsType[*ownpath.Problem](err)
+	if !ok && resolved == "" {
 		return driver.Errorf(driver.DriverFailed, "its file cannot be found: %w", err).About(b.path).
 			Remedy("install it again or remove the link", "rm", b.path)
 	}
-	info, err := os.Stat(resolved)
-	if err != nil {
+	if !ok {
 		return driver.Errorf(driver.DriverFailed, "its file cannot be read: %w", err).About(b.path)
 	}
-	if !info.Mode().IsRegular() {
-		return driver.Errorf(driver.DriverUntrusted, "%s is not a regular file", resolved).About(b.path).
-			Remedy("put the driver's binary there, or remove it")
+	e := driver.Errorf(driver.DriverUntrusted, "%w", problem).About(problem.Path)
+	if e.Remedies = problem.Remedies(); len(e.Remedies) > 0 {
+		return e
 	}
-	for _, dir := range slices.Compact([]string{filepath.Dir(b.path), filepath.Dir(resolved)}) {
-		if why := private(dir); why != nil {
-			return why
-		}
-	}
-	if why := private(resolved); why != nil {
-		return why
-	}
-	if info.Mode()&0o111 == 0 {
-		return driver.Errorf(driver.DriverFailed, "%s is not executable", b.path).About(b.path).
-			Remedy("make it executable", "chmod", "+x", b.path)
-	}
-	return nil
+	return e.Remedy("put the driver's binary there as yourself, in a directory of your own")
 }
 
-// private refuses what belongs to another user than this one or root, or can be
-// written by others. A sticky directory is no better: others can add to it.
-func private(path string) *driver.Error {
-	info, err := os.Stat(path)
+// openRunning opens the program that runs, if that is what is at a path: whatever
+// is there by the time that a driver is started again, the driver is of this
+// program. It is nil where the system cannot tell.
+func openRunning(path string) *os.File {
+	if self, err := os.Executable(); err != nil || self != path {
+		return nil
+	}
+	f, err := os.Open("/proc/self/exe")
 	if err != nil {
-		return driver.Errorf(driver.DriverFailed, "%s cannot be read: %w", path, err).About(path)
+		return nil
 	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if ok && stat.Uid != 0 && int(stat.Uid) != os.Getuid() {
-		return driver.Errorf(driver.DriverUntrusted, "%s belongs to another user (uid %d)", path, stat.Uid).About(path).
-			Remedy("install the driver as yourself, in a directory of your own")
-	}
-	if info.Mode().Perm()&0o022 != 0 {
-		return driver.Errorf(driver.DriverUntrusted, "%s can be written by other users (mode %v)", path, info.Mode().Perm()).About(path).
-			Remedy("close it to others", "chmod", "go-w", path)
-	}
-	return nil
+	return f
 }

@@ -4,25 +4,28 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"io"
+	"math"
 	"os"
 	"strings"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
-// checkPin compares a driver's file with the SHA-256 that it is pinned to, in
+// checkPin compares a driver's open file with the SHA-256 that it is pinned to, in
 // hex; an empty pin accepts any.
-func (b binary) checkPin(pin string) *driver.Error {
+func (b binary) checkPin(f *os.File, pin string) *driver.Error {
 	if pin == "" {
 		return nil
 	}
-	f, err := os.Open(b.path)
-	if err != nil {
-		return driver.Errorf(driver.DriverFailed, "its file cannot be read: %w", err).About(b.path)
+	if f == nil {
+		var err error
+		if f, err = os.Open(b.path); err != nil {
+			return driver.Errorf(driver.DriverFailed, "its file cannot be read: %w", err).About(b.path)
+		}
+		defer func() { _ = f.Close() }()
 	}
-	defer func() { _ = f.Close() }()
 	sum := sha256.New()
-	if _, err := io.Copy(sum, f); err != nil {
+	if _, err := io.Copy(sum, io.NewSectionReader(f, 0, math.MaxInt64)); err != nil {
 		return driver.Errorf(driver.DriverFailed, "its file cannot be read: %w", err).About(b.path)
 	}
 	if got := hex.EncodeToString(sum.Sum(nil)); !strings.EqualFold(got, pin) {

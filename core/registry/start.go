@@ -30,14 +30,16 @@ func (s *supervisor) launch(ctx context.Context) (*launch.Process, *driver.Error
 	s.binary.identity = found
 	b := s.binary
 	s.mu.Unlock()
-	if err := b.check(); err != nil {
-		return nil, s.named(err)
+	file, unusable := b.open()
+	if unusable != nil {
+		return nil, s.named(unusable)
 	}
-	if err := b.checkPin(c.Pins[s.name]); err != nil {
+	defer func() { _ = file.Close() }() // once it runs; nil does no harm
+	if err := b.checkPin(file, c.Pins[s.name]); err != nil {
 		return nil, s.named(err)
 	}
 	p, err := launch.Start(ctx, launch.Config{
-		Name: s.name, Path: b.path, Args: b.args, Env: c.environment, RunDir: c.RunDir,
+		Name: s.name, Path: b.path, File: file, Args: b.args, Env: c.environment, RunDir: c.RunDir,
 		HostVersion: c.HostVersion, HostCapabilities: c.HostCapabilities, StartTimeout: c.StartTimeout, Log: c.Log,
 	})
 	if err != nil {

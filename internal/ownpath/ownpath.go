@@ -172,6 +172,26 @@ func Open(path string, flag int, perm fs.FileMode) (*os.File, error) {
 	return f, nil
 }
 
+// Program opens a program to be run, after the checks of Check. The directory that
+// it is in, by the path and without links, may not be a sticky one that others can
+// write: they could add a program to it. It is nil without an error for a program
+// that may be run but not read.
+func Program(path string) (f *os.File, resolved string, err error) {
+	if resolved, err = Check(path); err != nil {
+		return nil, "", err
+	}
+	for _, dir := range []string{filepath.Dir(path), filepath.Dir(resolved)} {
+		if _, err := Check(dir); err != nil {
+			return nil, resolved, err
+		}
+	}
+	f, err = Open(resolved, os.O_RDONLY, 0)
+	if errors.Is(err, fs.ErrPermission) && File(resolved) == nil {
+		return nil, resolved, nil
+	}
+	return f, resolved, err
+}
+
 // File checks a file as Open does, for what has to open it by itself. It may be
 // missing.
 func File(path string) error {
@@ -187,7 +207,7 @@ func File(path string) error {
 
 func checkFile(path string, info fs.FileInfo) error {
 	if !info.Mode().IsRegular() {
-		return &Problem{Path: path, Why: "is not a file but " + kind(info.Mode())}
+		return &Problem{Path: path, Why: "is not a regular file but " + kind(info.Mode())}
 	}
 	if err := checkOwner(path, info, true); err != nil {
 		return err

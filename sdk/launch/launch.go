@@ -51,6 +51,7 @@ var NamePattern = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
 type Config struct {
 	Name             string   // the expected driver name; empty: any
 	Path             string   // of the binary
+	File             *os.File // the binary, opened, which is run in place of what is at Path where the system can; nil: by Path
 	Args             []string // after the path
 	Env              []string // the whole environment but for what this package adds
 	RunDir           string   // private directory for the socket, at most MaxRunDir bytes

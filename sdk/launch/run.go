@@ -68,6 +68,9 @@ func newRun(c Config) *run {
 func (r *run) prepare(pluginEnv []string, socketDir string) {
 	r.socketDir = socketDir
 	r.cmd = exec.Command(r.config.Path, r.config.Args...) //nolint:noctx // it outlives every context; Close and the lifeline end it
+	if path := opened(r.config.File); path != "" {
+		r.cmd.Path, r.cmd.Err = path, nil // its first argument stays the path
+	}
 	r.cmd.Env = append(append([]string{}, r.config.Env...), pluginEnv...)
 	r.cmd.Env = append(r.cmd.Env,
 		plug.HostPIDEnv+"="+strconv.Itoa(os.Getpid()),
