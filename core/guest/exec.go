@@ -84,7 +84,7 @@ func (c *call) run(ctx context.Context) (driver.ExitStatus, error) {
 			return driver.ExitStatus{}, c.abandon(context.Cause(life))
 		}
 		if err != nil {
-			return driver.ExitStatus{}, errGone(err)
+			return driver.ExitStatus{}, c.errGone(err)
 		}
 		switch {
 		case f.Started != nil && !c.started:
@@ -104,6 +104,17 @@ func (c *call) run(ctx context.Context) (driver.ExitStatus, error) {
 			}
 		}
 	}
+}
+
+// errGone is why a command is lost. One of which it is not known that it has begun
+// is not to be run again just so.
+func (c *call) errGone(cause error) error {
+	err := errGone(cause)
+	if e, ok := errors.AsType[*driver.Error](err); ok && !c.started {
+		e.Message += "; the command may have begun"
+		e.Retryable = false
+	}
+	return err
 }
 
 func (c *call) begin(ctx context.Context, end context.CancelCauseFunc, pid int64) {

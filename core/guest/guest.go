@@ -120,6 +120,28 @@ func (g *Guest) helper(ctx context.Context) (*link, error) {
 	return nil, g.judge(err)
 }
 
+const (
+	lifeLimit   = 2 * time.Second // for a sign of life of the helper
+	helperTries = 4
+)
+
+// living is helper for a command, which must not be given to a connection that is
+// dead: a helper, a channel or a driver that was killed a moment ago is not known to
+// be, and a command that was lost on the way may have begun. A connection that was
+// there before is asked for a sign of life, and opened again without one.
+func (g *Guest) living(ctx context.Context) (*link, error) {
+	for try := 1; ; try++ {
+		if l, known := g.known(); known && (l == nil || l.lives(ctx)) {
+			return l, nil
+		}
+		l, err := g.helper(ctx)
+		crashed := driver.ReasonOf(err) == driver.DriverCrashed // before anything was begun
+		if !crashed || try == helperTries || ctx.Err() != nil {
+			return l, err
+		}
+	}
+}
+
 // known gives the connection, or nil and true when there is no helper.
 func (g *Guest) known() (*link, bool) {
 	g.mu.Lock()
@@ -172,7 +194,7 @@ var notTheHelper = map[driver.Reason]bool{
 
 // Exec runs one command by the rules of driver.ExecIO.
 func (g *Guest) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.ExecIO) (driver.ExitStatus, error) {
-	l, err := g.helper(ctx)
+	l, err := g.living(ctx)
 	if err != nil {
 		return driver.ExitStatus{}, err
 	}

@@ -204,6 +204,15 @@ func (l *link) close(err error) { l.conn.Close(err) }
 
 func (l *link) alive() bool { return l.conn.Err() == nil }
 
+// lives asks the helper for a sign of life. One that stands still may yet give it:
+// only a connection that is known to be over has none.
+func (l *link) lives(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeoutCause(ctx, lifeLimit, driver.Errorf(driver.Timeout, "the guest helper gave no sign of life"))
+	defer cancel()
+	_, err := l.clock(ctx)
+	return err == nil || l.alive()
+}
+
 func (l *link) control(f *frame.Frame) {
 	switch {
 	case f.Hello != nil:

@@ -28,7 +28,7 @@ const (
 // the connection breaks, with its last output kept: Attach goes on with it.
 // Without the helper it is an Exec like any other, of which nothing is kept.
 func (g *Guest) ExecKept(ctx context.Context, spec driver.ExecSpec, keep Keep, stdio driver.ExecIO) (driver.ExitStatus, error) {
-	l, err := g.helper(ctx)
+	l, err := g.living(ctx)
 	if err != nil {
 		return driver.ExitStatus{}, err
 	}

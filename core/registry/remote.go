@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -144,18 +145,59 @@ func (r *remote) List(ctx context.Context, labels map[string]string) ([]driver.S
 	})
 }
 
-// Exec runs a command.
+// Exec runs a command. A driver that was killed a moment ago is not known to be
+// dead, and a command that was lost on the way to it may have begun: so the driver
+// is asked for a sign of life first, and the next one takes its place.
 func (r *remote) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.ExecIO) (driver.ExitStatus, error) {
-	if started := stdio.Started; started != nil {
-		stdio.Started = func(pid int64) { started(max(0, pid)) }
+	var begun atomic.Bool
+	started := stdio.Started
+	stdio.Started = func(pid int64) {
+		begun.Store(true)
+		if started != nil {
+			started(max(0, pid))
+		}
 	}
-	return do(ctx, r, "Exec", 0, func(ctx context.Context, p *launch.Process) (driver.ExitStatus, error) {
+	for try := 0; try < execTries && !r.lives(ctx, spec.SandboxID); try++ {
+	}
+	status, err := do(ctx, r, "Exec", 0, func(ctx context.Context, p *launch.Process) (driver.ExitStatus, error) {
 		status, err := p.Exec(ctx, spec, stdio)
 		if err == nil {
 			err = checkExit(status)
 		}
 		return status, err
 	})
+	if driver.ReasonOf(err) == driver.DriverCrashed && !begun.Load() {
+		e := *driver.AsError(err)
+		e.Message += "; the command may have begun"
+		e.Retryable = false
+		err = &e
+	}
+	return status, err
+}
+
+const (
+	execTries = 4               // how many drivers in a row may be found dead before a command
+	lifeLimit = 2 * time.Second // for a sign of life
+)
+
+// lives reports whether the driver's process is not known to be dead. What else may
+// be wrong the command finds out. It returns once a dead one has been waited for.
+func (r *remote) lives(ctx context.Context, sandbox string) bool {
+	ctx, cancel := context.WithTimeoutCause(ctx, lifeLimit, noAnswer("Get", lifeLimit))
+	defer cancel()
+	p, err := r.s.acquire(ctx)
+	if err != nil {
+		return true
+	}
+	if _, err := p.Get(ctx, sandbox); driver.ReasonOf(err) != driver.DriverCrashed {
+		return true
+	}
+	select {
+	case <-p.Exited():
+		return false
+	case <-ctx.Done():
+		return true
+	}
 }
 
 // StartSystem starts the engine.
