@@ -58,13 +58,14 @@ func homePath() (string, error) {
 
 // CheckHome refuses a home that another user could have prepared or can write, by
 // itself or through what is above it, and directories in it like that. What is
-// missing is no failure. The error is PermissionDenied.
+// missing is no failure, and the guest helper's directory is checked where that is
+// written, for sandboxes work without it. The error is PermissionDenied.
 func CheckHome(home string) error {
 	resolved, err := ownpath.Check(home)
 	if err == nil {
 		err = ownpath.Directory(resolved)
 	}
-	for _, dir := range []string{Programs(resolved), State(resolved), filepath.Dir(DaemonLog(resolved)), Guest(resolved)} {
+	for _, dir := range []string{Programs(resolved), State(resolved), filepath.Dir(DaemonLog(resolved))} {
 		if err == nil {
 			if err = ownpath.Directory(dir); errors.Is(err, fs.ErrNotExist) {
 				err = nil
