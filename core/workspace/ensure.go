@@ -29,13 +29,14 @@ type attempt struct {
 	warnings  []string
 	drift     []Drift
 	exposes   exposed
-	user      environ.User // who commands run as
-	looked    bool         // user is known
-	announced bool         // the workspace.starting event is out
-	recreated bool         // once is enough
-	existed   bool         // a Create found a sandbox under its name; once, too
-	refetched bool         // once is enough for the image, too
-	repeated  bool         // and for a Create or Start that failed for no known reason
+	user      environ.User   // who commands run as
+	looked    bool           // user is known
+	seen      driver.Sandbox // that has the name, when last looked at
+	announced bool           // the workspace.starting event is out
+	recreated bool           // once is enough
+	existed   bool           // a Create found a sandbox under its name; once, too
+	refetched bool           // once is enough for the image, too
+	repeated  bool           // and for a Create or Start that failed for no known reason
 }
 
 // run gives the sandbox, running. before is what was ready when last looked at:
@@ -408,7 +409,11 @@ func (a *attempt) recreateUnreadable(ctx context.Context, cause error) (driver.S
 }
 
 func (a *attempt) get(ctx context.Context) (driver.Sandbox, error) {
-	return a.m.get(ctx, a.driver, a.choice.Actual, SandboxID(a.e.id))
+	state, err := a.m.get(ctx, a.driver, a.choice.Actual, SandboxID(a.e.id))
+	if err == nil {
+		a.seen = state
+	}
+	return state, err
 }
 
 // checked refuses a reply that cannot be true.

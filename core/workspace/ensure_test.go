@@ -301,7 +301,7 @@ func TestB18AnothersSandboxIsNeverTouched(t *testing.T) {
 				t.Fatal(err)
 			}
 			before := w.box.Calls("StartSandbox") + w.box.Calls("StopSandbox") + w.box.Calls("RemoveSandbox")
-			_, err := w.Up(ctx, workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil)
+			_, err := w.Up(ctx, workspace.UpOptions{Ref: workspace.Ref{Dir: dir}, NewID: "shop"}, nil)
 			if e := wantReason(t, err, driver.ForeignResource); len(e.Remedies) == 0 {
 				t.Error("no remedy")
 			}

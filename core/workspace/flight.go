@@ -224,7 +224,11 @@ func (m *Manager) makeReady(ctx context.Context, e *entry, f *flight) (*sandbox,
 	e.mu.Unlock()
 
 	attempt := &attempt{m: m, e: e, wish: f.wish.driver, keepWish: f.wish.keep, report: f.report}
+	unused := e.unused()
 	result, err := attempt.run(ctx, before)
+	if unused && m.givesWay(e, attempt.seen, err) {
+		return nil, errRemoved
+	}
 	if e.neverWas(err) {
 		m.forgetUnused(e)
 	}

@@ -101,6 +101,7 @@ type Manager struct {
 	mu         sync.Mutex // guards what follows
 	byID       map[string]*entry
 	byDir      map[string]*entry
+	foreign    map[string]bool // ids that another sero's sandboxes have
 	devServers DevServers
 	egress     Egress
 }
@@ -113,6 +114,7 @@ type entry struct {
 	turn      chan struct{} // holds one token; whoever takes it may change the sandbox
 	looks     *looks        // the manager's
 	file      config.Reader // of the directory: see config
+	named     bool          // somebody chose the id
 
 	mu       sync.Mutex // guards what follows
 	wish     string     // the driver asked for with up, kept
@@ -164,6 +166,7 @@ func NewManager(options Options) (*Manager, error) {
 		born:     time.Now().UnixNano(),
 		byID:     map[string]*entry{},
 		byDir:    map[string]*entry{},
+		foreign:  map[string]bool{},
 	}
 	st, records, err := openStore(filepath.Join(options.StateDir, "workspaces"))
 	if err != nil {
@@ -289,7 +292,9 @@ func (m *Manager) add(root, newID string) (*entry, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.know(r), nil
+	e = m.know(r)
+	e.named = newID != "" || read.file.ID != ""
+	return e, nil
 }
 
 // place finds the workspace of a directory, or the id for a new one: newID, else
@@ -310,8 +315,8 @@ func (m *Manager) place(root, newID, fileID string) (e *entry, id string, err er
 				Remedy("choose another id", "sero", "up", "--id", idFromPath(id, root), root).
 				Remedy("remove the other workspace, which keeps its files", "sero", "rm", "-w", id)
 		}
-	} else if id = IDFromName(filepath.Base(root)); m.byID[id] != nil || m.store.newer[id] {
-		id = idFromPath(id, root)
+	} else if id, err = m.freeID(root); err != nil {
+		return nil, "", err
 	}
 	if taken := m.byID[id]; taken != nil { // two paths with one hash
 		return nil, "", driver.Errorf(driver.AlreadyExists, "the id %s belongs to the workspace in %s", id, shown(taken.directory)).About(id).
