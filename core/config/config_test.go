@@ -25,7 +25,7 @@ const full = `// how the shop runs
   "$schema": "https://example.com/sero.schema.json",
   "id": "shop", /* ours */
   "driver": "docker", "mode": "auto", "fallback": "host",
-  "image": "ghcr.io/acme/node:22@sha256:abc",
+  "image": "ghcr.io/acme/node:22@sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a",
   "env": {"DATABASE_URL": "file:./dev.db", "EMPTY": ""},
   "secrets": {"TOKEN": "env:SHOP_TOKEN", "KEY": "file:~/shop.key"},
   "user": "1000:dev",
@@ -44,7 +44,7 @@ func TestWorkspaceFull(t *testing.T) {
 	}
 	want := config.Workspace{
 		Schema: "https://example.com/sero.schema.json", ID: "shop", Driver: "docker", Mode: "auto", Fallback: "host",
-		Image:     "ghcr.io/acme/node:22@sha256:abc",
+		Image:     "ghcr.io/acme/node:22@sha256:0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a",
 		Env:       map[string]string{"DATABASE_URL": "file:./dev.db", "EMPTY": ""},
 		User:      "1000:dev",
 		Secrets:   map[string]string{"TOKEN": "env:SHOP_TOKEN", "KEY": "file:~/shop.key"},

@@ -110,8 +110,8 @@ func (m Machine) check(d *document) error {
 	err := cmp.Or(
 		oneOf(d, "mode", m.Mode, modes),
 		matches(d, "driver", m.Driver, driverPattern, "a driver's name, as in sero driver ls"),
-		matches(d, "image", m.Image, imagePattern, `an image reference such as "node:22"`),
-		matches(d, "imageBase", m.ImageBase, imagePattern, `an image reference such as "debian:bookworm-slim"`),
+		imageReference(d, "image", m.Image),
+		imageReference(d, "imageBase", m.ImageBase),
 		m.Egress.check(d),
 	)
 	for _, name := range slices.Sorted(maps.Keys(m.Drivers)) {

@@ -21,6 +21,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/egress/policy"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
+	"github.com/sero-labs/sero-runtime/sdk/imageref"
 )
 
 // FileName is the name of a workspace's configuration file.
@@ -202,7 +203,7 @@ func (w Workspace) check(d *document) error {
 		matches(d, "driver", w.Driver, driverPattern, "a driver's name, as in sero driver ls"),
 		oneOf(d, "mode", w.Mode, modes),
 		oneOf(d, "fallback", w.Fallback, fallbacks),
-		matches(d, "image", w.Image, imagePattern, `an image reference such as "node:22"`),
+		imageReference(d, "image", w.Image),
 		matches(d, "user", w.User, userPattern, `a user's name or number, with ":" and a group if need be, such as "root" or "1000:1000"`),
 		checkEnv(d, "env", w.Env),
 		w.checkSecrets(d),
@@ -228,6 +229,17 @@ func matches(d *document, path, value string, allowed pattern, rule string) *dri
 		return nil
 	}
 	return d.errorAt(path, "%s is not allowed: %s", shown(value), rule).Remedy("use " + rule)
+}
+
+// imageReference refuses what is no reference to an image. The pattern is the
+// published schema's, which cannot say all that the parser knows.
+func imageReference(d *document, path, value string) *driver.Error {
+	const rule = `an image reference such as "node:22"`
+	err := matches(d, path, value, imagePattern, rule)
+	if err == nil && value != "" && imageref.Check(path, value) != nil {
+		err = d.errorAt(path, "%s is not allowed: %s", shown(value), rule).Remedy("use " + rule)
+	}
+	return err
 }
 
 func oneOf(d *document, path, value string, allowed []string) *driver.Error {

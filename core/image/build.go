@@ -18,6 +18,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/images"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
+	"github.com/sero-labs/sero-runtime/sdk/imageref"
 )
 
 // What Default is built on.
@@ -70,6 +71,9 @@ func (s *Images) Build(ctx context.Context, driverName string, options BuildOpti
 }
 
 func (o BuildOptions) check() error {
+	if err := imageref.CheckName("reference", o.Reference); err != nil {
+		return err
+	}
 	if o.ContextDir == "" {
 		return nil
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/negotiate"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
+	"github.com/sero-labs/sero-runtime/sdk/imageref"
 )
 
 // Default is the image of a workspace that names none. It is built here when it
@@ -87,6 +88,9 @@ func (s *Images) Close() {
 //
 // Errors: ImageNotFound, ImageBuildFailed, Unsupported, and those of the driver.
 func (s *Images) Ensure(ctx context.Context, d driver.Driver, reference string, report func(driver.Progress)) (driver.Image, error) {
+	if err := imageref.Check("image", reference); err != nil {
+		return driver.Image{}, err
+	}
 	ensurer, err := driver.ImageEnsurerOf(d)
 	if err != nil {
 		return driver.Image{}, err
@@ -122,6 +126,9 @@ type Status struct {
 // Status looks an image up; an empty reference is Default. Neither builds nor
 // pulls.
 func (s *Images) Status(ctx context.Context, driverName, reference string) (Status, error) {
+	if err := imageref.Check("reference", cmp.Or(reference, Default)); err != nil {
+		return Status{}, err
+	}
 	d, err := s.driver(ctx, driverName, driver.CapImagePull)
 	if err != nil {
 		return Status{}, err
@@ -174,6 +181,9 @@ func (s *Images) List(ctx context.Context, driverName string) ([]Status, error) 
 
 // Pull fetches an image anew, whether it is here or not.
 func (s *Images) Pull(ctx context.Context, driverName, reference string, report func(driver.Progress)) (Status, error) {
+	if err := imageref.Check("reference", reference); err != nil {
+		return Status{}, err
+	}
 	d, err := s.driver(ctx, driverName, driver.CapImagePull)
 	if err != nil {
 		return Status{}, err
@@ -196,6 +206,9 @@ func (s *Images) Pull(ctx context.Context, driverName, reference string, report 
 // one that sero did not build is ForeignResource, one in use ImageInUse unless
 // force is set.
 func (s *Images) Remove(ctx context.Context, driverName, reference string, force bool) error {
+	if err := imageref.Check("reference", reference); err != nil {
+		return err
+	}
 	d, err := s.driver(ctx, driverName, driver.CapImageRemove)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
+	"github.com/sero-labs/sero-runtime/sdk/imageref"
 )
 
 const (
@@ -115,17 +116,10 @@ func parseImages(text string) ([]imageDocument, error) {
 	return all, nil
 }
 
-func checkReference(reference string) error {
-	if reference == "" || strings.HasPrefix(reference, "-") || strings.ContainsFunc(reference, func(r rune) bool { return r <= ' ' }) {
-		return argument("reference", "%.80q is no image", reference).Remedy("give a name such as sero-node:latest")
-	}
-	return nil
-}
-
 // localImage is an image of this machine. How the CLI says that there is none
 // differs from release to release; that it is not in the answer does not.
 func (d *Driver) localImage(ctx context.Context, reference string) (driver.Image, error) {
-	if err := checkReference(reference); err != nil {
+	if err := imageref.Check("reference", reference); err != nil {
 		return driver.Image{}, err
 	}
 	var found []imageDocument
@@ -156,7 +150,7 @@ func (d *Driver) EnsureImage(ctx context.Context, reference string, policy drive
 	if err != nil {
 		return driver.Image{}, err
 	}
-	if err := checkReference(reference); err != nil {
+	if err := imageref.Check("reference", reference); err != nil {
 		return driver.Image{}, err
 	}
 	report(driver.Progress{Phase: "pull", Message: "pulling " + reference})
@@ -183,7 +177,7 @@ func asProgress(phase string, report func(driver.Progress)) func(string) {
 // BuildImage builds an image. One build at a time: the first ones at once would
 // each make the builder (apple/container#2167), which build starts by itself.
 func (d *Driver) BuildImage(ctx context.Context, spec driver.BuildSpec, report func(driver.Progress)) (driver.Image, error) {
-	if err := checkReference(spec.Tag); err != nil {
+	if err := imageref.CheckName("tag", spec.Tag); err != nil {
 		return driver.Image{}, err
 	}
 	// The builder follows no link on the way to the context (#588, #1899, #2037).

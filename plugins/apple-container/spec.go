@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
+	"github.com/sero-labs/sero-runtime/sdk/imageref"
 )
 
 // keeper is the main process: it keeps the sandbox up, ends when it is asked to,
@@ -117,11 +118,12 @@ func checkSpec(e engine, spec driver.SandboxSpec) error {
 	if err := checkID(spec.ID); err != nil {
 		return err
 	}
+	if err := imageref.Check("image", spec.Image); err != nil {
+		return err
+	}
 	switch {
 	case len(spec.ID) > e.maxName:
 		return checkID(strings.Repeat("x", 64))
-	case spec.Image == "" || strings.HasPrefix(spec.Image, "-") || strings.ContainsFunc(spec.Image, func(r rune) bool { return r <= ' ' }):
-		return argument("image", "%.80q is no image", spec.Image).Remedy("name one in sero.json")
 	case spec.Resources.CPUs < 0 || spec.Resources.CPUs > 1024:
 		return argument("resources.cpus", "%g processors cannot be given", spec.Resources.CPUs).Remedy("ask for 1 or more")
 	case spec.Resources.MemoryBytes != 0 && spec.Resources.MemoryBytes < e.minMemory:

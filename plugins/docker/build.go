@@ -18,6 +18,7 @@ import (
 	"github.com/moby/patternmatcher/ignorefile"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
+	"github.com/sero-labs/sero-runtime/sdk/imageref"
 )
 
 // lastLines is how many lines of a failed build its error tells.
@@ -25,8 +26,8 @@ const lastLines = 12
 
 // BuildImage builds an image from a directory, in the engine.
 func (d *Driver) BuildImage(ctx context.Context, spec driver.BuildSpec, report func(driver.Progress)) (driver.Image, error) {
-	if spec.Tag == "" {
-		return driver.Image{}, invalid("tag", "an image needs a tag")
+	if err := imageref.CheckName("tag", spec.Tag); err != nil {
+		return driver.Image{}, err
 	}
 	files, err := buildFiles(spec)
 	if err != nil {

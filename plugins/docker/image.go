@@ -14,10 +14,14 @@ import (
 	"github.com/moby/moby/client"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
+	"github.com/sero-labs/sero-runtime/sdk/imageref"
 )
 
 // EnsureImage gives a local image, pulled if it has to be.
 func (d *Driver) EnsureImage(ctx context.Context, reference string, policy driver.PullPolicy, report func(driver.Progress)) (driver.Image, error) {
+	if err := imageref.Check("reference", reference); err != nil {
+		return driver.Image{}, err
+	}
 	if policy != driver.PullAlways {
 		local, err := d.image(ctx, reference)
 		if driver.ReasonOf(err) != driver.ImageNotFound || policy == driver.PullNever {
@@ -32,8 +36,8 @@ func (d *Driver) EnsureImage(ctx context.Context, reference string, policy drive
 
 // image describes a local image.
 func (d *Driver) image(ctx context.Context, reference string) (driver.Image, error) {
-	if reference == "" {
-		return driver.Image{}, invalid("reference", "no image was named")
+	if err := imageref.Check("reference", reference); err != nil {
+		return driver.Image{}, err
 	}
 	said, err := call(ctx, d, readLimit, func(ctx context.Context, c *connection) (client.ImageInspectResult, error) {
 		return c.ImageInspect(ctx, reference)

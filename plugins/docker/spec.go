@@ -23,6 +23,7 @@ import (
 	"github.com/moby/moby/client/pkg/versions"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
+	"github.com/sero-labs/sero-runtime/sdk/imageref"
 )
 
 const (
@@ -70,8 +71,8 @@ func (d *Driver) checkSpec(spec driver.SandboxSpec) error {
 	if err := driver.NeedAll(d, spec.Needs()); err != nil {
 		return err
 	}
-	if spec.Image == "" {
-		return invalid("image", "a container needs an image")
+	if err := imageref.Check("image", spec.Image); err != nil {
+		return err
 	}
 	switch spec.Network {
 	case driver.NetworkDefault:
