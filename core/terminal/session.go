@@ -1,7 +1,6 @@
 package terminal
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"slices"
@@ -43,8 +42,13 @@ type session struct {
 
 	output sync.Mutex // orders what viewers get; held while one is waited for
 
+	answers chan []byte // to what the program has asked while nobody looked
+	begun   bool        // there was a viewer; guarded by mu
+	adopted bool        // the first of its output was written long ago
+	written time.Time   // when it last wrote; guarded by mu
+
 	mu      sync.Mutex
-	scroll  []byte
+	screen  *screen
 	viewers []*view
 	writer  *view
 }
@@ -67,7 +71,8 @@ const (
 )
 
 func newSession(about Terminal, end context.CancelCauseFunc) *session {
-	t := &session{id: about.ID, about: about, end: end, resize: make(chan driver.TerminalSize, 1), done: make(chan struct{})}
+	t := &session{id: about.ID, about: about, end: end, resize: make(chan driver.TerminalSize, 2), done: make(chan struct{})}
+	t.screen, t.answers = newScreen(driver.TerminalSize{}), make(chan []byte, 16)
 	t.reader, t.input = io.Pipe()
 	return t
 }
@@ -98,9 +103,18 @@ func (t *session) Write(b []byte) (int, error) {
 	t.output.Lock()
 	defer t.output.Unlock()
 	t.mu.Lock()
-	t.scroll = append(t.scroll, b...)
-	if len(t.scroll) > 2*MaxBytes {
-		t.scroll = slices.Clone(lastLines(t.scroll))
+	t.screen.write(b)
+	answers := t.screen.answers
+	now := time.Now()
+	if now.Sub(t.written) > quietFor {
+		t.adopted = false // what it repeats comes at once
+	}
+	t.screen.answers, t.written = nil, now
+	if t.writer == nil && len(answers) > 0 && !t.adopted { // else the terminal of whoever looks answers
+		select {
+		case t.answers <- answers:
+		default: // it asks and asks, and does not listen
+		}
 	}
 	viewers := slices.Clone(t.viewers)
 	t.mu.Unlock()
@@ -112,23 +126,45 @@ func (t *session) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// lastLines is what of the scrollback is shown: whole lines, as far as there are
-// any.
-func lastLines(b []byte) []byte {
-	if len(b) > MaxBytes {
-		b = b[len(b)-MaxBytes:]
-		if i := bytes.IndexByte(b, '\n'); i >= 0 {
-			b = b[i+1:]
+// answer types what the program has asked for.
+func (t *session) answer() {
+	for {
+		select {
+		case answers := <-t.answers:
+			_, _ = t.input.Write(answers)
+		case <-t.done:
+			return
 		}
 	}
-	for at, lines := len(b), 0; at > 0; {
-		if at = bytes.LastIndexByte(b[:at], '\n'); at >= 0 {
-			if lines++; lines > MaxLines {
-				return b[at+1:]
-			}
+}
+
+// How long a session that was taken up may repeat what it wrote before.
+const (
+	quietFor   = 200 * time.Millisecond
+	quietLimit = 3 * time.Second
+)
+
+// settle waits until a session that was taken up has repeated what it wrote before:
+// what that asked was answered then.
+func (t *session) settle(ctx context.Context) {
+	limit := time.Now().Add(quietLimit)
+	for {
+		t.mu.Lock()
+		now := time.Now()
+		if !t.adopted || now.Sub(t.written) > quietFor || now.After(limit) {
+			t.adopted = false
+			t.mu.Unlock()
+			return
+		}
+		t.mu.Unlock()
+		select {
+		case <-time.After(quietFor / 4):
+		case <-t.done:
+			return
+		case <-ctx.Done():
+			return
 		}
 	}
-	return b
 }
 
 // push adds output to a viewer's queue, and waits a while for room in it.
@@ -190,11 +226,21 @@ func (t *session) join(viewer Viewer) (*view, error) {
 	if len(t.viewers) >= maxViewers {
 		return nil, driver.Errorf(driver.InvalidArgument, "the terminal has %d viewers", maxViewers)
 	}
-	v.queue = slices.Clone(lastLines(t.scroll))
-	t.viewers = append(t.viewers, v)
-	if !v.ReadOnly && (t.writer == nil || v.TakeOver) {
-		t.write(v)
+	writes := !v.ReadOnly && (t.writer == nil || v.TakeOver)
+	if writes && v.Size.Rows > 0 && v.Size.Cols > 0 {
+		t.screen.resize(v.Size)
 	}
+	if t.begun { // who opens it has a terminal already
+		v.queue = t.screen.replay(v.Size)
+	}
+	t.viewers = append(t.viewers, v)
+	if writes {
+		t.write(v)
+		if t.begun {
+			t.nudge(v.Size)
+		}
+	}
+	t.begun = true
 	v.wake()
 	return v, nil
 }
@@ -218,10 +264,28 @@ func (t *session) setSize(size driver.TerminalSize) {
 	if size.Rows == 0 || size.Cols == 0 {
 		return
 	}
-	select { // the last one wins
-	case <-t.resize:
-	default:
+	t.screen.resize(size)
+	for { // the last one wins
+		select {
+		case <-t.resize:
+			continue
+		default:
+		}
+		break
 	}
+	t.resize <- size
+}
+
+// nudge has a full-screen program draw anew: it sees its terminal change. mu must
+// be held.
+func (t *session) nudge(size driver.TerminalSize) {
+	if t.screen.other == nil || size.Rows < 2 {
+		return
+	}
+	less := size
+	less.Rows--
+	t.setSize(less)
+	t.screen.resize(size)
 	t.resize <- size
 }
 
@@ -258,6 +322,7 @@ var errSlow = driver.Errorf(driver.Canceled, "the viewer takes no output; the te
 
 // look shows the terminal to a viewer until either ends.
 func (t *session) look(ctx context.Context, viewer Viewer) (workspace.ExecResult, error) {
+	t.settle(ctx)
 	v, err := t.join(viewer)
 	if err != nil {
 		return workspace.ExecResult{}, err

@@ -1,6 +1,6 @@
 // Package terminal runs terminals that outlive their viewers: any number may
-// look at one, one at a time writes, and who comes later first sees what was
-// there before. In containers they outlive the core, too.
+// look at one, one at a time writes, and who comes later first sees the screen as
+// it is. In containers they outlive the core, too.
 package terminal
 
 import (
@@ -156,7 +156,7 @@ func (s *Service) adoptFrom(ctx context.Context, id string) {
 		var about label
 		_ = json.Unmarshal([]byte(l.Label), &about) // without a title it is one all the same
 		t := Terminal{ID: name, WorkspaceID: id, Title: titleOf(about.Title), Started: l.Started}
-		_, _ = s.begin(t, func(ctx context.Context, t *session) (workspace.ExecResult, error) {
+		_, _ = s.begin(t, true, func(ctx context.Context, t *session) (workspace.ExecResult, error) {
 			return s.runner.AttachSession(ctx, id, l.ExecID, nil, t.io(nil))
 		})
 	}
@@ -169,9 +169,9 @@ func validID(id string) bool {
 	return len(id) >= 4 && len(id) <= 32 && !strings.ContainsFunc(id, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '2' || r > '7') })
 }
 
-// begin makes a session known and runs it in the background. An id that is
-// known already is AlreadyExists.
-func (s *Service) begin(about Terminal, run func(context.Context, *session) (workspace.ExecResult, error)) (*session, error) {
+// begin makes a session known and runs it in the background. One that is adopted
+// has run before. An id that is known already is AlreadyExists.
+func (s *Service) begin(about Terminal, adopted bool, run func(context.Context, *session) (workspace.ExecResult, error)) (*session, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -187,6 +187,8 @@ func (s *Service) begin(about Terminal, run func(context.Context, *session) (wor
 	}
 	ctx, end := context.WithCancelCause(s.life)
 	t := newSession(about, end)
+	t.adopted, t.begun, t.written = adopted, adopted, time.Now()
+	s.work.Go(t.answer)
 	s.sessions[about.ID] = t
 	s.work.Go(func() {
 		defer end(nil)
@@ -228,7 +230,7 @@ func (s *Service) Open(ctx context.Context, options workspace.ExecOptions, v Vie
 	}
 	about := Terminal{ID: strings.ToLower(rand.Text()[:6]), Title: title, Started: time.Now()}
 	options.ExecID, options.Keep = idPrefix+about.ID, guest.Keep{Bytes: MaxBytes, Label: string(text)}
-	t, err := s.begin(about, func(ctx context.Context, t *session) (workspace.ExecResult, error) {
+	t, err := s.begin(about, false, func(ctx context.Context, t *session) (workspace.ExecResult, error) {
 		return s.runner.Exec(ctx, options, t.io(v.Started), func(w workspace.Workspace, dir string, pid int64) {
 			s.mu.Lock()
 			t.about.WorkspaceID = w.ID

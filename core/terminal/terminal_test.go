@@ -147,7 +147,7 @@ func TestB40ViewersOfOneTerminal(t *testing.T) {
 		return s.View(ctx, workspace.Ref{}, one.id[:3], v)
 	}
 	two := sit(t, view, nil)
-	two.sees("alpha ") // the scrollback
+	two.sees("alpha") // the screen
 	two.types("dropped ")
 	one.types("beta ")
 	two.sees("beta ")
@@ -213,21 +213,6 @@ func TestB40KillAndClose(t *testing.T) {
 	}
 	if _, err := open(t.Context(), Viewer{}); driver.ReasonOf(err) != driver.Canceled {
 		t.Errorf("opened after Close: %v", err)
-	}
-}
-
-func TestB40ScrollbackIsBounded(t *testing.T) {
-	for name, c := range map[string]struct{ text, want string }{
-		"empty":        {"", ""},
-		"one line":     {"a", "a"},
-		"few lines":    {"a\nb\n", "a\nb\n"},
-		"many lines":   {"first\n" + strings.Repeat("x\n", MaxLines), strings.Repeat("x\n", MaxLines)},
-		"many bytes":   {strings.Repeat("y", 10) + "\n" + strings.Repeat("z", MaxBytes-1), strings.Repeat("z", MaxBytes-1)},
-		"no line ends": {strings.Repeat("q", MaxBytes+5), strings.Repeat("q", MaxBytes)},
-	} {
-		if got := string(lastLines([]byte(c.text))); got != c.want {
-			t.Errorf("%s: %d bytes, want %d", name, len(got), len(c.want))
-		}
 	}
 }
 

@@ -19,6 +19,7 @@ const (
 	maxKept  = 256
 	maxValue = 65535
 	maxDepth = 32
+	maxPen   = 512
 )
 
 // Tracker follows the output of one program. It is not safe for concurrent use.
@@ -37,7 +38,9 @@ type Tracker struct {
 	sets                     [4]byte
 	shift                    byte
 	titles                   int // that were put aside
-	link, painted, tabs      bool
+	link, tabs               bool
+	pen                      string
+	asked                    bool
 }
 
 // keyboard is a stack of kitty's flags.
@@ -51,7 +54,10 @@ func New() *Tracker {
 	t := &Tracker{parser: ansi.NewParser()}
 	t.clear()
 	t.parser.SetDataSize(1 << 10)
-	t.parser.SetHandler(ansi.Handler{Execute: t.execute, HandleEsc: t.escape, HandleCsi: t.control, HandleOsc: t.command})
+	t.parser.SetHandler(ansi.Handler{
+		Execute: t.execute, HandleEsc: t.escape, HandleCsi: t.control, HandleOsc: t.command,
+		HandleDcs: func(ansi.Cmd, ansi.Params, []byte) { t.asked = true },
+	})
 	return t
 }
 
@@ -75,6 +81,66 @@ func (t *Tracker) Write(p []byte) (int, error) {
 		rest = rest[1:]
 	}
 	return len(p), nil
+}
+
+// Step follows output that is clean already, until the screen that is shown changes
+// or all of it is followed, and returns how much it took.
+func (t *Tracker) Step(p []byte) int {
+	before := t.screen()
+	for i := 0; i < len(p); {
+		if t.parser.State() == parser.GroundState {
+			if i += skip(p[i:]); i == len(p) {
+				break
+			}
+		}
+		t.parser.Advance(p[i])
+		if i++; t.screen() != before {
+			return i
+		}
+	}
+	return len(p)
+}
+
+// Asked reports whether the program may have asked the terminal something since
+// Asked was called last.
+func (t *Tracker) Asked() bool {
+	asked := t.asked
+	t.asked = false
+	return asked
+}
+
+// Pen is the sequences that choose the colours in which the program writes.
+func (t *Tracker) Pen() string { return t.pen }
+
+// paint keeps the colours that are on.
+func (t *Tracker) paint(params ansi.Params) {
+	var b strings.Builder
+	for i := range params {
+		n, more, _ := params.Param(i, 0)
+		if n == 0 && len(params) == 1 {
+			break
+		}
+		fmt.Fprintf(&b, "%d", n)
+		if i < len(params)-1 {
+			b.WriteByte(";:"[btoi(more)])
+		}
+	}
+	if b.Len() == 0 {
+		t.pen = ""
+		return
+	}
+	sequence := "\x1b[" + b.String() + "m"
+	if strings.HasPrefix(b.String(), "0;") || len(t.pen)+len(sequence) > maxPen {
+		t.pen = ""
+	}
+	t.pen += sequence
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // skip is how many bytes at the beginning change nothing.
@@ -154,6 +220,7 @@ func (t *Tracker) escape(cmd ansi.Cmd) {
 
 func (t *Tracker) control(cmd ansi.Cmd, params ansi.Params) {
 	n := value(params, 0, 0)
+	t.asked = t.asked || strings.IndexByte("ncpqutx", cmd.Final()) >= 0
 	switch key := string(cmd.Prefix()) + string(cmd.Intermediate()) + string(cmd.Final()); strings.ReplaceAll(key, "\x00", "") {
 	case "?h", "?l":
 		each(params, func(mode int) { t.set(mode, cmd.Final() == 'h') })
@@ -172,7 +239,7 @@ func (t *Tracker) control(cmd ansi.Cmd, params ansi.Params) {
 	case "r":
 		t.top, t.bottom = n, value(params, 1, 0)
 	case "m":
-		t.painted = len(params) > 0 && (n != 0 || len(params) > 1)
+		t.paint(params)
 	case ">m":
 		if len(params) > 1 {
 			keep(t.resources, n, value(params, 1, 0))
@@ -204,7 +271,7 @@ func (t *Tracker) soft() {
 		delete(t.private, mode)
 	}
 	delete(t.standard, 4)
-	t.keypad, t.top, t.bottom, t.sets, t.shift, t.painted = false, 0, 0, [4]byte{}, 0, false
+	t.keypad, t.top, t.bottom, t.sets, t.shift, t.pen = false, 0, 0, [4]byte{}, 0, ""
 }
 
 func (t *Tracker) set(mode int, on bool) {
@@ -248,6 +315,7 @@ func (t *Tracker) command(number int, data []byte) {
 	_, argument, _ := bytes.Cut(data, []byte(";"))
 	switch {
 	case bytes.HasSuffix(argument, []byte("?")):
+		t.asked = true
 	case number == 8:
 		_, target, _ := bytes.Cut(argument, []byte(";"))
 		t.link = len(target) > 0
@@ -375,7 +443,7 @@ func (t *Tracker) Undo() string {
 
 // undoLooks is Undo for what is seen.
 func (t *Tracker) undoLooks(b *strings.Builder) {
-	if t.painted {
+	if t.pen != "" {
 		b.WriteString("\x1b[m")
 	}
 	if t.cursor > 0 {

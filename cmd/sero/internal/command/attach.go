@@ -16,9 +16,8 @@ func (a *app) attachCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "attach [flags] [<terminal>]",
 		Short: "look at a terminal that is open",
-		Long: `Shows a terminal that sero shell has opened, with what was there before, and writes to it
-while nobody else does. Without an id it is the only one of the workspace. Ctrl-P Ctrl-Q
-leaves it, and it goes on; so it does when its window is closed.`,
+		Long: `Shows a terminal that sero shell has opened, its screen as it is, and writes to it while
+nobody else does. Without an id it is the only one of the workspace. Ctrl-P Ctrl-Q leaves it, and it goes on; so it does when its window is closed.`,
 		Example: `  sero attach
   sero attach --take-over k3f9qa`,
 		Annotations: map[string]string{runnerKey: "yes", exitKey: "the shell's own; 0 when it was left, 125 when sero itself failed"},
