@@ -180,19 +180,14 @@ func (s *Supervisor) endCommand(ctx context.Context, v *server, r *run) error {
 	return errNoEnd(v, limit)
 }
 
-// endKept ends a command that goes on by itself in a container. Only the helper
-// knows what descends from it; without one its process group is all that is found.
+// endKept ends a command that goes on by itself in a container, with all that
+// descends from it. Where neither the helper nor a script in the sandbox can, it
+// ends the process group.
 func (s *Supervisor) endKept(ctx context.Context, v *server, r *run, limit time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, errNoEnd(v, limit))
 	defer cancel()
 	for pause := rejoinFirst; ; pause = min(2*pause, rejoinMost) {
 		err := s.runner.EndSession(ctx, v.workspaceID, r.execID)
-		if err != nil && isLost(err) && driver.ReasonOf(err) == driver.Unsupported {
-			if r.signalled(ctx, "SIGTERM", s.grace) || r.signalled(ctx, "SIGKILL", limit) {
-				return nil
-			}
-			return errNoEnd(v, limit)
-		}
 		if err == nil {
 			select {
 			case <-r.done:
@@ -201,13 +196,26 @@ func (s *Supervisor) endKept(ctx context.Context, v *server, r *run, limit time.
 				return errNoEnd(v, limit)
 			}
 		}
-		if r.over() && isLost(err) {
+		switch {
+		case !isLost(err):
+		case r.over():
 			return nil
+		case s.begun(r): // nobody knows what descends from it
+			if r.signalled(ctx, "SIGTERM", s.grace) || r.signalled(ctx, "SIGKILL", limit) {
+				return nil
+			}
+			return errNoEnd(v, limit)
 		}
 		if !sleep(ctx, pause) { // the connection is broken, or it has not begun yet
 			return errNoEnd(v, limit)
 		}
 	}
+}
+
+func (s *Supervisor) begun(r *run) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return r.started
 }
 
 // over reports whether the command has ended.

@@ -80,11 +80,15 @@ func (g *Guest) Sessions(ctx context.Context) ([]Session, error) {
 	return list, err
 }
 
-// EndSession ends a kept command with all that descends from it.
+// EndSession ends a kept command with all that descends from it. Without the helper
+// it does so by what commands have in their environment.
 func (g *Guest) EndSession(ctx context.Context, execID string) error {
-	l, err := g.need(ctx, "keeps commands")
+	l, err := g.helper(ctx)
 	if err != nil {
 		return err
+	}
+	if l == nil {
+		return g.plain.end(ctx, execID, driver.DefaultKillGrace)
 	}
 	return l.ask(ctx, &frame.Open{Kill: &frame.Kill{ExecID: execID}}, func(*frame.Frame) (bool, error) { return true, nil })
 }
