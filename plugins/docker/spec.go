@@ -43,6 +43,13 @@ const labelLabels = "dev.sero.docker.labels"
 // mounted below its source.
 const readOnlySince = "1.44"
 
+// Limits of every sandbox. They are far above what development needs; a browser
+// alone wants more than the 64 MiB of /dev/shm that engines give.
+const (
+	maxProcesses = 16384
+	sharedMemory = 1 << 30
+)
+
 // mainProcess does nothing until it is stopped. It ends at once on SIGTERM, for
 // it is not the container's first process: that is the engine's init.
 var mainProcess = []string{"sleep", "2147483647"}
@@ -199,14 +206,18 @@ func tcp(number uint16) network.Port {
 }
 
 func hostConfigOf(spec driver.SandboxSpec, api string) *container.HostConfig {
-	init := true
+	init, pids := true, int64(maxProcesses)
 	host := &container.HostConfig{
-		Init:         &init, // reaps what commands leave behind
+		Init:         &init,             // reaps what commands leave behind
+		CapDrop:      []string{"MKNOD"}, // a device node in the workspace would be one of the host's, too
+		ShmSize:      sharedMemory,
 		ExtraHosts:   []string{gatewayHost + ":host-gateway"},
 		PortBindings: network.PortMap{},
 		Resources: container.Resources{
 			NanoCPUs: int64(spec.Resources.CPUs * 1e9),
 			Memory:   spec.Resources.MemoryBytes,
+
+			PidsLimit: &pids,
 		},
 	}
 	if spec.Network == driver.NetworkIsolated {
