@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/devserver"
@@ -49,12 +50,16 @@ func build(c Config) (*parts, error) {
 		c.IdleExit = machine.IdleExitAfter(DefaultIdleExit)
 	}
 	state := paths.State(c.Home)
-	installation, err := workspace.InstallationID(state)
-	if err != nil {
-		return nil, err
-	}
 	p := &parts{config: c, machine: machine, log: c.Log, events: event.NewBus(), rejoined: make(chan struct{})}
 	p.drivers = registry.New(p.registryConfig(machine))
+	installation, lost, err := workspace.InstallationID(state, p.recoverInstallation)
+	if err != nil {
+		return nil, errors.Join(err, p.closeDrivers())
+	}
+	if lost {
+		c.Log.Error("the installation's id was damaged in both copies: it is what the sandboxes of known directories have, or a new one if there are none; those with another are not this sero's any more",
+			"installation", installation)
+	}
 	p.images = image.New(image.Options{
 		StateDir: state, Installation: installation, Drivers: p.drivers, Chooser: p.drivers, Base: machine.ImageBase, Certificates: image.MachineCertificates(), Log: c.Log,
 	})
@@ -83,6 +88,16 @@ func build(c Config) (*parts, error) {
 		c.Log.Error("there are no previews", "error", err)
 	}
 	return p, nil
+}
+
+// recoverLimit bounds asking engines for a damaged installation's id.
+const recoverLimit = 8 * time.Second
+
+// recoverInstallation asks the drivers whose sandboxes outlive them.
+func (p *parts) recoverInstallation() string {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), recoverLimit, errors.New("the drivers had their time"))
+	defer cancel()
+	return workspace.RecoverInstallation(ctx, paths.State(p.config.Home), p.drivers, p.drivers.Lasting())
 }
 
 func (p *parts) registryConfig(machine config.Machine) registry.Config {
