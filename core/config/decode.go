@@ -48,12 +48,13 @@ func (d *document) structure(v *hujson.Value, out reflect.Value, path string) er
 		return err
 	}
 	fields := fieldsOf(out.Type())
+	names := slices.Sorted(maps.Keys(fields))
 	for i := range members {
 		member := &members[i]
 		key := keyOf(member)
 		index, known := fields[key]
 		if !known {
-			d.unknownKey(member, key, path, slices.Sorted(maps.Keys(fields)))
+			d.unknownKey(member, key, path, names)
 			continue
 		}
 		if err := d.value(&member.Value, out.Field(index), join(path, key)); err != nil {
@@ -67,6 +68,9 @@ func (d *document) mapping(v *hujson.Value, out reflect.Value, path string) erro
 	members, err := d.members(v, path)
 	if err != nil {
 		return err
+	}
+	if len(members) > maxEntries {
+		return d.tooMany(path, len(members))
 	}
 	out.Set(reflect.MakeMapWithSize(out.Type(), len(members)))
 	for i := range members {
@@ -85,6 +89,9 @@ func (d *document) list(v *hujson.Value, out reflect.Value, path string) error {
 	if !ok {
 		return d.wrongType(v, path, "an array")
 	}
+	if len(array.Elements) > maxEntries {
+		return d.tooMany(path, len(array.Elements))
+	}
 	out.Set(reflect.MakeSlice(out.Type(), len(array.Elements), len(array.Elements)))
 	for i := range array.Elements {
 		if err := d.value(&array.Elements[i], out.Index(i), fmt.Sprintf("%s[%d]", path, i)); err != nil {
@@ -92,6 +99,13 @@ func (d *document) list(v *hujson.Value, out reflect.Value, path string) error {
 		}
 	}
 	return nil
+}
+
+// maxEntries is how many entries an object or a list of the file may have.
+const maxEntries = 1000
+
+func (d *document) tooMany(path string, n int) error {
+	return d.errorAt(path, "this is too large: there are %d entries, at most %d are allowed", n, maxEntries).Remedy("keep fewer")
 }
 
 func (d *document) scalar(v *hujson.Value, out reflect.Value, path string) error {
@@ -172,6 +186,10 @@ func (d *document) wrongType(v *hujson.Value, path, want string) error {
 }
 
 func (d *document) unknownKey(member *hujson.ObjectMember, key, path string, known []string) {
+	if d.isFull() { // a message that nobody sees is not made
+		d.omitted++
+		return
+	}
 	where := ""
 	if path != "" {
 		where = " in " + path

@@ -41,6 +41,7 @@ type document struct {
 	root      hujson.Value
 	positions map[string]int // path such as "mounts[2].target" to offset
 	warnings  []Warning      // at most maxWarnings
+	omitted   int            // warnings that there was no room for
 }
 
 // maxWarnings is enough for any file that a person wrote.
@@ -179,8 +180,19 @@ func (d *document) errorAt(path, format string, args ...any) *driver.Error {
 	return d.errorAtOffset(d.positions[path], path, path+": "+fmt.Sprintf(format, args...))
 }
 
+func (d *document) isFull() bool { return len(d.warnings) >= maxWarnings }
+
+// allWarnings are the warnings, and one that counts those that were left out.
+func (d *document) allWarnings() []Warning {
+	if d.omitted == 0 {
+		return d.warnings
+	}
+	return append(d.warnings, Warning{File: d.file, Line: 1, Column: 1, Message: fmt.Sprintf("%d more warnings are left out", d.omitted)})
+}
+
 func (d *document) warn(offset int, format string, args ...any) {
-	if len(d.warnings) >= maxWarnings {
+	if d.isFull() {
+		d.omitted++
 		return
 	}
 	line, column := d.place(offset)

@@ -103,7 +103,7 @@ func ParseMachine(file string, text []byte) (Machine, []Warning, error) {
 	if err := m.check(d); err != nil {
 		return Machine{}, nil, err
 	}
-	return m, d.warnings, nil
+	return m, d.allWarnings(), nil
 }
 
 func (m Machine) check(d *document) error {

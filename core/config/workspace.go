@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"github.com/sero-labs/sero-runtime/core/egress/policy"
+	"github.com/sero-labs/sero-runtime/core/environ"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 	"github.com/sero-labs/sero-runtime/sdk/imageref"
 )
@@ -159,7 +160,7 @@ func ParseWorkspace(file string, text []byte) (Workspace, []Warning, error) {
 	w.warn(d)
 	sum := sha256.Sum256(text)
 	w.Hash = hex.EncodeToString(sum[:])
-	return w, d.warnings, nil
+	return w, d.allWarnings(), nil
 }
 
 // NeedsIsolation lists the keys of the file that a sandbox without isolation
@@ -257,6 +258,9 @@ func checkEnv(d *document, path string, env map[string]string) *driver.Error {
 				fmt.Sprintf("%s: %s is not a variable's name", path, shown(name))).
 				Remedy("use letters, digits and underscores, not starting with a digit")
 		}
+	}
+	if what := environ.Oversize(environ.Of(env)); what != "" {
+		return d.errorAt(path, "%s", what).Remedy("put what is large into a file, and its path into a variable")
 	}
 	return nil
 }

@@ -4,6 +4,7 @@
 package environ
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/sero-labs/sero-runtime/internal/brief"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -50,6 +52,31 @@ func Merge(lists ...[]driver.EnvVar) []driver.EnvVar {
 		env = append(env, merged[name])
 	}
 	return env
+}
+
+// What a system hands a program at most, in bytes: Linux refuses a longer variable,
+// and sero's own frames a larger environment.
+const (
+	maxVariable = 128<<10 - 1
+	maxTotal    = 1<<20 - 128<<10
+	perVariable = 16 // what each one costs besides its text
+)
+
+// Oversize says what is too large to be handed to a program: the whole, or one of
+// the variables. It is empty for what can be.
+func Oversize(env []driver.EnvVar) string {
+	total := 0
+	for _, v := range env {
+		size := len(v.Name) + 1 + len(v.Value)
+		if size > maxVariable {
+			return fmt.Sprintf("the variable %s is too large: %d bytes, at most %d can be passed", brief.Text(v.Name), size, maxVariable)
+		}
+		total += size + perVariable
+	}
+	if total > maxTotal {
+		return fmt.Sprintf("the environment is too large: %d variables of %d bytes, at most %d bytes can be passed", len(env), total, maxTotal)
+	}
+	return ""
 }
 
 // Of is the environment that a map gives, ordered by name.

@@ -142,7 +142,7 @@ func (c *command) run(ctx context.Context, stdio driver.ExecIO) (ExecResult, err
 		return ExecResult{}, err
 	}
 	spec := c.spec(file, egress)
-	if err := driver.NeedAll(d, spec.Needs()); err != nil {
+	if err := cmp.Or(checkEnvSize(spec.Env), driver.NeedAll(d, spec.Needs())); err != nil {
 		return ExecResult{}, err
 	}
 	if stdio.Signals != nil && !driver.Has(d, driver.CapExecSignal) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -445,4 +446,20 @@ func (s *spyDriver) Exec(_ context.Context, spec driver.ExecSpec, stdio driver.E
 		stdio.Started(1)
 	}
 	return driver.ExitStatus{}, nil
+}
+
+// A13: an environment that no program can be given is refused as too large, by name.
+func TestA13TooManyVariables(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	ref := workspace.Ref{Dir: w.dir("shop", "")}
+	var env []driver.EnvVar
+	for i := range 50_000 {
+		env = append(env, driver.EnvVar{Name: fmt.Sprintf("V%06d", i), Value: "x"})
+	}
+	for _, env := range [][]driver.EnvVar{env, {{Name: "V", Value: strings.Repeat("x", 128<<10)}}} {
+		_, _, err := w.exec(workspace.ExecOptions{Ref: ref, Argv: []string{"true"}, Env: env})
+		if e := wantReason(t, err, driver.InvalidArgument); e.Field != "env" || !strings.Contains(e.Message, "too large") {
+			t.Errorf("%+v", e)
+		}
+	}
 }

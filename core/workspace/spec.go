@@ -119,5 +119,13 @@ func checkEnv(env []driver.EnvVar) error {
 			return argument("env", "the value of %s holds a NUL byte", v.Name).Remedy("remove the NUL byte")
 		}
 	}
+	return checkEnvSize(env)
+}
+
+// checkEnvSize refuses an environment that no program can be given.
+func checkEnvSize(env []driver.EnvVar) error {
+	if what := environ.Oversize(env); what != "" {
+		return argument("env", "%s", what).Remedy("put what is large into a file, and its path into a variable")
+	}
 	return nil
 }
