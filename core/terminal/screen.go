@@ -36,6 +36,7 @@ type screen struct {
 	lines      []string // that have scrolled away, oldest first
 	size       int      // of lines, in bytes
 	pending    []byte   // that is not drawn yet
+	unfinished []byte   // a sequence that has begun
 	answers    []byte   // to what the program has asked
 }
 
@@ -80,8 +81,24 @@ func (s *screen) write(p []byte) {
 			}
 		}
 	}
+	s.unfinish(p)
 	if len(s.pending) > 2*MaxBytes {
 		s.trim()
+	}
+}
+
+// unfinish keeps the beginning of a sequence, which goes on with the next output: a
+// viewer that comes between the two needs both.
+func (s *screen) unfinish(p []byte) {
+	if s.modes.Whole() {
+		s.unfinished = s.unfinished[:0]
+		return
+	}
+	if i := bytes.LastIndexByte(p, 0x1b); i >= 0 {
+		s.unfinished, p = s.unfinished[:0], p[i:]
+	}
+	if len(s.unfinished)+len(p) <= maxAnswers {
+		s.unfinished = append(s.unfinished, p...)
 	}
 }
 
@@ -200,7 +217,7 @@ func (s *screen) replay(viewer driver.TerminalSize) []byte {
 		row -= top - 1
 	}
 	fmt.Fprintf(&b, "\x1b[%d;%dH%s", min(max(row, 0), rows-1)+1, min(at.X, cols-1)+1, s.modes.Pen())
-	return []byte(b.String())
+	return append([]byte(b.String()), s.unfinished...)
 }
 
 // paint draws the lines of a screen that fit, those around the cursor first, and

@@ -84,6 +84,25 @@ func TestBReplayIsTheScreen(t *testing.T) {
 	}
 }
 
+// B: who comes within a sequence gets all of it.
+func TestBReplayWithinASequence(t *testing.T) {
+	for _, text := range []string{"a\x1b[1;31mred\x1b[5;7Hx", "\x1b]2;title\x07y", "\x1b[?1049h\x1b[2Jz"} {
+		for at := range len(text) {
+			s := newScreen(usualSize)
+			s.write([]byte(text[:at]))
+			copied := newScreen(usualSize)
+			copied.write(s.replay(usualSize))
+			s.write([]byte(text[at:]))
+			copied.write([]byte(text[at:]))
+			s.flush()
+			copied.flush()
+			if a, b := s.shown().Render(), copied.shown().Render(); a != b || s.title != copied.title || s.modes.Set() != copied.modes.Set() {
+				t.Errorf("%q from %d: the screen is %q, and its copy %q", text, at, strings.TrimSpace(a), strings.TrimSpace(b))
+			}
+		}
+	}
+}
+
 // B: while nobody is there the screen answers, and what it answers is typed; a
 // viewer who comes is not asked.
 func TestBQueriesAreAnsweredOnce(t *testing.T) {

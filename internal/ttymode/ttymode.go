@@ -257,9 +257,10 @@ func (t *Tracker) control(cmd ansi.Cmd, params ansi.Params) {
 	case "?W":
 		t.tabs = false
 	case "t":
-		if n == 22 {
+		switch n {
+		case 22:
 			t.titles = min(t.titles+1, maxDepth)
-		} else if n == 23 {
+		case 23:
 			t.titles = max(t.titles-1, 0)
 		}
 	}

@@ -66,7 +66,7 @@ func TestBUndoLeavesNothing(t *testing.T) {
 		if a, b := x.Set(), copied.Set(); a != b {
 			t.Fatalf("seed %d: %q sets %q, then %q", seed, in, a, b)
 		}
-		if x.cleaner.part == nil || len(x.cleaner.part) == 0 {
+		if len(x.cleaner.part) == 0 {
 			_, _ = x.Write([]byte(undo))
 			if left := x.Undo(); left != "" {
 				t.Fatalf("seed %d: after %q and %q there is %q to undo", seed, in, undo, left)
