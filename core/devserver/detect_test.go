@@ -306,7 +306,7 @@ func TestAServerOfHostModeIsFoundAgainInAContainer(t *testing.T) {
 		w.host = true
 		spec := w.spec("listen 3000 & sleep 5; kill $!; exit 3")
 		spec.Name = "web"
-		if got := w.start(spec); got.URL != "http://127.0.0.1:3000" {
+		if got := w.start(spec); got.URL != "http://localhost:3000" {
 			w.t.Errorf("%+v", got)
 		}
 		w.becomes("web", devserver.StatusStopped)

@@ -26,7 +26,7 @@ func TestB31B32B33StartFindsThePort(t *testing.T) {
 		spec := w.spec("echo ready; sleep 2; listen 3000")
 		spec.Name = "web"
 		got := w.start(spec)
-		if got.ID != "shop:workspace:root:3000" || got.Status != devserver.StatusRunning || got.URL != "http://127.0.0.1:3000" ||
+		if got.ID != "shop:workspace:root:3000" || got.Status != devserver.StatusRunning || got.URL != "http://localhost:3000" ||
 			got.Port != 3000 || got.PID == 0 || got.Name != "web" || got.Started.IsZero() {
 			t := w.t
 			t.Errorf("%+v", got)
@@ -55,10 +55,10 @@ func TestB32Address(t *testing.T) {
 		command string
 		want    string
 	}{
-		"host, wildcard": {host, "listen -a 0.0.0.0 3000", "http://127.0.0.1:3000"},
-		"host, loopback": {host, "listen -a 127.0.0.1 3000", "http://127.0.0.1:3000"},
-		"host, v6":       {host, "listen -a ::1 3000", "http://[::1]:3000"},
-		"host, both":     {host, "listen -a ::1 3000 & listen -a 127.0.0.1 3000", "http://127.0.0.1:3000"},
+		"host, wildcard": {host, "listen -a 0.0.0.0 3000", "http://localhost:3000"},
+		"host, loopback": {host, "listen -a 127.0.0.1 3000", "http://localhost:3000"},
+		"host, v6":       {host, "listen -a ::1 3000", "http://localhost:3000"},
+		"host, both":     {host, "listen -a ::1 3000 & listen -a 127.0.0.1 3000", "http://localhost:3000"},
 		"host, any":      {host, "listen -a :: 3000", "http://localhost:3000"},
 		"sandbox":        {fake.Script{}, "listen -a 0.0.0.0 3000", "http://10.99.0.3:3000"},
 	} {

@@ -187,8 +187,8 @@ func (s *Supervisor) takeUp(ctx context.Context, ws workspace.Workspace) {
 		entries = s.entries(ctx, ws.ID)
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.life.Err() != nil {
+		s.mu.Unlock()
 		return
 	}
 	w := s.observe(ws.ID)
@@ -199,6 +199,16 @@ func (s *Supervisor) takeUp(ctx context.Context, ws workspace.Workspace) {
 		s.takeUpOne(w, ws, kept, entries)
 	}
 	s.release(ws.ID)
+	var probing []chan struct{}
+	for _, v := range s.servers {
+		if v.workspaceID == ws.ID && v.probing != nil {
+			probing = append(probing, v.probing)
+		}
+	}
+	s.mu.Unlock()
+	for _, done := range probing { // each has a limit of its own
+		<-done
+	}
 }
 
 // takeUpOne goes on with a kept command, unless somebody does; entries are those of

@@ -36,8 +36,8 @@ func (s *Supervisor) lead(v *server) {
 			s.work.Go(func() { s.findHolder(v, f) })
 		}
 	}
-	v.address = "127.0.0.1"
-	v.url = urlFor(v.address, v.hostPort)
+	v.address = "localhost" // a Forward listens on both families
+	v.url = v.urlAt(v.hostPort)
 }
 
 // leaderAt names the dev server that has a port of this machine, empty for none.

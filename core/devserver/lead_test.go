@@ -25,7 +25,7 @@ func TestB36AServerInAContainerHasAPortOfThisMachine(t *testing.T) {
 	spec.Name, spec.Port = "web", uint16(port)
 	got := w.start(spec)
 	want := fmt.Sprintf("port %d of this machine is held by ", port)
-	if got.Status != devserver.StatusRunning || int(got.Port) != port || !strings.HasPrefix(got.URL, "http://127.0.0.1:") || !strings.HasPrefix(got.StatusMessage, want) {
+	if got.Status != devserver.StatusRunning || int(got.Port) != port || !strings.HasPrefix(got.URL, "http://localhost:") || !strings.HasPrefix(got.StatusMessage, want) {
 		t.Errorf("%+v", got)
 	}
 	for _, l := range taken {

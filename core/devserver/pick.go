@@ -95,16 +95,19 @@ func rankAddress(address string) int {
 	}
 }
 
-// addressFor is where a server can be reached from the host: where it was seen
-// to listen, else at the sandbox's address, else on localhost.
-func addressFor(ws workspace.Workspace, at []driver.Listener) string {
+// addressFor is where a server can be reached from the host: on localhost, which
+// tools for development trust more than a number, if it listens there; else where
+// it was seen to listen, else at the sandbox's address. With literal, localhost may
+// lead to another program, and the number is needed.
+func addressFor(ws workspace.Workspace, at []driver.Listener, literal bool) string {
 	if ws.Choice.HostMode && len(at) > 0 {
 		if ip, err := netip.ParseAddr(at[0].Address); err == nil {
-			switch {
-			case ip.Is4() && (ip.IsUnspecified() || ip.IsLoopback()):
-				return "127.0.0.1"
-			case ip.IsUnspecified(): // both families as a rule, IPv6 alone perhaps
+			ip = ip.Unmap()
+			switch local := ip.IsUnspecified() || ip == netip.IPv6Loopback() || ip == netip.AddrFrom4([4]byte{127, 0, 0, 1}); {
+			case local && !literal, !ip.Is4() && ip.IsUnspecified():
 				return "localhost"
+			case ip.IsUnspecified():
+				return "127.0.0.1"
 			default:
 				return ip.WithZone("").String()
 			}
@@ -144,6 +147,6 @@ func dialsFor(at []driver.Listener, port uint16) []string {
 	return dials
 }
 
-func urlFor(address string, port uint16) string {
-	return "http://" + net.JoinHostPort(address, strconv.Itoa(int(port)))
+func (v *server) urlAt(port uint16) string {
+	return v.protocol.scheme() + "://" + net.JoinHostPort(v.address, strconv.Itoa(int(port)))
 }

@@ -71,6 +71,7 @@ type Server struct {
 	Command       []string
 	Dir           string   // relative to the workspace
 	URL           string   // empty until the port is known
+	Protocol      Protocol // what it speaks there; empty until the port is known
 	Addresses     []string // "127.0.0.1:5173", as the workspace itself can dial them, best first
 	Status        Status
 	StatusMessage string    // why it stopped or failed
@@ -100,6 +101,10 @@ type server struct {
 	url      string
 	address  string
 	dials    []string
+	protocol Protocol
+	probed   probed           // of what protocol is known
+	probing  chan struct{}    // closed when the protocol is known; nil: it is not being found out
+	literal  bool             // localhost may lead to another program on its port
 	forward  *forward.Forward // the port of this machine that leads to it; nil: none
 	leadsTo  uint16           // the port that forward leads to
 	hostPort uint16           // that forward has, or had last
@@ -120,6 +125,10 @@ type server struct {
 	changed    chan struct{} // closed at the next change
 }
 
+// isKnown reports whether a server is shown: one that was found is, once it is known
+// what it speaks. mu must be held.
+func (v *server) isKnown() bool { return v.status != 0 }
+
 func (v *server) id() string {
 	return fmt.Sprintf("%s:%s:%s:%d", v.workspaceID, v.scope, v.card, v.port)
 }
@@ -131,7 +140,7 @@ func (v *server) snapshot() Server {
 	}
 	return Server{
 		ID: v.id(), WorkspaceID: v.workspaceID, Scope: v.scope, CardID: v.card, Port: v.port, Name: v.name,
-		Command: slices.Clone(v.command), Dir: dir, URL: v.url, Status: v.status, StatusMessage: v.message,
+		Command: slices.Clone(v.command), Dir: dir, URL: v.url, Protocol: v.protocol, Status: v.status, StatusMessage: v.message,
 		PID: v.pid, Started: v.started, LogTail: slices.Clone(v.tail), Addresses: slices.Clone(v.dials),
 		Detected: v.detected(),
 	}

@@ -168,7 +168,7 @@ func (s *Supervisor) List(workspaceID string) []Server {
 	defer s.mu.Unlock()
 	var list []Server
 	for _, v := range s.servers {
-		if workspaceID == "" || v.workspaceID == workspaceID {
+		if v.isKnown() && (workspaceID == "" || v.workspaceID == workspaceID) {
 			list = append(list, v.snapshot())
 		}
 	}
@@ -192,7 +192,7 @@ func (s *Supervisor) Named(workspaceID, name string) (Server, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, v := range s.servers {
-		if v.workspaceID == workspaceID && v.name == name {
+		if v.isKnown() && v.workspaceID == workspaceID && v.name == name {
 			return v.snapshot(), true
 		}
 	}
@@ -227,6 +227,9 @@ func (s *Supervisor) find(ref Ref) (*server, error) {
 	var matches []*server
 	for _, v := range s.servers {
 		here := ref.WorkspaceID == "" || v.workspaceID == ref.WorkspaceID
+		if !v.isKnown() {
+			continue
+		}
 		if v.id() == ref.Key || here && (v.name == ref.Key || port > 0 && uint64(v.port) == port) {
 			matches = append(matches, v)
 		}
@@ -298,6 +301,7 @@ func (s *Supervisor) set(v *server, status Status, message string) {
 	before := v.status
 	v.status, v.message = status, message
 	if status != StatusRunning {
+		v.probed = probed{}
 		s.unlead(v)
 	}
 	v.tail = nil

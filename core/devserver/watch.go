@@ -205,15 +205,15 @@ func (s *Supervisor) probeAll(ctx context.Context, workspaceID string) {
 		if v.workspaceID != workspaceID || v.run == nil || !v.live() || v.run.stopping || !blind && !v.place.Choice.HostMode {
 			continue
 		}
-		port, address := v.port, v.address
-		if blind {
-			port, address = v.requested, "127.0.0.1" // inside a container
+		switch {
+		case blind && v.requested != 0:
+			address := "127.0.0.1" // inside a container
 			if v.place.Choice.HostMode {
-				address = addressFor(v.place, nil)
+				address = addressFor(v.place, nil, false)
 			}
-		}
-		if port != 0 {
-			targets = append(targets, target{v.run, net.JoinHostPort(address, strconv.Itoa(int(port)))})
+			targets = append(targets, target{v.run, net.JoinHostPort(address, strconv.Itoa(int(v.requested)))})
+		case !blind && len(v.dials) > 0:
+			targets = append(targets, target{v.run, v.dials[0]})
 		}
 	}
 	s.mu.Unlock()
@@ -328,11 +328,15 @@ func (s *Supervisor) listens(v *server, port uint16, own []driver.Listener) {
 		pid = at[0].PID
 	}
 	dials := dialsFor(at, port)
+	if of := (probed{v.run, port}); v.probed != of {
+		s.findProtocol(v, of, dials)
+		return
+	}
 	if v.status == StatusRunning && v.port == port && v.pid == pid && slices.Equal(v.dials, dials) && v.message == v.remark() {
 		return
 	}
-	v.address = addressFor(v.place, at)
-	v.port, v.url, v.dials, v.pid = port, urlFor(v.address, port), dials, pid
+	v.address = addressFor(v.place, at, v.literal)
+	v.port, v.url, v.dials, v.pid = port, v.urlAt(port), dials, pid
 	s.lead(v)
 	for _, other := range slices.Clone(s.servers) {
 		if other != v && other.id() == v.id() && !other.live() {

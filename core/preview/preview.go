@@ -57,13 +57,13 @@ const (
 // Gateway serves the previews of all dev servers on one loopback port. Make one
 // with Open; it ends with Close.
 type Gateway struct {
-	options   Options
-	log       *slog.Logger
-	port      uint16
-	conflict  string
-	server    *http.Server
-	proxy     http.Handler
-	transport *http.Transport
+	options    Options
+	log        *slog.Logger
+	port       uint16
+	conflict   string
+	server     *http.Server
+	proxy      http.Handler
+	transports transports
 
 	end      context.CancelCauseFunc
 	work     sync.WaitGroup // the listeners' loops
@@ -83,15 +83,7 @@ func Open(options Options) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g.transport = &http.Transport{
-		DialContext:            g.dial,
-		DisableCompression:     true, // bodies pass as they are
-		MaxIdleConnsPerHost:    keptToServer,
-		IdleConnTimeout:        idleServers,
-		ResponseHeaderTimeout:  answerLimit,
-		ExpectContinueTimeout:  time.Second,
-		MaxResponseHeaderBytes: maxAnswer,
-	}
+	g.transports = g.newTransports()
 	g.proxy = g.newProxy()
 	life, end := context.WithCancelCause(context.Background())
 	g.end = end
@@ -125,7 +117,7 @@ func (g *Gateway) Close() {
 	_ = g.server.Close()
 	g.work.Wait()
 	g.requests.Wait()
-	g.transport.CloseIdleConnections()
+	g.transports.closeIdle()
 }
 
 // Port is the port that previews are served on; 0 without a Gateway.

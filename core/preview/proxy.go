@@ -3,6 +3,7 @@ package preview
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"strconv"
+	"time"
 
 	"github.com/sero-labs/sero-runtime/core/devserver"
 	"github.com/sero-labs/sero-runtime/internal/unsniffed"
@@ -89,10 +91,11 @@ func (g *Gateway) newProxy() http.Handler {
 			r.Out.Header.Set("X-Forwarded-Port", strconv.Itoa(int(g.port)))
 			r.Out.Header.Set(hopsHeader, strconv.Itoa(hops(r.In)+1))
 		},
-		Transport:     g.transport,
-		FlushInterval: -1, // at once: events and streamed pages are read as they come
-		ErrorLog:      slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
-		ErrorHandler:  g.failed,
+		ModifyResponse: staysHere,
+		Transport:      transports(g.transports),
+		FlushInterval:  -1, // at once: events and streamed pages are read as they come
+		ErrorLog:       slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
+		ErrorHandler:   g.failed,
 	}
 }
 
@@ -107,9 +110,66 @@ func target(ctx context.Context) devserver.Server {
 func upstream(in *url.URL, server devserver.Server) *url.URL {
 	out := *in
 	out.Scheme = "http"
+	if server.Protocol == devserver.ProtocolHTTPS || server.Protocol == devserver.ProtocolH2 {
+		out.Scheme = "https"
+	}
 	out.Host = fmt.Sprintf("%s.%s.%d:%d", server.Name, server.WorkspaceID, server.Started.UnixNano(), server.Port)
 	out.User = nil
 	return &out
+}
+
+// transports carry requests to servers, by what those speak.
+type transports map[devserver.Protocol]*http.Transport
+
+// RoundTrip carries a request to the server in its context.
+func (t transports) RoundTrip(r *http.Request) (*http.Response, error) {
+	transport := t[target(r.Context()).Protocol]
+	if transport == nil {
+		transport = t[devserver.ProtocolHTTP]
+	}
+	return transport.RoundTrip(r)
+}
+
+// newTransports makes one transport for each protocol.
+func (g *Gateway) newTransports() transports {
+	all := transports{}
+	for _, p := range []devserver.Protocol{devserver.ProtocolHTTP, devserver.ProtocolHTTPS, devserver.ProtocolH2, devserver.ProtocolH2C} {
+		t := &http.Transport{
+			DialContext:            g.dial,
+			DisableCompression:     true, // bodies pass as they are
+			MaxIdleConnsPerHost:    keptToServer,
+			IdleConnTimeout:        idleServers,
+			ResponseHeaderTimeout:  answerLimit,
+			ExpectContinueTimeout:  time.Second,
+			MaxResponseHeaderBytes: maxAnswer,
+			Protocols:              new(http.Protocols),
+			// Dev servers make their certificates themselves. That it is the right
+			// server is known: it was dialled where it listens.
+			TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: "localhost"}, //nolint:gosec // see above
+		}
+		t.Protocols.SetHTTP1(p == devserver.ProtocolHTTP || p == devserver.ProtocolHTTPS)
+		t.Protocols.SetHTTP2(p == devserver.ProtocolH2)
+		t.Protocols.SetUnencryptedHTTP2(p == devserver.ProtocolH2C)
+		all[p] = t
+	}
+	return all
+}
+
+func (t transports) closeIdle() {
+	for _, transport := range t {
+		transport.CloseIdleConnections()
+	}
+}
+
+// staysHere keeps a redirection of a server that speaks TLS to its own name at the
+// preview, which does not.
+func staysHere(r *http.Response) error {
+	location, err := url.Parse(r.Header.Get("Location"))
+	if err == nil && location.Scheme == "https" && location.Host == r.Request.Host && r.Request.URL.Scheme == "https" {
+		location.Scheme = "http"
+		r.Header.Set("Location", location.String())
+	}
+	return nil
 }
 
 // dial connects to the server in the context, at the first of its addresses that

@@ -17,14 +17,14 @@ import (
 // What needs the directory fails, what does not works, and neither keeps more
 // than a few waiting for it.
 func TestUseOfADirectoryThatDoesNotAnswer(t *testing.T) {
-	w := newWorld(t, fake.Script{}, func(_ *world, o *workspace.Options) { o.LookPatience = 50 * time.Millisecond })
+	w := newWorld(t, fake.Script{}, func(_ *world, o *workspace.Options) { o.LookPatience = 250 * time.Millisecond })
 	w.upDir(w.dir("shop", ""))
 	gone := w.dir("gone", "")
 	below := filepath.Join(gone, "below")
 	id := w.upDir(gone).ID
 	inGone := workspace.ExecOptions{Ref: workspace.Ref{ID: id}, Argv: []string{"true"}}
 	answer := testutil.Hang(t, gone)
-	for range 100 {
+	for range 30 {
 		_, _, err := w.exec(inGone)
 		if e := wantReason(t, err, workspace.DirectoryUnresponsive); !e.Retryable || len(e.Remedies) != 2 {
 			t.Fatalf("the error is %+v", e)

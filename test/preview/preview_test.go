@@ -270,7 +270,7 @@ func TestB37PortsOfThisMachineThatAreTaken(t *testing.T) {
 	defer l.Close()
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	web := m.run("--name", "web", "--port", port, "--", "python3", "-m", "http.server", "--bind", "127.0.0.1", port)
-	if web.URL == "http://127.0.0.1:"+port || !strings.Contains(web.StatusMessage, fmt.Sprintf("held by preview.test (pid %d)", os.Getpid())) {
+	if web.URL == "http://localhost:"+port || !strings.Contains(web.StatusMessage, fmt.Sprintf("held by preview.test (pid %d)", os.Getpid())) {
 		t.Errorf("%+v", web)
 	}
 	for _, url := range []string{web.URL, web.PreviewURL} {
