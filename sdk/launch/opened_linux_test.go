@@ -44,7 +44,7 @@ func TestA5WhatWasOpenedRuns(t *testing.T) {
 			if err := exchange(path); err != nil {
 				t.Fatal(err)
 			}
-			run, err := os.MkdirTemp("", "sl") // short: sockets live below it
+			run, err := os.MkdirTemp("", "sl") //nolint:usetesting // short: sockets live below it
 			if err != nil {
 				t.Fatal(err)
 			}
