@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"os"
 	"slices"
 
 	"connectrpc.com/connect"
@@ -26,6 +27,9 @@ func (h driverHandler) ListDrivers(ctx context.Context, _ *apipb.ListDriversRequ
 	h.drivers.Offers(ctx)
 	out := &apipb.ListDriversResponse{}
 	for _, e := range h.drivers.Entries() {
+		if e.Name == negotiate.FakeDriver && os.Getenv(negotiate.FakeVariable) != "1" {
+			continue
+		}
 		out.Drivers = append(out.Drivers, driverMessage(e))
 	}
 	return out, nil

@@ -24,6 +24,10 @@ const (
 	FakeDriver     = "fake" // for tests; chosen by name only
 )
 
+// FakeVariable is the variable of the daemon's environment that shows FakeDriver,
+// and lets files name it, when it is 1.
+const FakeVariable = "SERO_FAKE_DRIVER"
+
 // NotPreferred is the reason of a rejection when nothing is wrong with the
 // driver: another one comes first.
 const NotPreferred driver.Reason = "NOT_PREFERRED"
@@ -41,6 +45,7 @@ type Request struct {
 	NeedsIsolation []string            // what asks for isolation, for messages: "egress rule"
 	FallbackHost   bool                // falling back to the host is fine in spite of NeedsIsolation, Driver or LivesIn
 	LivesIn        string              // the driver of the newest sandbox of the workspace that isolates; empty: it never had one
+	HideFake       bool                // the driver for tests does not exist: no person named it
 	NeverHost      bool                // this machine runs nothing without isolation, whoever asks
 }
 
@@ -170,7 +175,7 @@ func (c chooser) host() (Choice, error) {
 // named is for a driver asked for by name.
 func (c chooser) named() (Choice, error) {
 	o, ok := c.find(c.request.Driver)
-	if !ok {
+	if !ok || c.request.HideFake && o.Name == FakeDriver {
 		return Choice{}, c.notFound(c.request.Driver)
 	}
 	why := c.against(o)

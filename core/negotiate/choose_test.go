@@ -88,6 +88,7 @@ func TestB4Choose(t *testing.T) {
 		"A2 never host, one works":  {negotiate.Request{NeverHost: true}, offers{host, docker}, "docker", "", nil},
 		"A2 ssh from a file":        {negotiate.Request{Driver: "ssh", LivesIn: "docker"}, offers{host, ssh, docker}, "", driver.IsolationRequired, []string{"in driver docker", "sero up --driver ssh"}},
 		"A2 it isolates no more":    {negotiate.Request{LivesIn: "docker"}, offers{host, with(docker, func(o *negotiate.Offer) { o.Info.Isolation = driver.IsolationNone })}, "", driver.IsolationRequired, []string{"any more", "sero up --driver host"}},
+		"A10 fake from a file":      {negotiate.Request{Driver: "fake", HideFake: true}, offers{host, fake}, "", driver.DriverNotFound, nil},
 		"A2 lived in fake":          {negotiate.Request{LivesIn: "fake"}, offers{host, down(fake, driver.HealthUnknown)}, "", driver.Internal, nil},
 		"B5 lives, host allowed":    {negotiate.Request{LivesIn: "docker", FallbackHost: true}, offers{host, down(docker, driver.HealthWedged)}, "host", "", nil},
 		"B5 lives, host asked for":  {negotiate.Request{LivesIn: "docker", Mode: "host"}, offers{host, down(docker, driver.HealthWedged)}, "host", "", nil},

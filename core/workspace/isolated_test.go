@@ -154,3 +154,22 @@ func TestA2TheFirstCommandOnTheHostSaysSo(t *testing.T) {
 		t.Errorf("%+v", choice)
 	}
 }
+
+// A10: a file does not name the driver for tests; a person may, and a test that
+// asks for it.
+func TestA10AFileDoesNotNameTheFake(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	dir := w.dir("shop", `{"driver": "fake"}`)
+	try := func(wish string) bool {
+		_, _ = w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: dir}, Driver: wish}, nil)
+		return w.lastRequest().HideFake
+	}
+	t.Setenv(negotiate.FakeVariable, "")
+	if !try("") || try("fake") {
+		t.Error("a file may name it, or a person may not")
+	}
+	t.Setenv(negotiate.FakeVariable, "1")
+	if try("") {
+		t.Error("a test may not name it")
+	}
+}
