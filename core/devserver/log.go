@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+
+	"github.com/sero-labs/sero-runtime/internal/brief"
 )
 
 // logSize is how much of a server's output is kept, in bytes.
@@ -141,7 +143,7 @@ func (l *outputLog) lastLines(lines int, since int64) []string {
 	for i, line := range out {
 		const most = 500
 		if len(line) > most {
-			line = line[:most] + "…"
+			line = brief.Head(line, most) + "…"
 		}
 		out[i] = strings.TrimSuffix(strings.ToValidUTF8(line, "\uFFFD"), "\r")
 	}

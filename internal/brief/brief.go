@@ -26,3 +26,16 @@ func Text(s string) string {
 	first, last := strconv.QuoteToASCII(s[:head]), strconv.QuoteToASCII(s[tail:])
 	return first[:len(first)-1] + "…" + last[1:] + " (" + strconv.Itoa(len(s)) + " bytes)"
 }
+
+// Head is the beginning of s, of at most so many bytes, that ends with a whole
+// character.
+func Head(s string, most int) string {
+	if len(s) <= most {
+		return s
+	}
+	end := most
+	for end > 0 && end > most-utf8.UTFMax && !utf8.RuneStart(s[end]) {
+		end--
+	}
+	return s[:end]
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/sero-labs/sero-runtime/internal/brief"
 )
@@ -42,5 +43,16 @@ func TestTextTellsPathsApart(t *testing.T) {
 	garbage := strings.Repeat("\x80", 1000)
 	if got := brief.Text(garbage); len(got) > 5*brief.Most || !strings.HasSuffix(got, fmt.Sprintf("(%d bytes)", len(garbage))) {
 		t.Errorf("garbage is shown as %s", got)
+	}
+}
+
+// E: a text that is cut ends with a whole character, wherever the cut is.
+func TestEHeadCutsBetweenCharacters(t *testing.T) {
+	text := "aé𝄞語" + strings.Repeat("語", 4)
+	for most := range len(text) + 2 {
+		head := brief.Head(text, most)
+		if !utf8.ValidString(head) || !strings.HasPrefix(text, head) || len(head) > most || len(head) < min(most, len(text))-3 {
+			t.Errorf("of %d bytes: %q", most, head)
+		}
 	}
 }
