@@ -1,6 +1,7 @@
 // Package forward leads ports of this machine's loopback into workspaces: what
 // connects to 127.0.0.1:5173 here talks to a server in a container, whatever it
-// listens on there. It carries bytes and looks at none.
+// listens on there. It carries bytes and looks at none. How many connections it
+// carries is bounded; what comes above is closed at once.
 package forward
 
 import (
@@ -21,7 +22,12 @@ import (
 const (
 	tries     = 100              // ports after the wanted one
 	dialLimit = 10 * time.Second // of one connection to the server
+	mostHere  = 256              // connections of one Forward
 )
+
+// shared counts the connections of all Forwards of this process: each has two
+// descriptors, and the rest of the process needs some, too.
+var shared = sync.OnceValue(func() chan struct{} { return make(chan struct{}, loopback.Share()) })
 
 // Forward is one port of this machine that leads to a server. It ends with
 // Close.
@@ -35,7 +41,8 @@ type Forward struct {
 	work sync.WaitGroup
 
 	listeners   []net.Listener
-	mu          sync.Mutex // guards what follows
+	slots       chan struct{} // a token for each connection
+	mu          sync.Mutex    // guards what follows
 	connections map[net.Conn]bool
 }
 
@@ -49,7 +56,7 @@ func Open(wanted uint16, dial func(ctx context.Context) (net.Conn, error)) (*For
 	if wanted < privileged {
 		wanted += above
 	}
-	f := &Forward{wanted: wanted, dial: dial, connections: map[net.Conn]bool{}}
+	f := &Forward{wanted: wanted, dial: dial, connections: map[net.Conn]bool{}, slots: make(chan struct{}, mostHere)}
 	var failure error
 	for n := range tries {
 		port := int(wanted) + n
@@ -126,7 +133,32 @@ func (f *Forward) accept(l net.Listener) {
 				continue
 			}
 		}
-		f.work.Go(func() { f.carry(near) })
+		done, ok := f.admit()
+		if !ok { // the client sees its connection end, as with a server that is full
+			_ = near.Close()
+			continue
+		}
+		f.work.Go(func() {
+			defer done()
+			f.carry(near)
+		})
+	}
+}
+
+// admit counts one more connection, unless there are too many.
+func (f *Forward) admit() (done func(), ok bool) {
+	all := shared()
+	select {
+	case f.slots <- struct{}{}:
+	default:
+		return nil, false
+	}
+	select {
+	case all <- struct{}{}:
+		return func() { <-all; <-f.slots }, true
+	default:
+		<-f.slots
+		return nil, false
 	}
 }
 

@@ -146,3 +146,49 @@ func TestCloseEndsConnectionsAndFreesThePort(t *testing.T) {
 		t.Error("a Forward that is not there has something")
 	}
 }
+
+// TestA9ForwardsAreBounded opens more connections than a Forward carries: those
+// above are closed at once, and there is room again when others end.
+func TestA9ForwardsAreBounded(t *testing.T) {
+	f := open(t, freePort(t), upper(t))
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(f.Port())))
+	var held []net.Conn
+	closed := 0
+	for range 300 {
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, c)
+	}
+	for _, c := range held[256:] {
+		_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+		if _, err := c.Read(make([]byte, 1)); err != nil && !os.IsTimeout(err) {
+			closed++
+		}
+	}
+	t.Logf("tried %d connections, %d of the last %d were closed", len(held), closed, len(held)-256)
+	if closed != len(held)-256 {
+		t.Errorf("%d were closed", closed)
+	}
+	for _, c := range held {
+		c.Close()
+	}
+	for deadline := time.Now().Add(time.Minute); ; {
+		c, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.WriteString(c, "again")
+		_ = c.(*net.TCPConn).CloseWrite()
+		text, _ := io.ReadAll(c)
+		c.Close()
+		if string(text) == "AGAIN" {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("there is no room again")
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}

@@ -64,6 +64,7 @@ type Gateway struct {
 	server     *http.Server
 	proxy      http.Handler
 	transports transports
+	crowd      *crowd
 
 	end      context.CancelCauseFunc
 	work     sync.WaitGroup // the listeners' loops
@@ -78,7 +79,7 @@ var errClosing = errors.New("sero is shutting down")
 // an error: the next free one is used, and Conflict says why. It fails when no
 // port can be had at all.
 func Open(options Options) (*Gateway, error) {
-	g := &Gateway{options: options, log: cmp.Or(options.Log, slog.Default())}
+	g := &Gateway{options: options, log: cmp.Or(options.Log, slog.Default()), crowd: newCrowd()}
 	listeners, err := g.listen()
 	if err != nil {
 		return nil, err
@@ -93,11 +94,12 @@ func Open(options Options) (*Gateway, error) {
 		IdleTimeout:       idleClients,
 		MaxHeaderBytes:    maxHeader,
 		BaseContext:       func(net.Listener) context.Context { return life },
+		ConnState:         g.crowd.state,
 		ErrorLog:          slog.NewLogLogger(g.log.Handler(), slog.LevelDebug),
 	}
 	for _, l := range listeners {
 		g.work.Go(func() {
-			if err := g.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := g.server.Serve(g.crowd.limited(l)); !errors.Is(err, http.ErrServerClosed) {
 				g.log.Error("previews are not served any more", "address", l.Addr().String(), "error", err)
 			}
 		})

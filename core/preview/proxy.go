@@ -57,7 +57,19 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		pageFor(server).write(w, r)
 		return
 	}
-	g.proxy.ServeHTTP(unsniffed.Writer{ResponseWriter: w}, r.WithContext(context.WithValue(r.Context(), targetKey{}, server)))
+	done, ok := g.crowd.begin(where.workspaceID)
+	if !ok {
+		w.Header().Set("Retry-After", retryAfter)
+		page{Status: http.StatusServiceUnavailable, Title: "Too many requests", Message: "This workspace's previews have as many requests as they take at a time."}.write(w, r)
+		return
+	}
+	defer done()
+	r = r.WithContext(context.WithValue(r.Context(), targetKey{}, server))
+	control := http.NewResponseController(w)
+	if r.Body != nil && r.Body != http.NoBody {
+		r.Body = movingBody{r.Body, control}
+	}
+	g.proxy.ServeHTTP(unsniffed.Writer{ResponseWriter: movingWriter{w, control}}, r)
 }
 
 // begin counts a request, unless the Gateway is closing.
