@@ -84,18 +84,43 @@ func TestB33FailedWithItsLastLines(t *testing.T) {
 			got.StatusMessage != "the command exited with code 3 before it listened" || got.ID != "shop:workspace:root:0" {
 			w.t.Errorf("%+v", got)
 		}
-		if got = w.start(w.spec("echo done")); got.Status != devserver.StatusFailed || !strings.Contains(got.StatusMessage, "code 0") {
-			w.t.Errorf("%+v", got)
-		}
 		if w.Running() != 0 {
 			w.t.Error("something runs")
 		}
 		_, err := w.Start(w.t.Context(), devserver.Spec{Workspace: workspace.Ref{ID: "shop"}, Command: []string{"no-such-program"}}, 0, nil)
 		_ = wantReason(w.t, err, driver.CommandNotFound)
-		if list := w.List("shop"); len(list) != 2 {
+		if list := w.List("shop"); len(list) != 1 {
 			w.t.Errorf("what never ran is listed: %+v", list)
 		}
 	})
+}
+
+// A job that is done did not fail, whatever it wrote and left; it never listened
+// either.
+func TestC5JobThatEndsWithZeroIsNoFailure(t *testing.T) {
+	for name, c := range map[string]struct {
+		script string
+		status devserver.Status
+		why    string
+	}{
+		"at once":            {"echo done", devserver.StatusStopped, "the command exited with code 0 before it listened"},
+		"later":              {"sleep 20; echo done", devserver.StatusStopped, "the command exited with code 0 before it listened"},
+		"failed":             {"echo done; exit 1", devserver.StatusFailed, "the command exited with code 1 before it listened"},
+		"leaves a server":    {"echo done; sh -c 'sleep 1; listen 3000' & exit 0", devserver.StatusRunning, "its command ended and left it running"},
+		"listened before it": {"sh -c 'listen 3000' & sleep 10; kill $!; exit 0", devserver.StatusRunning, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, host, func(w *world) {
+				got := w.start(w.spec(c.script))
+				if got.Status != c.status || got.StatusMessage != c.why {
+					w.t.Errorf("%+v", got)
+				}
+				if c.status != devserver.StatusRunning && !slices.Equal(got.LogTail, []string{"done"}) {
+					w.t.Errorf("its last lines: %q", got.LogTail)
+				}
+			})
+		})
+	}
 }
 
 func TestB33StatusFollowsTheListener(t *testing.T) {

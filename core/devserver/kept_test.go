@@ -303,7 +303,7 @@ func TestB33TheNextCoreTellsHowACommandEnded(t *testing.T) {
 		"while it watches":  {true, driver.ExitStatus{Code: 3}, devserver.StatusStopped, "the command exited with code 3"},
 		"before it came":    {false, driver.ExitStatus{Code: 3}, devserver.StatusFailed, "the command exited with code 3 before this sero saw it listen"},
 		"killed before":     {false, driver.ExitStatus{Signal: "SIGKILL"}, devserver.StatusFailed, "the command was ended by SIGKILL before this sero saw it listen"},
-		"well, and at once": {false, driver.ExitStatus{}, devserver.StatusFailed, "the command exited with code 0 before this sero saw it listen"},
+		"well, and at once": {false, driver.ExitStatus{}, devserver.StatusStopped, "the command exited with code 0 before this sero saw it listen"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, container, func(w *world) {

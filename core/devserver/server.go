@@ -26,8 +26,8 @@ type Status int
 const (
 	StatusStarting Status = iota + 1 // its command runs and does not listen yet
 	StatusRunning                    // it listens
-	StatusStopped                    // it listened and does not any more, or was stopped
-	StatusFailed                     // its command ended before it was seen to listen
+	StatusStopped                    // it listened and does not any more, was stopped, or ended with code 0 before it listened
+	StatusFailed                     // its command failed before it was seen to listen
 )
 
 // String is a lower-case word such as "running".
@@ -77,7 +77,7 @@ type Server struct {
 	StatusMessage string    // why it stopped or failed
 	PID           int64     // of the process that listens, 0 if not known
 	Started       time.Time // when its command was last started
-	LogTail       []string  // the last lines, when it failed
+	LogTail       []string  // the last lines, when its command ended before it was seen to listen
 	Detected      bool      // it was found, not started by this core
 }
 

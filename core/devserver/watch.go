@@ -362,13 +362,19 @@ func (v *server) remark() string {
 func (s *Supervisor) settle(v *server, outcome string) {
 	v.run.settled = true
 	v.pid = 0
-	switch {
-	case v.status == StatusStarting && v.run.takenUp:
-		s.set(v, StatusFailed, outcome+" before this sero saw it listen")
-	case v.status == StatusStarting:
-		s.set(v, StatusFailed, outcome+" before it listened")
-	default:
+	if v.status != StatusStarting {
 		s.set(v, StatusStopped, outcome)
+		s.release(v.workspaceID)
+		return
 	}
+	status, when := StatusFailed, " before it listened"
+	if v.run.takenUp {
+		when = " before this sero saw it listen"
+	}
+	if v.run.err == nil && v.run.code == 0 { // a job that is done did not fail
+		status = StatusStopped
+	}
+	s.set(v, status, outcome+when)
+	v.tail = v.log.lastLines(failureLines, v.run.logStart)
 	s.release(v.workspaceID)
 }

@@ -68,11 +68,11 @@ func TestB37TheWaitingPageGivesWay(t *testing.T) {
 			m := newMachine(t, driver)
 			browser := newBrowser(t)
 			m.write("index.html", "<h1>here it is</h1>")
-			var slow server
-			m.json(&slow, "run", "--json", "--wait", "1s", "--name", "slow", "--",
+			stdout, stderr, err := m.sero("run", "--json", "--wait", "1s", "--name", "slow", "--",
 				"sh", "-c", "while [ ! -e go ]; do sleep 0.1; done; exec python3 -m http.server --bind 127.0.0.1 $0", freePort(t))
-			if slow.Status != "starting" {
-				t.Fatalf("%+v", slow)
+			slow := m.find("slow")
+			if err == nil || slow.Status != "starting" { // the wait is over, and it does not listen
+				t.Fatalf("%+v %v\n%s%s", slow, err, stdout, stderr)
 			}
 			browser.open(slow.PreviewURL)
 			browser.shows("h1", "slow is starting")

@@ -111,9 +111,10 @@ const (
 	DevServerStatus_DEV_SERVER_STATUS_STARTING DevServerStatus = 1
 	// It listens.
 	DevServerStatus_DEV_SERVER_STATUS_RUNNING DevServerStatus = 2
-	// It listened and does not any more, or was stopped.
+	// It listened and does not any more, was stopped, or its command ended with
+	// exit code 0 before it listened.
 	DevServerStatus_DEV_SERVER_STATUS_STOPPED DevServerStatus = 3
-	// Its command ended before it listened.
+	// Its command failed before it listened.
 	DevServerStatus_DEV_SERVER_STATUS_FAILED DevServerStatus = 4
 )
 
@@ -2478,7 +2479,8 @@ type DevServer struct {
 	Pid int64 `protobuf:"varint,12,opt,name=pid,proto3" json:"pid,omitempty"`
 	// started is when its command was last started.
 	Started *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=started,proto3" json:"started,omitempty"`
-	// log_tail has the last lines of its output when it failed.
+	// log_tail has the last lines of its output when its command ended before it
+	// listened.
 	LogTail []string `protobuf:"bytes,14,rep,name=log_tail,json=logTail,proto3" json:"log_tail,omitempty"`
 	// detected tells that it was found, not started by this daemon.
 	Detected bool `protobuf:"varint,15,opt,name=detected,proto3" json:"detected,omitempty"`

@@ -9,6 +9,12 @@ import (
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
 )
 
+const startExit = `0 when it listens; 1 when it failed or ended, 124 when --wait is over and it does not
+listen yet, 125 when sero itself failed, 130 for Ctrl-C, after which the server goes on`
+
+const restartExit = `0 when it listens; 1 when it failed or ended, 2 for a mistake in the command line, 124 when
+--wait is over and it does not listen yet, 130 for Ctrl-C, after which the server goes on`
+
 // defaultWait is how long the start of a dev server waits for it to listen.
 const defaultWait = time.Minute
 
@@ -48,10 +54,11 @@ func (a *app) startCommand(verb, short, example string) *cobra.Command {
 		Use:   verb + " [flags] [--] <command or name> [<argument>...]",
 		Short: short,
 		Long: `Runs the command in the background, finds the port that it listens on and prints its URL.
+When --wait is over, or this command is interrupted, the server goes on.
 The same command is not started twice: the one that runs is shown. A single word that is
 the name of an entry of devServers in sero.json starts that; after -- it is a command.`,
 		Example:     example,
-		Annotations: map[string]string{runnerKey: "yes", exitKey: "0, 1 when the server failed, 125 when sero itself failed"},
+		Annotations: map[string]string{runnerKey: "yes", exitKey: startExit},
 		Args:        arguments(1, -1, "the command"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			flags.byName = cmd.ArgsLenAtDash() < 0 && len(args) == 1
@@ -104,18 +111,10 @@ func (a *app) startServer(cmd *cobra.Command, flags *startFlags, command []strin
 	})
 	progress.Done()
 	if err != nil {
+		a.sayIfInterrupted(cmd.Context(), c, ref, flags.asks(command))
 		return a.shellHint(err, command, "run")
 	}
-	return orFailed(r.GetDevServer(), a.view.DevServerStarted(r))
-}
-
-// orFailed makes a dev server that failed this command's failure, after it was
-// shown.
-func orFailed(s *apipb.DevServer, err error) error {
-	if err == nil && s.GetStatus() == apipb.DevServerStatus_DEV_SERVER_STATUS_FAILED {
-		return &statusError{exitFailure}
-	}
-	return err
+	return unlessRunning(r.GetDevServer(), a.view.DevServerStarted(r))
 }
 
 func (a *app) devListCommand() *cobra.Command {
@@ -210,7 +209,7 @@ func (a *app) devRestartCommand() *cobra.Command {
 its directory and with its environment.`,
 		Example: `  sero dev restart web
   sero dev restart --wait 30s --json web`,
-		Annotations:       map[string]string{exitKey: "0, 1 when the server failed, 2 for a mistake in the command line"},
+		Annotations:       map[string]string{exitKey: restartExit},
 		Args:              arguments(1, 1, "the server's id, name or port"),
 		ValidArgsFunction: a.completeServers,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -234,9 +233,10 @@ its directory and with its environment.`,
 			r, err := c.DevServers.RestartDevServer(ctx, &apipb.RestartDevServerRequest{DevServer: ref, WaitMs: wait.Milliseconds()})
 			progress.Done()
 			if err != nil {
+				a.sayIfInterrupted(cmd.Context(), c, ref.GetWorkspace(), isCalled(args[0]))
 				return err
 			}
-			return orFailed(r.GetDevServer(), a.view.DevServer(r.GetDevServer()))
+			return unlessRunning(r.GetDevServer(), a.view.DevServer(r.GetDevServer()))
 		},
 	}
 	cmd.Flags().DurationVar(&wait, "wait", defaultWait, "wait this `time` for it to listen [1m]")

@@ -75,13 +75,32 @@ func (v *View) devServerText(s *apipb.DevServer, note string) error {
 		return err
 	}
 	if s.GetStatus() == apipb.DevServerStatus_DEV_SERVER_STATUS_STARTING {
-		logs := Quote([]string{"sero", "dev", "logs", "-f", "-w", s.GetWorkspaceId(), s.GetName()})
-		v.Notice(s.GetName() + " does not listen yet; to see what it writes: " + logs)
+		v.Notice(s.GetName() + " is still starting: it does not listen yet and goes on; " + seeAndStop(s))
 	}
-	if s.GetStatus() == apipb.DevServerStatus_DEV_SERVER_STATUS_FAILED && len(s.GetLogTail()) > 0 {
+	if len(s.GetLogTail()) > 0 {
 		return v.Text(outcome("last lines of its output:", s.GetLogTail())...)
 	}
 	return nil
+}
+
+// seeAndStop says how to see what a dev server writes, and how to stop it.
+func seeAndStop(s *apipb.DevServer) string {
+	logs := Quote([]string{"sero", "dev", "logs", "-f", "-w", s.GetWorkspaceId(), s.GetName()})
+	stop := Quote([]string{"sero", "dev", "stop", "-w", s.GetWorkspaceId(), s.GetName()})
+	return "to see what it writes: " + logs + "; to stop it: " + stop
+}
+
+// Interrupted says what is left of a dev server whose start or restart was not
+// waited for to the end.
+func (v *View) Interrupted(s *apipb.DevServer) {
+	switch s.GetStatus() {
+	case apipb.DevServerStatus_DEV_SERVER_STATUS_STARTING:
+		v.Notice("interrupted; " + s.GetName() + " goes on starting; " + seeAndStop(s))
+	case apipb.DevServerStatus_DEV_SERVER_STATUS_RUNNING:
+		v.Notice("interrupted; " + s.GetName() + " goes on running; " + seeAndStop(s))
+	default:
+		v.Notice("interrupted; " + s.GetName() + " is " + statusWord(s.GetStatus()))
+	}
 }
 
 // origin tells how a dev server came to be known.
