@@ -2,15 +2,19 @@ package config
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"unicode/utf8"
 
 	"github.com/tailscale/hujson"
 
+	"github.com/sero-labs/sero-runtime/internal/brief"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -73,7 +77,20 @@ func readFile(f *os.File, name string) ([]byte, error) {
 // openFlags never wait for the other end of a pipe.
 const openFlags = os.O_RDONLY | syscall.O_NONBLOCK
 
+// unreadable says why a file cannot be read. A directory that cannot be read, or is
+// gone, is no fault of the file's.
 func unreadable(name string, err error) error {
+	dir := filepath.Dir(name)
+	if filepath.IsAbs(name) {
+		switch _, closed := os.ReadDir(dir); {
+		case errors.Is(closed, fs.ErrPermission):
+			return driver.Errorf(driver.PermissionDenied, "the directory %s cannot be read", brief.Text(dir)).About(dir).
+				Remedy("change its mode or owner")
+		case errors.Is(closed, fs.ErrNotExist):
+			return driver.Errorf(driver.NotFound, "there is no directory %s", brief.Text(dir)).About(dir).
+				Remedy("make the directory first", "mkdir", "-p", dir)
+		}
+	}
 	return driver.Errorf(driver.ConfigInvalid, "%s cannot be read: %w", name, err).About(name).
 		Remedy("make it readable, or remove it")
 }

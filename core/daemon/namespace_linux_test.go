@@ -31,9 +31,9 @@ func TestA1Caller(t *testing.T) {
 	defer c.vanish()
 	_, err := c.daemon.GetStatus(t.Context(), &apipb.GetStatusRequest{})
 	if err != nil {
-		fmt.Println("call:", detailOf(t, err).GetReason(), detailOf(t, err).GetMessage(), len(detailOf(t, err).GetRemedies()))
+		fmt.Fprintln(os.Stdout, "call:", detailOf(t, err).GetReason(), detailOf(t, err).GetMessage(), len(detailOf(t, err).GetRemedies()))
 	} else {
-		fmt.Println("call: served")
+		fmt.Fprintln(os.Stdout, "call: served")
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -41,7 +41,7 @@ func TestA1Caller(t *testing.T) {
 	}
 	defer func() { _ = r.Close(); _ = w.Close() }()
 	if _, err := handover.Give(t.Context(), paths.Pipes(run), w); err == nil {
-		fmt.Println("pipe: served")
+		fmt.Fprintln(os.Stdout, "pipe: served")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/forward"
@@ -16,8 +17,8 @@ import (
 // own number if that is free, and makes that its URL. It was there before: it
 // gets the port that it had. mu must be held.
 func (s *Supervisor) lead(v *server) {
-	if s.options.Forward == nil || v.place.Choice.HostMode {
-		return
+	if s.options.Forward == nil || v.place.Choice.HostMode || !slices.Contains(v.place.Capabilities, driver.CapNetContainer) {
+		return // it listens on this machine itself
 	}
 	if v.forward != nil && v.leadsTo != v.port {
 		s.unlead(v)

@@ -120,7 +120,7 @@ func programme(t *testing.T, argv ...string) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 30*time.Second, errNoAnswer)
 	defer cancel()
 	for ctx.Err() == nil {
 		if c, err := (&net.Dialer{}).DialContext(ctx, "tcp", address); err == nil {

@@ -13,6 +13,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +27,7 @@ type Target struct {
 	HasHelper bool   // the helper is mounted
 	Shared    string // the directory of this machine that is mounted, if the sandbox shares its kernel
 	User      string // who commands run as if they do not say; empty: the sandbox's own user
+	HostsNet  bool   // the sandbox has no network of its own: most of what listens there is others'
 	// Driver is the sandbox's driver as it runs now.
 	Driver func(ctx context.Context) (driver.Driver, error)
 }
@@ -211,10 +213,21 @@ func (g *Guest) Listeners(ctx context.Context, report func([]driver.Listener) er
 	if err != nil {
 		return err
 	}
-	if l == nil {
-		return g.plain.listeners(ctx, paced(ctx, report))
+	report = paced(ctx, report)
+	if g.target.HostsNet {
+		report = ownOnly(report)
 	}
-	return l.listeners(ctx, paced(ctx, report))
+	if l == nil {
+		return g.plain.listeners(ctx, report)
+	}
+	return l.listeners(ctx, report)
+}
+
+// ownOnly passes on those listeners that are of a process in the sandbox.
+func ownOnly(report func([]driver.Listener) error) func([]driver.Listener) error {
+	return func(set []driver.Listener) error {
+		return report(slices.DeleteFunc(slices.Clone(set), func(l driver.Listener) bool { return l.PID == 0 }))
+	}
 }
 
 // listenersPause is the least time between two sets that are passed on, whatever

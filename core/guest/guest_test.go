@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -272,5 +273,52 @@ print(b.decode())`, port)
 	}
 	if at, err := g.Clock(t.Context()); err != nil || time.Since(at).Abs() > time.Minute {
 		t.Errorf("the clock: %v, %v", at, err)
+	}
+}
+
+// TestC7OnlyOwnListenersOfASharedNetwork has a sandbox on the network of its host:
+// what others listen on there is not the sandbox's.
+func TestC7OnlyOwnListenersOfASharedNetwork(t *testing.T) {
+	for _, by := range []way{bySocket, byDriver, plain} {
+		t.Run(string(by), func(t *testing.T) {
+			other, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer other.Close()
+			id, engine := container(t, by != plain, "--network", "host")
+			target := guest.Target{
+				SandboxID: id, Owner: "test " + t.Name(), HasHelper: by != plain, HostsNet: true,
+				Driver: func(context.Context) (driver.Driver, error) { return dockerExec{engine: engine}, nil },
+			}
+			if by == bySocket {
+				target.Shared = helpers(t)
+			}
+			g := guest.New(target)
+			t.Cleanup(g.Close)
+			free, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			own := uint16(free.Addr().(*net.TCPAddr).Port)
+			free.Close()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			var serving sync.WaitGroup
+			serving.Go(func() {
+				_, _ = g.Exec(ctx, driver.ExecSpec{
+					Argv: []string{"sh", "-c", server, "sh", "127.0.0.1", strconv.Itoa(int(own))}, Dir: "/etc", ExecID: "own",
+				}, driver.ExecIO{})
+			})
+			defer serving.Wait()
+			defer cancel(nil)
+			watch(t, g)(func(set []driver.Listener) bool {
+				for _, l := range set {
+					if l.Port != own {
+						t.Fatalf("port %d is another program's", l.Port)
+					}
+				}
+				return len(set) == 1
+			})
+		})
 	}
 }

@@ -71,7 +71,7 @@ func TestFTheFirstCommandAfterAKillWorks(t *testing.T) {
 				var during sync.WaitGroup
 				pause := time.Duration(rand.Int64N(int64(30 * time.Millisecond)))
 				during.Go(func() { time.Sleep(pause); kill() })
-				for n := 0; n < 8; n++ {
+				for n := range 8 {
 					tried++
 					if err := appendLine(t, g, fmt.Sprintf("during-%d-%d", round, n)); err != nil {
 						lost++

@@ -2,6 +2,7 @@ package mount
 
 import (
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -29,8 +30,7 @@ type mountTable []mounted
 
 // of is the origin of a path without links.
 func (t mountTable) of(resolved string) origin {
-	for i := len(t) - 1; i >= 0; i-- {
-		m := t[i]
+	for _, m := range slices.Backward(t) {
 		if m.at == resolved {
 			return m.origin
 		}

@@ -19,7 +19,7 @@ func TestA2NoReasonOfADriverLeadsToTheHost(t *testing.T) {
 	var all []offers
 	for _, reason := range reasons {
 		all = append(all, offers{host, with(docker, func(o *negotiate.Offer) { o.Problem = driver.Errorf(reason, "it does not work") })})
-		for state := driver.HealthState(0); state < 9; state++ {
+		for state := range driver.HealthState(9) {
 			if state != driver.HealthReady {
 				o := unable(down(docker, state), driver.CapSystemStart)
 				o.Health.Reason = reason

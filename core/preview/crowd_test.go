@@ -38,8 +38,8 @@ func TestA9PreviewsAreBounded(t *testing.T) {
 	w.put(other)
 	const tried = 600
 	refused := make(chan int, tried)
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
 	var all sync.WaitGroup
 	for range tried {
 		all.Go(func() {
@@ -54,7 +54,7 @@ func TestA9PreviewsAreBounded(t *testing.T) {
 			}
 		})
 	}
-	for n := 0; n < tried-256; n++ { // each of them is answered at once
+	for n := range tried - 256 { // each of them is answered at once
 		select {
 		case <-refused:
 		case <-time.After(time.Minute):
@@ -84,7 +84,7 @@ func TestA9PreviewsAreBounded(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Error("the other workspace gets nothing")
 	}
-	cancel()
+	cancel(nil)
 	all.Wait()
 	t.Logf("tried %d requests, carried %d", tried, most)
 }

@@ -166,6 +166,9 @@ func (a *attempt) reuse(ctx context.Context, file config.Workspace, before *sand
 		return nil, err
 	}
 	state, err := a.get(ctx)
+	if ctx.Err() != nil { // it says nothing of the sandbox
+		return nil, driver.AsError(context.Cause(ctx))
+	}
 	if err != nil || state.State != driver.SandboxRunning || !a.m.owns(a.e, state) || !a.e.shownIn(state) {
 		return nil, nil //nolint:nilerr // whatever is wrong with it, making it ready will find it
 	}

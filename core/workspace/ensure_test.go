@@ -456,3 +456,31 @@ func TestManyWorkspaces(t *testing.T) {
 		t.Error(running)
 	}
 }
+
+// TestECancelledUpOfARunningWorkspace gives up while the driver is asked: the
+// workspace still runs, and no event says that it failed.
+func TestECancelledUpOfARunningWorkspace(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	dir := w.dir("shop", "")
+	w.upDir(dir)
+	w.script(fake.Script{Rules: []fake.Rule{{Call: "GetSandbox", Hang: true}}})
+	ctx, cancel := context.WithCancelCause(t.Context())
+	done := make(chan error, 1)
+	before := w.box.Calls("GetSandbox")
+	go func() {
+		_, err := w.Up(ctx, workspace.UpOptions{Ref: workspace.Ref{Dir: dir}}, nil)
+		done <- err
+	}()
+	eventually(t, "the driver is asked", func() bool { return w.box.Calls("GetSandbox") > before })
+	cancel(errors.New("the caller gives up"))
+	if err := <-done; driver.ReasonOf(err) != driver.Internal && driver.ReasonOf(err) != driver.Canceled {
+		t.Error(err)
+	}
+	w.script(fake.Script{})
+	eventually(t, "the attempt has ended", func() bool { return states(w.List(t.Context())) == "shop:running" })
+	for _, e := range w.eventTypes() {
+		if e == event.WorkspaceFailed {
+			t.Error("an event says that it failed")
+		}
+	}
+}

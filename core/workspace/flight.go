@@ -234,8 +234,12 @@ func (m *Manager) makeReady(ctx context.Context, e *entry, f *flight) (*sandbox,
 	}
 
 	e.mu.Lock()
-	e.phase, e.failure = StateUnknown, err
-	e.current = result
+	e.phase = StateUnknown
+	if cause := context.Cause(ctx); err != nil && (cause == errAbandoned || cause == errClosed) && !attempt.announced { //nolint:errorlint // it is this very value
+		e.mu.Unlock() // nothing was learnt, and nothing has changed
+		return nil, err
+	}
+	e.failure, e.current = err, result
 	e.warnings, e.drift = attempt.warnings, attempt.drift
 	if attempt.choice.Actual != "" {
 		e.choice = attempt.choice

@@ -114,6 +114,7 @@ func (m *Manager) guest(e *entry, s *sandbox) *guest.Guest {
 		SandboxID: SandboxID(e.id),
 		Owner:     m.options.Installation,
 		User:      s.user.String(),
+		HostsNet:  !slices.Contains(s.caps, driver.CapNetContainer),
 		Driver:    func(ctx context.Context) (driver.Driver, error) { return m.options.Drivers.Driver(ctx, name) },
 	}
 	for _, mount := range s.state.Mounts {

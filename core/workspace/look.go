@@ -2,6 +2,7 @@ package workspace
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -43,7 +44,7 @@ func newLooks(patience time.Duration) *looks {
 // check resolves a directory that must exist, with the error that says what it
 // is instead, or that it does not answer.
 func (l *looks) check(dir string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), l.patience)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), l.patience, errNoPatience)
 	defer cancel()
 	look, joined := l.at(dir)
 	if look = l.answer(ctx, dir, look, joined); !look.wait(ctx) {
@@ -51,6 +52,8 @@ func (l *looks) check(dir string) (string, error) {
 	}
 	return look.resolved, look.err
 }
+
+var errNoPatience = errors.New("the directory had its time")
 
 // answer returns the look that a caller goes by. One that it joined began before
 // the caller asked, so what that found wrong may be mended by now: it is looked at
