@@ -147,17 +147,24 @@ func TestGitIdentityOf(t *testing.T) {
 	}
 }
 
-// TestB27Profile runs the profile that a sandbox gets in a shell.
-func TestB27Profile(t *testing.T) {
-	script := environ.Setup{
-		Env: []driver.EnvVar{{Name: "HOST", Value: "0.0.0.0"}, {Name: "HOSTNAME", Value: "0.0.0.0"}, {Name: "Q", Value: "it's $HOME `x`"}},
-	}.Script()
+// profileOf is a file with the profile that a setup script writes.
+func profileOf(t *testing.T, script string) string {
+	t.Helper()
 	_, profile, _ := strings.Cut(script, "<<'sero-end' || fail 'the profile cannot be written'\n")
 	profile, _, _ = strings.Cut(profile, "sero-end\n")
 	file := filepath.Join(t.TempDir(), "sero.sh")
 	if err := os.WriteFile(file, []byte(profile), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return file
+}
+
+// TestB27Profile runs the profile that a sandbox gets in a shell.
+func TestB27Profile(t *testing.T) {
+	script := environ.Setup{
+		Env: []driver.EnvVar{{Name: "HOST", Value: "0.0.0.0"}, {Name: "HOSTNAME", Value: "0.0.0.0"}, {Name: "Q", Value: "it's $HOME `x`"}},
+	}.Script()
+	file := profileOf(t, script)
 	for _, shell := range []string{"sh", "bash"} {
 		for given, want := range map[string]string{"": "0.0.0.0|0.0.0.0|it's $HOME `x`\n", "HOST=mine": "mine|0.0.0.0|it's $HOME `x`\n"} {
 			cmd := exec.CommandContext(t.Context(), shell, "-c", `set -eu; . "$1"; sh -c 'echo "$HOST|$HOSTNAME|$Q"'`, "sh", file)

@@ -12,7 +12,7 @@ var fallbackNameservers = []string{"1.1.1.1", "8.8.8.8"}
 
 // Setup is what a sandbox is given once it runs.
 type Setup struct {
-	Env     []driver.EnvVar // for login shells that nobody started through sero
+	Env     []driver.EnvVar // for login shells that were not started through sero
 	Git     GitIdentity
 	SafeDir []string // directories that git may trust although another user owns them
 	Online  bool     // it has a network, and so needs a nameserver
@@ -30,9 +30,7 @@ func (s Setup) Script() string {
 		b.WriteString(s.Owner.Script(s.Dir))
 	}
 	b.WriteString("fail() { echo \"$1\" >&2; status=1; }\nstatus=0\n")
-	b.WriteString("{ mkdir -p /etc/profile.d && cat > /etc/profile.d/sero.sh; } <<'sero-end' || fail 'the profile cannot be written'\n")
-	b.WriteString(s.profile())
-	b.WriteString("sero-end\n")
+	b.WriteString(s.profileScript())
 	if s.Online {
 		fmt.Fprintf(&b, "grep -q '^[[:space:]]*nameserver' /etc/resolv.conf 2>/dev/null || printf 'nameserver %%s\\n' %s >> /etc/resolv.conf || fail 'there is no nameserver, and none can be set'\n",
 			strings.Join(fallbackNameservers, " "))
@@ -42,17 +40,6 @@ func (s Setup) Script() string {
 	b.WriteString("cat > /etc/gitconfig <<'sero-end' || fail 'the git configuration cannot be written'\n")
 	b.WriteString(s.gitConfig())
 	b.WriteString("sero-end\nfi\nexit $status\n")
-	return b.String()
-}
-
-// profile sets for login shells what their environment does not have. What a
-// shell gives a value by itself, as bash does TERM and HOSTNAME, is not in it.
-func (s Setup) profile() string {
-	var b strings.Builder
-	b.WriteString("# Made by sero. A variable that is in the environment is left as it is.\n")
-	for _, v := range s.Env {
-		fmt.Fprintf(&b, "printenv %s >/dev/null || export %s=%s\n", v.Name, v.Name, shellQuote(v.Value))
-	}
 	return b.String()
 }
 
