@@ -83,7 +83,7 @@ func (h devServerHandler) ListDevServers(ctx context.Context, r *apipb.ListDevSe
 			return nil, err
 		}
 	}
-	h.servers.AwaitKnown(ctx)
+	h.servers.AwaitKnown(ctx, id)
 	return &apipb.ListDevServersResponse{DevServers: devServers(h.servers.List(id), h.previews, h.workspaces)}, nil
 }
 

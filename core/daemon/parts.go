@@ -79,7 +79,7 @@ func build(c Config) (*parts, error) {
 	}
 	p.terminals = terminal.New(p.workspaces, p.rejoined, c.Log)
 	p.workspaces.SetEgress(p.egress)
-	p.servers = devserver.New(devserver.Options{Runner: p.workspaces, Events: p.events, Log: c.Log, Known: p.rejoined, Forward: forward.Open})
+	p.servers = devserver.New(devserver.Options{Runner: p.workspaces, Events: p.events, Log: c.Log, Known: p.rejoined, KnownOf: p.workspaces.Rejoined, Forward: forward.Open})
 	p.workspaces.SetDevServers(p.servers)
 	p.previews, err = preview.Open(preview.Options{
 		Servers: p.servers, Dial: p.workspaces.Dial, Port: machine.Preview.Port, StateDir: state, Log: c.Log,

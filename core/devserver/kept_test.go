@@ -451,7 +451,7 @@ func TestCallersWaitForWhatAnEarlierCoreLeft(t *testing.T) {
 		if err := <-read; err != nil {
 			w.t.Error(err)
 		}
-		w.AwaitKnown(w.t.Context())
+		w.AwaitKnown(w.t.Context(), "")
 		_, err := w.Stop(w.t.Context(), devserver.Ref{Key: "nosuch"})
 		_ = wantReason(w.t, err, driver.NotFound)
 	})
@@ -462,7 +462,7 @@ func TestCallersWaitForWhatAnEarlierCoreLeft(t *testing.T) {
 		_ = wantReason(w.t, err, driver.NotFound)
 		ctx, cancel := context.WithCancelCause(w.t.Context())
 		cancel(errors.New("gone"))
-		w.AwaitKnown(ctx)
+		w.AwaitKnown(ctx, "")
 	})
 }
 

@@ -80,6 +80,9 @@ type Options struct {
 	// Known is closed once the Runner knows the workspaces that an earlier core left
 	// running, and Attend was called for each; nil: they are known.
 	Known <-chan struct{}
+	// KnownOf is Known for one workspace alone; nil: Known holds for it, too. A nil
+	// channel means that it is known.
+	KnownOf func(workspaceID string) <-chan struct{}
 	// Forward opens a port of this machine for a server in a container, as
 	// forward.Open does; nil: such a server is reached at its sandbox's address.
 	Forward func(wanted uint16, dial func(ctx context.Context) (net.Conn, error)) (*forward.Forward, error)
@@ -145,16 +148,21 @@ func (s *Supervisor) Close() {
 // knownLimit is how long a caller waits for what an earlier core left.
 const knownLimit = 10 * time.Second
 
-// AwaitKnown waits for a while until it is known what an earlier core left: until
+// AwaitKnown waits for a while until it is known what an earlier core left in a
+// workspace, or with an empty id in any: until
 // then there may be more servers than List gives.
-func (s *Supervisor) AwaitKnown(ctx context.Context) {
-	if s.options.Known == nil {
+func (s *Supervisor) AwaitKnown(ctx context.Context, workspaceID string) {
+	known := s.options.Known
+	if workspaceID != "" && s.options.KnownOf != nil {
+		known = s.options.KnownOf(workspaceID)
+	}
+	if known == nil {
 		return
 	}
 	timer := time.NewTimer(knownLimit)
 	defer timer.Stop()
 	select {
-	case <-s.options.Known:
+	case <-known:
 	case <-timer.C: // a driver does not answer
 	case <-ctx.Done():
 	case <-s.life.Done():
@@ -268,7 +276,7 @@ func (s *Supervisor) seek(ctx context.Context, ref Ref) (*server, error) {
 	v, err := s.find(ref)
 	s.mu.Unlock()
 	if driver.ReasonOf(err) == driver.NotFound {
-		s.AwaitKnown(ctx)
+		s.AwaitKnown(ctx, ref.WorkspaceID)
 		s.mu.Lock()
 		v, err = s.find(ref)
 		s.mu.Unlock()

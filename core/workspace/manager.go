@@ -131,9 +131,10 @@ type entry struct {
 	removed  bool
 	stops    int // how often it was stopped
 	warnings []string
-	drift    []Drift      // of the sandbox, when it was last made ready
-	inside   *guest.Guest // works in the sandbox; nil: nobody does yet
-	insideOf string       // the instance that it works in
+	drift    []Drift       // of the sandbox, when it was last made ready
+	inside   *guest.Guest  // works in the sandbox; nil: nobody does yet
+	insideOf string        // the instance that it works in
+	rejoined chan struct{} // closed once it is known what an earlier core left; nil: it is known
 }
 
 // sandbox is one that was ready when last looked at.
@@ -177,7 +178,9 @@ func NewManager(options Options) (*Manager, error) {
 		m.log.Warn("a workspace record was left out", "notice", notice)
 	}
 	for _, r := range records {
-		m.know(r)
+		if e := m.know(r); e.mayStillRun() {
+			e.rejoined = make(chan struct{})
+		}
 	}
 	m.life, m.end = context.WithCancelCause(context.Background())
 	return m, nil

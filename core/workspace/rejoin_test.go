@@ -1,6 +1,8 @@
 package workspace_test
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"sync"
 	"testing"
@@ -57,4 +59,40 @@ func TestB43RejoinFindsWhatStillRuns(t *testing.T) {
 	}
 	w.stopDriver("box", true)
 	w.manager().Rejoin(t.Context(), func(id string) { t.Error(id) })
+}
+
+// TestC8OneThatHangsHoldsUpNoOther has a sandbox that does not answer while another
+// is taken up: what was left of the other is known without it.
+func TestC8OneThatHangsHoldsUpNoOther(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	w.upDir(w.dir("hung", ""))
+	w.upDir(w.dir("shop", ""))
+	w.script(fake.Script{Rules: []fake.Rule{{Call: "GetSandbox", Sandbox: "sero-hung", Hang: true}}})
+	next := w.manager()
+	if next.Rejoined("nosuch") != nil || next.Rejoined("shop") == nil {
+		t.Fatal("it is not known what is to be waited for")
+	}
+	shop, hung := next.Rejoined("shop"), next.Rejoined("hung")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		next.Rejoin(ctx, func(string) {})
+	}()
+	select {
+	case <-shop:
+	case <-time.After(guard):
+		t.Fatal("shop waits for hung")
+	}
+	select {
+	case <-hung:
+		t.Error("hung is known, though it does not answer")
+	default:
+	}
+	if next.Rejoined("shop") != nil {
+		t.Error("shop is waited for still")
+	}
+	cancel(errors.New("the test is over"))
+	<-done
+	<-hung
 }
