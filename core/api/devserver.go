@@ -56,7 +56,17 @@ func (h devServerHandler) StopDevServer(ctx context.Context, r *apipb.StopDevSer
 		return nil, err
 	}
 	s, err := h.servers.Stop(ctx, named)
-	return &apipb.StopDevServerResponse{DevServer: devServer(s, h.previews, h.workspaces.Choice(s.WorkspaceID))}, err
+	return &apipb.StopDevServerResponse{DevServer: devServer(s, h.previews, h.workspaces.Choice(s.WorkspaceID)), Forgotten: s.Forgotten}, err
+}
+
+// RemoveDevServer ends one and forgets it.
+func (h devServerHandler) RemoveDevServer(ctx context.Context, r *apipb.RemoveDevServerRequest) (*apipb.RemoveDevServerResponse, error) {
+	named, err := h.ref(r.GetDevServer())
+	if err != nil {
+		return nil, err
+	}
+	s, err := h.servers.Remove(ctx, named)
+	return &apipb.RemoveDevServerResponse{DevServer: devServer(s, h.previews, h.workspaces.Choice(s.WorkspaceID))}, err
 }
 
 // RestartDevServer ends one and runs it again.

@@ -99,19 +99,19 @@ func (s *Supervisor) listeners(ctx context.Context, workspaceID string) ([]drive
 
 // configured completes a spec whose command is the name of an entry of
 // devServers in the workspace's sero.json. What the spec itself says comes
-// before the entry.
-func (s *Spec) configured(ctx context.Context, runner Runner, workspaceID string) error {
+// before the entry. It reports whether there is such an entry.
+func (s *Spec) configured(ctx context.Context, runner Runner, workspaceID string) (found bool, err error) {
 	if !s.ByName || len(s.Command) != 1 {
-		return nil
+		return false, nil
 	}
 	entries, err := runner.DevServerEntries(ctx, workspaceID)
 	if err != nil {
-		return err
+		return false, err
 	}
 	name := s.Command[0]
 	entry, found := entries[name]
 	if !found {
-		return nil
+		return false, nil
 	}
 	from := specFor(name, entry)
 	s.Command = from.Command
@@ -122,5 +122,5 @@ func (s *Spec) configured(ctx context.Context, runner Runner, workspaceID string
 	s.Dir = cmp.Or(s.Dir, from.Dir)
 	s.Env = append(from.Env, s.Env...)
 	s.ByName = false
-	return s.check()
+	return true, s.check()
 }

@@ -55,7 +55,7 @@ type Spec struct {
 	Scope     string   // empty: DefaultScope
 	CardID    string   // empty: DefaultCardID
 	Port      uint16   // given to it as PORT; 0: found
-	Dir       string   // relative to the workspace; empty: its root
+	Dir       string   // relative to the workspace; empty: Workspace's Dir if that is below it, else its root
 	Env       []driver.EnvVar
 	Driver    string // as in workspace.UpOptions, for this once
 }
@@ -79,6 +79,7 @@ type Server struct {
 	Started       time.Time // when its command was last started
 	LogTail       []string  // the last lines, when its command ended before it was seen to listen
 	Detected      bool      // it was found, not started by this core
+	Forgotten     bool      // its record has ended
 }
 
 // server is one entry of the registry. What is below turn is guarded by the
@@ -142,7 +143,7 @@ func (v *server) snapshot() Server {
 		ID: v.id(), WorkspaceID: v.workspaceID, Scope: v.scope, CardID: v.card, Port: v.port, Name: v.name,
 		Command: slices.Clone(v.command), Dir: dir, URL: v.url, Protocol: v.protocol, Status: v.status, StatusMessage: v.message,
 		PID: v.pid, Started: v.started, LogTail: slices.Clone(v.tail), Addresses: slices.Clone(v.dials),
-		Detected: v.detected(),
+		Detected: v.detected(), Forgotten: v.removed,
 	}
 }
 

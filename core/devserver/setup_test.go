@@ -150,6 +150,8 @@ func (r runner) Get(ctx context.Context, ref workspace.Ref) (workspace.Workspace
 	return r.manager.Get(ctx, ref)
 }
 
+func (r runner) Below(ref workspace.Ref) string { return r.manager.Below(ref) }
+
 func (r runner) DevServerEntries(ctx context.Context, id string) (map[string]config.DevServer, error) {
 	return r.manager.DevServerEntries(ctx, id)
 }

@@ -59,6 +59,7 @@ type StartResult struct {
 // Unsupported without a port where the driver cannot find it, CommandNotFound,
 // and those of workspace.Manager.Up and of the driver.
 func (s *Supervisor) Start(ctx context.Context, spec Spec, wait time.Duration, progress func(driver.Progress)) (StartResult, error) {
+	here := spec.Dir == ""
 	if err := spec.check(); err != nil {
 		return StartResult{}, err
 	}
@@ -66,8 +67,11 @@ func (s *Supervisor) Start(ctx context.Context, spec Spec, wait time.Duration, p
 	if err != nil {
 		return StartResult{}, err
 	}
-	if err := spec.configured(ctx, s.runner, ws.ID); err != nil {
+	switch found, err := spec.configured(ctx, s.runner, ws.ID); {
+	case err != nil:
 		return StartResult{}, err
+	case here && !found: // an entry of sero.json says where it runs, whoever starts it from where
+		spec.Dir = s.runner.Below(spec.Workspace)
 	}
 	s.meet(ctx, ws)
 	if ws.Choice.HostMode && spec.Port == 0 && !slices.Contains(ws.Capabilities, driver.CapNetListeners) {
@@ -134,13 +138,13 @@ func (s *Supervisor) claim(ctx context.Context, ws workspace.Workspace, spec *Sp
 	}
 }
 
-// add makes an entry that is starting, with its turn taken. mu must be held.
+// add makes an entry that is starting, with its turn taken. It takes over the name
+// of one that does not run, whose record ends. mu must be held.
 func (s *Supervisor) add(ws workspace.Workspace, spec *Spec) *server {
-	name := spec.Name
-	if name == "" {
-		name = guessName(spec.Command)
-	} else if i := slices.IndexFunc(s.servers, func(v *server) bool {
-		return v.workspaceID == ws.ID && v.name == name && !v.live() && v.status != StatusStarting
+	name := cmp.Or(spec.Name, guessName(spec.Command))
+	if i := slices.IndexFunc(s.servers, func(v *server) bool {
+		isFree := len(v.turn) == 0 // nobody stops, restarts or removes it
+		return v.workspaceID == ws.ID && v.name == name && v.isKnown() && !v.live() && v.status != StatusStarting && isFree
 	}); i >= 0 {
 		s.drop(s.servers[i], "its name is given to another command")
 	}

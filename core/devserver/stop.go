@@ -18,8 +18,8 @@ var errStop = driver.Errorf(driver.Canceled, "the dev server was stopped")
 // Stop ends a server with everything that its command started: SIGTERM, and
 // after the grace SIGKILL. Of a server that was found in a container it ends the
 // process groups that listen on its port. It returns when the port is free. The
-// record stays, as stopped. Stopping one that is down succeeds. Once begun it is
-// carried through, also when ctx ends.
+// record stays, as stopped; that of a server that failed ends. Stopping one that
+// is down succeeds. Once begun it is carried through, also when ctx ends.
 //
 // Errors: NotFound and InvalidArgument for the Ref, Timeout when it cannot be
 // ended.
@@ -32,6 +32,28 @@ func (s *Supervisor) Stop(ctx context.Context, ref Ref) (Server, error) {
 	err = s.stop(context.WithoutCancel(ctx), v)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err == nil && v.status == StatusFailed {
+		s.drop(v, "it failed and was stopped")
+	}
+	return v.snapshot(), err
+}
+
+// Remove ends a server as Stop does and forgets it with its output.
+//
+// Errors: those of Stop; the record stays then.
+func (s *Supervisor) Remove(ctx context.Context, ref Ref) (Server, error) {
+	v, err := s.take(ctx, ref)
+	if err != nil {
+		return Server{}, err
+	}
+	defer func() { <-v.turn }()
+	err = s.stop(context.WithoutCancel(ctx), v)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil {
+		s.drop(v, "its record was removed")
+		s.release(v.workspaceID)
+	}
 	return v.snapshot(), err
 }
 

@@ -39,6 +39,9 @@ type Runner interface {
 	// DevServerEntries are the dev servers that a workspace's sero.json names. It fails
 	// when its directory does not answer.
 	DevServerEntries(ctx context.Context, workspaceID string) (map[string]config.DevServer, error)
+	// Below is the directory of a Ref relative to its workspace's root, "." for that
+	// itself or one elsewhere.
+	Below(ref workspace.Ref) string
 	// Up makes a workspace ready.
 	Up(ctx context.Context, options workspace.UpOptions, report func(driver.Progress)) (workspace.Workspace, error)
 	// Exec runs a command until it ends or ctx does.

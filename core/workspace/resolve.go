@@ -238,6 +238,20 @@ func (m *Manager) placeIn(root, dir string) place {
 	return place{root, resolved}
 }
 
+// Below is the directory of a Ref relative to its workspace's root, "." for that
+// itself, one elsewhere or one that does not answer. Exec runs commands there.
+func (m *Manager) Below(ref Ref) string {
+	_, at, err := m.find(ref)
+	if err != nil {
+		return "."
+	}
+	below, err := filepath.Rel(at.root, at.dir)
+	if err != nil {
+		return "."
+	}
+	return below
+}
+
 // open gives the workspace of a Ref, and makes one known if there is none.
 func (m *Manager) open(ref Ref, newID string) (*entry, place, error) {
 	if newID != "" {

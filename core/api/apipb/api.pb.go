@@ -2666,7 +2666,8 @@ type StartDevServerRequest struct {
 	CardId string `protobuf:"bytes,5,opt,name=card_id,json=cardId,proto3" json:"card_id,omitempty"`
 	// port it will listen on, given to it as PORT; 0: it is found.
 	Port uint32 `protobuf:"varint,6,opt,name=port,proto3" json:"port,omitempty"`
-	// dir relative to the workspace; empty: its root.
+	// dir relative to the workspace; empty: the directory of workspace, if that is
+	// below it, or what sero.json says of an entry of devServers, else its root.
 	Dir string `protobuf:"bytes,7,opt,name=dir,proto3" json:"dir,omitempty"`
 	// env on top of the workspace's.
 	Env []*EnvVar `protobuf:"bytes,8,rep,name=env,proto3" json:"env,omitempty"`
@@ -2959,7 +2960,9 @@ func (x *StopDevServerRequest) GetDevServer() *DevServerRef {
 type StopDevServerResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// dev_server as it is now.
-	DevServer     *DevServer `protobuf:"bytes,1,opt,name=dev_server,json=devServer,proto3" json:"dev_server,omitempty"`
+	DevServer *DevServer `protobuf:"bytes,1,opt,name=dev_server,json=devServer,proto3" json:"dev_server,omitempty"`
+	// forgotten reports whether its record has ended: it had failed.
+	Forgotten     bool `protobuf:"varint,30,opt,name=forgotten,proto3" json:"forgotten,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3001,6 +3004,105 @@ func (x *StopDevServerResponse) GetDevServer() *DevServer {
 	return nil
 }
 
+func (x *StopDevServerResponse) GetForgotten() bool {
+	if x != nil {
+		return x.Forgotten
+	}
+	return false
+}
+
+// RemoveDevServerRequest names the server.
+type RemoveDevServerRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// dev_server to end and forget.
+	DevServer     *DevServerRef `protobuf:"bytes,1,opt,name=dev_server,json=devServer,proto3" json:"dev_server,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveDevServerRequest) Reset() {
+	*x = RemoveDevServerRequest{}
+	mi := &file_sero_api_v1_api_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveDevServerRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveDevServerRequest) ProtoMessage() {}
+
+func (x *RemoveDevServerRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_api_v1_api_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveDevServerRequest.ProtoReflect.Descriptor instead.
+func (*RemoveDevServerRequest) Descriptor() ([]byte, []int) {
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *RemoveDevServerRequest) GetDevServer() *DevServerRef {
+	if x != nil {
+		return x.DevServer
+	}
+	return nil
+}
+
+// RemoveDevServerResponse has it.
+type RemoveDevServerResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// dev_server as it was last.
+	DevServer     *DevServer `protobuf:"bytes,1,opt,name=dev_server,json=devServer,proto3" json:"dev_server,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveDevServerResponse) Reset() {
+	*x = RemoveDevServerResponse{}
+	mi := &file_sero_api_v1_api_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveDevServerResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveDevServerResponse) ProtoMessage() {}
+
+func (x *RemoveDevServerResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_api_v1_api_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveDevServerResponse.ProtoReflect.Descriptor instead.
+func (*RemoveDevServerResponse) Descriptor() ([]byte, []int) {
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *RemoveDevServerResponse) GetDevServer() *DevServer {
+	if x != nil {
+		return x.DevServer
+	}
+	return nil
+}
+
 // RestartDevServerRequest names the server.
 type RestartDevServerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3014,7 +3116,7 @@ type RestartDevServerRequest struct {
 
 func (x *RestartDevServerRequest) Reset() {
 	*x = RestartDevServerRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[35]
+	mi := &file_sero_api_v1_api_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3026,7 +3128,7 @@ func (x *RestartDevServerRequest) String() string {
 func (*RestartDevServerRequest) ProtoMessage() {}
 
 func (x *RestartDevServerRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[35]
+	mi := &file_sero_api_v1_api_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3039,7 +3141,7 @@ func (x *RestartDevServerRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartDevServerRequest.ProtoReflect.Descriptor instead.
 func (*RestartDevServerRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{35}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RestartDevServerRequest) GetDevServer() *DevServerRef {
@@ -3069,7 +3171,7 @@ type RestartDevServerResponse struct {
 
 func (x *RestartDevServerResponse) Reset() {
 	*x = RestartDevServerResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[36]
+	mi := &file_sero_api_v1_api_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3081,7 +3183,7 @@ func (x *RestartDevServerResponse) String() string {
 func (*RestartDevServerResponse) ProtoMessage() {}
 
 func (x *RestartDevServerResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[36]
+	mi := &file_sero_api_v1_api_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3094,7 +3196,7 @@ func (x *RestartDevServerResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartDevServerResponse.ProtoReflect.Descriptor instead.
 func (*RestartDevServerResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{36}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *RestartDevServerResponse) GetDevServer() *DevServer {
@@ -3122,7 +3224,7 @@ type ListDevServersRequest struct {
 
 func (x *ListDevServersRequest) Reset() {
 	*x = ListDevServersRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[37]
+	mi := &file_sero_api_v1_api_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3134,7 +3236,7 @@ func (x *ListDevServersRequest) String() string {
 func (*ListDevServersRequest) ProtoMessage() {}
 
 func (x *ListDevServersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[37]
+	mi := &file_sero_api_v1_api_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3147,7 +3249,7 @@ func (x *ListDevServersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDevServersRequest.ProtoReflect.Descriptor instead.
 func (*ListDevServersRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{37}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *ListDevServersRequest) GetWorkspace() *WorkspaceRef {
@@ -3168,7 +3270,7 @@ type ListDevServersResponse struct {
 
 func (x *ListDevServersResponse) Reset() {
 	*x = ListDevServersResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[38]
+	mi := &file_sero_api_v1_api_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3180,7 +3282,7 @@ func (x *ListDevServersResponse) String() string {
 func (*ListDevServersResponse) ProtoMessage() {}
 
 func (x *ListDevServersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[38]
+	mi := &file_sero_api_v1_api_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3193,7 +3295,7 @@ func (x *ListDevServersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDevServersResponse.ProtoReflect.Descriptor instead.
 func (*ListDevServersResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{38}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *ListDevServersResponse) GetDevServers() []*DevServer {
@@ -3225,7 +3327,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[39]
+	mi := &file_sero_api_v1_api_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3237,7 +3339,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[39]
+	mi := &file_sero_api_v1_api_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3250,7 +3352,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{39}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Port) GetPort() uint32 {
@@ -3306,7 +3408,7 @@ type ListPortsRequest struct {
 
 func (x *ListPortsRequest) Reset() {
 	*x = ListPortsRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[40]
+	mi := &file_sero_api_v1_api_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3318,7 +3420,7 @@ func (x *ListPortsRequest) String() string {
 func (*ListPortsRequest) ProtoMessage() {}
 
 func (x *ListPortsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[40]
+	mi := &file_sero_api_v1_api_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3331,7 +3433,7 @@ func (x *ListPortsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPortsRequest.ProtoReflect.Descriptor instead.
 func (*ListPortsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{40}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListPortsRequest) GetWorkspace() *WorkspaceRef {
@@ -3354,7 +3456,7 @@ type ListPortsResponse struct {
 
 func (x *ListPortsResponse) Reset() {
 	*x = ListPortsResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[41]
+	mi := &file_sero_api_v1_api_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3366,7 +3468,7 @@ func (x *ListPortsResponse) String() string {
 func (*ListPortsResponse) ProtoMessage() {}
 
 func (x *ListPortsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[41]
+	mi := &file_sero_api_v1_api_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3379,7 +3481,7 @@ func (x *ListPortsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListPortsResponse.ProtoReflect.Descriptor instead.
 func (*ListPortsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{41}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListPortsResponse) GetPorts() []*Port {
@@ -3412,7 +3514,7 @@ type DevServerLogsRequest struct {
 
 func (x *DevServerLogsRequest) Reset() {
 	*x = DevServerLogsRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[42]
+	mi := &file_sero_api_v1_api_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3424,7 +3526,7 @@ func (x *DevServerLogsRequest) String() string {
 func (*DevServerLogsRequest) ProtoMessage() {}
 
 func (x *DevServerLogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[42]
+	mi := &file_sero_api_v1_api_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3437,7 +3539,7 @@ func (x *DevServerLogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevServerLogsRequest.ProtoReflect.Descriptor instead.
 func (*DevServerLogsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{42}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *DevServerLogsRequest) GetDevServer() *DevServerRef {
@@ -3472,7 +3574,7 @@ type DevServerLogsResponse struct {
 
 func (x *DevServerLogsResponse) Reset() {
 	*x = DevServerLogsResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[43]
+	mi := &file_sero_api_v1_api_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3484,7 +3586,7 @@ func (x *DevServerLogsResponse) String() string {
 func (*DevServerLogsResponse) ProtoMessage() {}
 
 func (x *DevServerLogsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[43]
+	mi := &file_sero_api_v1_api_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3497,7 +3599,7 @@ func (x *DevServerLogsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DevServerLogsResponse.ProtoReflect.Descriptor instead.
 func (*DevServerLogsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{43}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *DevServerLogsResponse) GetData() []byte {
@@ -3550,7 +3652,7 @@ type Driver struct {
 
 func (x *Driver) Reset() {
 	*x = Driver{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[44]
+	mi := &file_sero_api_v1_api_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3562,7 +3664,7 @@ func (x *Driver) String() string {
 func (*Driver) ProtoMessage() {}
 
 func (x *Driver) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[44]
+	mi := &file_sero_api_v1_api_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3575,7 +3677,7 @@ func (x *Driver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Driver.ProtoReflect.Descriptor instead.
 func (*Driver) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{44}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Driver) GetName() string {
@@ -3706,7 +3808,7 @@ type ListDriversRequest struct {
 
 func (x *ListDriversRequest) Reset() {
 	*x = ListDriversRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[45]
+	mi := &file_sero_api_v1_api_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3718,7 +3820,7 @@ func (x *ListDriversRequest) String() string {
 func (*ListDriversRequest) ProtoMessage() {}
 
 func (x *ListDriversRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[45]
+	mi := &file_sero_api_v1_api_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3731,7 +3833,7 @@ func (x *ListDriversRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDriversRequest.ProtoReflect.Descriptor instead.
 func (*ListDriversRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{45}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{47}
 }
 
 // ListDriversResponse has them.
@@ -3745,7 +3847,7 @@ type ListDriversResponse struct {
 
 func (x *ListDriversResponse) Reset() {
 	*x = ListDriversResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[46]
+	mi := &file_sero_api_v1_api_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3757,7 +3859,7 @@ func (x *ListDriversResponse) String() string {
 func (*ListDriversResponse) ProtoMessage() {}
 
 func (x *ListDriversResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[46]
+	mi := &file_sero_api_v1_api_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3770,7 +3872,7 @@ func (x *ListDriversResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListDriversResponse.ProtoReflect.Descriptor instead.
 func (*ListDriversResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{46}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListDriversResponse) GetDrivers() []*Driver {
@@ -3791,7 +3893,7 @@ type GetDriverRequest struct {
 
 func (x *GetDriverRequest) Reset() {
 	*x = GetDriverRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[47]
+	mi := &file_sero_api_v1_api_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3803,7 +3905,7 @@ func (x *GetDriverRequest) String() string {
 func (*GetDriverRequest) ProtoMessage() {}
 
 func (x *GetDriverRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[47]
+	mi := &file_sero_api_v1_api_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3816,7 +3918,7 @@ func (x *GetDriverRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDriverRequest.ProtoReflect.Descriptor instead.
 func (*GetDriverRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{47}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *GetDriverRequest) GetName() string {
@@ -3837,7 +3939,7 @@ type GetDriverResponse struct {
 
 func (x *GetDriverResponse) Reset() {
 	*x = GetDriverResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[48]
+	mi := &file_sero_api_v1_api_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3849,7 +3951,7 @@ func (x *GetDriverResponse) String() string {
 func (*GetDriverResponse) ProtoMessage() {}
 
 func (x *GetDriverResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[48]
+	mi := &file_sero_api_v1_api_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3862,7 +3964,7 @@ func (x *GetDriverResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDriverResponse.ProtoReflect.Descriptor instead.
 func (*GetDriverResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{48}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *GetDriverResponse) GetDriver() *Driver {
@@ -3885,7 +3987,7 @@ type RestartSystemRequest struct {
 
 func (x *RestartSystemRequest) Reset() {
 	*x = RestartSystemRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[49]
+	mi := &file_sero_api_v1_api_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3897,7 +3999,7 @@ func (x *RestartSystemRequest) String() string {
 func (*RestartSystemRequest) ProtoMessage() {}
 
 func (x *RestartSystemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[49]
+	mi := &file_sero_api_v1_api_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3910,7 +4012,7 @@ func (x *RestartSystemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartSystemRequest.ProtoReflect.Descriptor instead.
 func (*RestartSystemRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{49}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RestartSystemRequest) GetName() string {
@@ -3944,7 +4046,7 @@ type RestartSystemResponse struct {
 
 func (x *RestartSystemResponse) Reset() {
 	*x = RestartSystemResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[50]
+	mi := &file_sero_api_v1_api_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3956,7 +4058,7 @@ func (x *RestartSystemResponse) String() string {
 func (*RestartSystemResponse) ProtoMessage() {}
 
 func (x *RestartSystemResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[50]
+	mi := &file_sero_api_v1_api_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3969,7 +4071,7 @@ func (x *RestartSystemResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartSystemResponse.ProtoReflect.Descriptor instead.
 func (*RestartSystemResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{50}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *RestartSystemResponse) GetStep() isRestartSystemResponse_Step {
@@ -4044,7 +4146,7 @@ type SystemUses struct {
 
 func (x *SystemUses) Reset() {
 	*x = SystemUses{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[51]
+	mi := &file_sero_api_v1_api_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4056,7 +4158,7 @@ func (x *SystemUses) String() string {
 func (*SystemUses) ProtoMessage() {}
 
 func (x *SystemUses) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[51]
+	mi := &file_sero_api_v1_api_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4069,7 +4171,7 @@ func (x *SystemUses) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SystemUses.ProtoReflect.Descriptor instead.
 func (*SystemUses) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{51}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *SystemUses) GetUses() []*SystemUse {
@@ -4102,7 +4204,7 @@ type SystemUse struct {
 
 func (x *SystemUse) Reset() {
 	*x = SystemUse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[52]
+	mi := &file_sero_api_v1_api_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4114,7 +4216,7 @@ func (x *SystemUse) String() string {
 func (*SystemUse) ProtoMessage() {}
 
 func (x *SystemUse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[52]
+	mi := &file_sero_api_v1_api_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4127,7 +4229,7 @@ func (x *SystemUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SystemUse.ProtoReflect.Descriptor instead.
 func (*SystemUse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{52}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *SystemUse) GetName() string {
@@ -4160,7 +4262,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[53]
+	mi := &file_sero_api_v1_api_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4172,7 +4274,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[53]
+	mi := &file_sero_api_v1_api_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4185,7 +4287,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{53}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{55}
 }
 
 // GetStatusResponse tells who is serving.
@@ -4222,7 +4324,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[54]
+	mi := &file_sero_api_v1_api_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4234,7 +4336,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[54]
+	mi := &file_sero_api_v1_api_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4247,7 +4349,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{54}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *GetStatusResponse) GetPid() int64 {
@@ -4351,7 +4453,7 @@ type Check struct {
 
 func (x *Check) Reset() {
 	*x = Check{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[55]
+	mi := &file_sero_api_v1_api_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4363,7 +4465,7 @@ func (x *Check) String() string {
 func (*Check) ProtoMessage() {}
 
 func (x *Check) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[55]
+	mi := &file_sero_api_v1_api_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4376,7 +4478,7 @@ func (x *Check) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Check.ProtoReflect.Descriptor instead.
 func (*Check) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{55}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Check) GetName() string {
@@ -4416,7 +4518,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[56]
+	mi := &file_sero_api_v1_api_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4428,7 +4530,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[56]
+	mi := &file_sero_api_v1_api_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4441,7 +4543,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{56}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{58}
 }
 
 // DoctorResponse has the checks.
@@ -4455,7 +4557,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[57]
+	mi := &file_sero_api_v1_api_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4467,7 +4569,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[57]
+	mi := &file_sero_api_v1_api_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4480,7 +4582,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{57}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *DoctorResponse) GetChecks() []*Check {
@@ -4499,7 +4601,7 @@ type ShutdownRequest struct {
 
 func (x *ShutdownRequest) Reset() {
 	*x = ShutdownRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[58]
+	mi := &file_sero_api_v1_api_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4511,7 +4613,7 @@ func (x *ShutdownRequest) String() string {
 func (*ShutdownRequest) ProtoMessage() {}
 
 func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[58]
+	mi := &file_sero_api_v1_api_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4524,7 +4626,7 @@ func (x *ShutdownRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownRequest.ProtoReflect.Descriptor instead.
 func (*ShutdownRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{58}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{60}
 }
 
 // ShutdownResponse is sent before the daemon ends.
@@ -4538,7 +4640,7 @@ type ShutdownResponse struct {
 
 func (x *ShutdownResponse) Reset() {
 	*x = ShutdownResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[59]
+	mi := &file_sero_api_v1_api_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4550,7 +4652,7 @@ func (x *ShutdownResponse) String() string {
 func (*ShutdownResponse) ProtoMessage() {}
 
 func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[59]
+	mi := &file_sero_api_v1_api_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4563,7 +4665,7 @@ func (x *ShutdownResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShutdownResponse.ProtoReflect.Descriptor instead.
 func (*ShutdownResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{59}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ShutdownResponse) GetPid() int64 {
@@ -4587,7 +4689,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[60]
+	mi := &file_sero_api_v1_api_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4599,7 +4701,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[60]
+	mi := &file_sero_api_v1_api_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4612,7 +4714,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{60}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *WatchEventsRequest) GetSince() uint64 {
@@ -4651,7 +4753,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_sero_api_v1_api_proto_msgTypes[61]
+	mi := &file_sero_api_v1_api_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4663,7 +4765,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_api_v1_api_proto_msgTypes[61]
+	mi := &file_sero_api_v1_api_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4676,7 +4778,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{61}
+	return file_sero_api_v1_api_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *WatchEventsResponse) GetSequence() uint64 {
@@ -4920,8 +5022,15 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\tworkspace\x18\x02 \x01(\v2\x19.sero.api.v1.WorkspaceRefR\tworkspace\"P\n" +
 	"\x14StopDevServerRequest\x128\n" +
 	"\n" +
-	"dev_server\x18\x01 \x01(\v2\x19.sero.api.v1.DevServerRefR\tdevServer\"N\n" +
+	"dev_server\x18\x01 \x01(\v2\x19.sero.api.v1.DevServerRefR\tdevServer\"l\n" +
 	"\x15StopDevServerResponse\x125\n" +
+	"\n" +
+	"dev_server\x18\x01 \x01(\v2\x16.sero.api.v1.DevServerR\tdevServer\x12\x1c\n" +
+	"\tforgotten\x18\x1e \x01(\bR\tforgotten\"R\n" +
+	"\x16RemoveDevServerRequest\x128\n" +
+	"\n" +
+	"dev_server\x18\x01 \x01(\v2\x19.sero.api.v1.DevServerRefR\tdevServer\"P\n" +
+	"\x17RemoveDevServerResponse\x125\n" +
 	"\n" +
 	"dev_server\x18\x01 \x01(\v2\x16.sero.api.v1.DevServerR\tdevServer\"l\n" +
 	"\x17RestartDevServerRequest\x128\n" +
@@ -5071,10 +5180,11 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\rStopWorkspace\x12!.sero.api.v1.StopWorkspaceRequest\x1a\".sero.api.v1.StopWorkspaceResponse\x12\\\n" +
 	"\x0fRemoveWorkspace\x12#.sero.api.v1.RemoveWorkspaceRequest\x1a$.sero.api.v1.RemoveWorkspaceResponse2N\n" +
 	"\vExecService\x12?\n" +
-	"\x04Exec\x12\x18.sero.api.v1.ExecRequest\x1a\x19.sero.api.v1.ExecResponse(\x010\x012\xa7\x04\n" +
+	"\x04Exec\x12\x18.sero.api.v1.ExecRequest\x1a\x19.sero.api.v1.ExecResponse(\x010\x012\x85\x05\n" +
 	"\x10DevServerService\x12Y\n" +
 	"\x0eStartDevServer\x12\".sero.api.v1.StartDevServerRequest\x1a#.sero.api.v1.StartDevServerResponse\x12V\n" +
-	"\rStopDevServer\x12!.sero.api.v1.StopDevServerRequest\x1a\".sero.api.v1.StopDevServerResponse\x12_\n" +
+	"\rStopDevServer\x12!.sero.api.v1.StopDevServerRequest\x1a\".sero.api.v1.StopDevServerResponse\x12\\\n" +
+	"\x0fRemoveDevServer\x12#.sero.api.v1.RemoveDevServerRequest\x1a$.sero.api.v1.RemoveDevServerResponse\x12_\n" +
 	"\x10RestartDevServer\x12$.sero.api.v1.RestartDevServerRequest\x1a%.sero.api.v1.RestartDevServerResponse\x12Y\n" +
 	"\x0eListDevServers\x12\".sero.api.v1.ListDevServersRequest\x1a#.sero.api.v1.ListDevServersResponse\x12J\n" +
 	"\tListPorts\x12\x1d.sero.api.v1.ListPortsRequest\x1a\x1e.sero.api.v1.ListPortsResponse\x12X\n" +
@@ -5102,7 +5212,7 @@ func file_sero_api_v1_api_proto_rawDescGZIP() []byte {
 }
 
 var file_sero_api_v1_api_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_sero_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 63)
+var file_sero_api_v1_api_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
 var file_sero_api_v1_api_proto_goTypes = []any{
 	(WorkspaceState)(0),              // 0: sero.api.v1.WorkspaceState
 	(DevServerStatus)(0),             // 1: sero.api.v1.DevServerStatus
@@ -5142,35 +5252,37 @@ var file_sero_api_v1_api_proto_goTypes = []any{
 	(*DevServerRef)(nil),             // 35: sero.api.v1.DevServerRef
 	(*StopDevServerRequest)(nil),     // 36: sero.api.v1.StopDevServerRequest
 	(*StopDevServerResponse)(nil),    // 37: sero.api.v1.StopDevServerResponse
-	(*RestartDevServerRequest)(nil),  // 38: sero.api.v1.RestartDevServerRequest
-	(*RestartDevServerResponse)(nil), // 39: sero.api.v1.RestartDevServerResponse
-	(*ListDevServersRequest)(nil),    // 40: sero.api.v1.ListDevServersRequest
-	(*ListDevServersResponse)(nil),   // 41: sero.api.v1.ListDevServersResponse
-	(*Port)(nil),                     // 42: sero.api.v1.Port
-	(*ListPortsRequest)(nil),         // 43: sero.api.v1.ListPortsRequest
-	(*ListPortsResponse)(nil),        // 44: sero.api.v1.ListPortsResponse
-	(*DevServerLogsRequest)(nil),     // 45: sero.api.v1.DevServerLogsRequest
-	(*DevServerLogsResponse)(nil),    // 46: sero.api.v1.DevServerLogsResponse
-	(*Driver)(nil),                   // 47: sero.api.v1.Driver
-	(*ListDriversRequest)(nil),       // 48: sero.api.v1.ListDriversRequest
-	(*ListDriversResponse)(nil),      // 49: sero.api.v1.ListDriversResponse
-	(*GetDriverRequest)(nil),         // 50: sero.api.v1.GetDriverRequest
-	(*GetDriverResponse)(nil),        // 51: sero.api.v1.GetDriverResponse
-	(*RestartSystemRequest)(nil),     // 52: sero.api.v1.RestartSystemRequest
-	(*RestartSystemResponse)(nil),    // 53: sero.api.v1.RestartSystemResponse
-	(*SystemUses)(nil),               // 54: sero.api.v1.SystemUses
-	(*SystemUse)(nil),                // 55: sero.api.v1.SystemUse
-	(*GetStatusRequest)(nil),         // 56: sero.api.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),        // 57: sero.api.v1.GetStatusResponse
-	(*Check)(nil),                    // 58: sero.api.v1.Check
-	(*DoctorRequest)(nil),            // 59: sero.api.v1.DoctorRequest
-	(*DoctorResponse)(nil),           // 60: sero.api.v1.DoctorResponse
-	(*ShutdownRequest)(nil),          // 61: sero.api.v1.ShutdownRequest
-	(*ShutdownResponse)(nil),         // 62: sero.api.v1.ShutdownResponse
-	(*WatchEventsRequest)(nil),       // 63: sero.api.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),      // 64: sero.api.v1.WatchEventsResponse
-	nil,                              // 65: sero.api.v1.Driver.AttributesEntry
-	(*timestamppb.Timestamp)(nil),    // 66: google.protobuf.Timestamp
+	(*RemoveDevServerRequest)(nil),   // 38: sero.api.v1.RemoveDevServerRequest
+	(*RemoveDevServerResponse)(nil),  // 39: sero.api.v1.RemoveDevServerResponse
+	(*RestartDevServerRequest)(nil),  // 40: sero.api.v1.RestartDevServerRequest
+	(*RestartDevServerResponse)(nil), // 41: sero.api.v1.RestartDevServerResponse
+	(*ListDevServersRequest)(nil),    // 42: sero.api.v1.ListDevServersRequest
+	(*ListDevServersResponse)(nil),   // 43: sero.api.v1.ListDevServersResponse
+	(*Port)(nil),                     // 44: sero.api.v1.Port
+	(*ListPortsRequest)(nil),         // 45: sero.api.v1.ListPortsRequest
+	(*ListPortsResponse)(nil),        // 46: sero.api.v1.ListPortsResponse
+	(*DevServerLogsRequest)(nil),     // 47: sero.api.v1.DevServerLogsRequest
+	(*DevServerLogsResponse)(nil),    // 48: sero.api.v1.DevServerLogsResponse
+	(*Driver)(nil),                   // 49: sero.api.v1.Driver
+	(*ListDriversRequest)(nil),       // 50: sero.api.v1.ListDriversRequest
+	(*ListDriversResponse)(nil),      // 51: sero.api.v1.ListDriversResponse
+	(*GetDriverRequest)(nil),         // 52: sero.api.v1.GetDriverRequest
+	(*GetDriverResponse)(nil),        // 53: sero.api.v1.GetDriverResponse
+	(*RestartSystemRequest)(nil),     // 54: sero.api.v1.RestartSystemRequest
+	(*RestartSystemResponse)(nil),    // 55: sero.api.v1.RestartSystemResponse
+	(*SystemUses)(nil),               // 56: sero.api.v1.SystemUses
+	(*SystemUse)(nil),                // 57: sero.api.v1.SystemUse
+	(*GetStatusRequest)(nil),         // 58: sero.api.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),        // 59: sero.api.v1.GetStatusResponse
+	(*Check)(nil),                    // 60: sero.api.v1.Check
+	(*DoctorRequest)(nil),            // 61: sero.api.v1.DoctorRequest
+	(*DoctorResponse)(nil),           // 62: sero.api.v1.DoctorResponse
+	(*ShutdownRequest)(nil),          // 63: sero.api.v1.ShutdownRequest
+	(*ShutdownResponse)(nil),         // 64: sero.api.v1.ShutdownResponse
+	(*WatchEventsRequest)(nil),       // 65: sero.api.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),      // 66: sero.api.v1.WatchEventsResponse
+	nil,                              // 67: sero.api.v1.Driver.AttributesEntry
+	(*timestamppb.Timestamp)(nil),    // 68: google.protobuf.Timestamp
 }
 var file_sero_api_v1_api_proto_depIdxs = []int32{
 	4,  // 0: sero.api.v1.ErrorDetail.remedies:type_name -> sero.api.v1.Remedy
@@ -5180,7 +5292,7 @@ var file_sero_api_v1_api_proto_depIdxs = []int32{
 	0,  // 4: sero.api.v1.Workspace.state:type_name -> sero.api.v1.WorkspaceState
 	6,  // 5: sero.api.v1.Workspace.driver:type_name -> sero.api.v1.DriverChoice
 	32, // 6: sero.api.v1.Workspace.dev_servers:type_name -> sero.api.v1.DevServer
-	66, // 7: sero.api.v1.Workspace.created:type_name -> google.protobuf.Timestamp
+	68, // 7: sero.api.v1.Workspace.created:type_name -> google.protobuf.Timestamp
 	9,  // 8: sero.api.v1.Workspace.drift:type_name -> sero.api.v1.Drift
 	5,  // 9: sero.api.v1.UpRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
 	12, // 10: sero.api.v1.UpResponse.progress:type_name -> sero.api.v1.Progress
@@ -5205,7 +5317,7 @@ var file_sero_api_v1_api_proto_depIdxs = []int32{
 	30, // 29: sero.api.v1.ExecResponse.exit:type_name -> sero.api.v1.ExecExit
 	27, // 30: sero.api.v1.ExecResponse.attached:type_name -> sero.api.v1.ExecAttached
 	1,  // 31: sero.api.v1.DevServer.status:type_name -> sero.api.v1.DevServerStatus
-	66, // 32: sero.api.v1.DevServer.started:type_name -> google.protobuf.Timestamp
+	68, // 32: sero.api.v1.DevServer.started:type_name -> google.protobuf.Timestamp
 	5,  // 33: sero.api.v1.StartDevServerRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
 	22, // 34: sero.api.v1.StartDevServerRequest.env:type_name -> sero.api.v1.EnvVar
 	32, // 35: sero.api.v1.StartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
@@ -5213,72 +5325,76 @@ var file_sero_api_v1_api_proto_depIdxs = []int32{
 	5,  // 37: sero.api.v1.DevServerRef.workspace:type_name -> sero.api.v1.WorkspaceRef
 	35, // 38: sero.api.v1.StopDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
 	32, // 39: sero.api.v1.StopDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
-	35, // 40: sero.api.v1.RestartDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
-	32, // 41: sero.api.v1.RestartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
-	6,  // 42: sero.api.v1.RestartDevServerResponse.driver:type_name -> sero.api.v1.DriverChoice
-	5,  // 43: sero.api.v1.ListDevServersRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
-	32, // 44: sero.api.v1.ListDevServersResponse.dev_servers:type_name -> sero.api.v1.DevServer
-	32, // 45: sero.api.v1.Port.dev_server:type_name -> sero.api.v1.DevServer
-	5,  // 46: sero.api.v1.ListPortsRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
-	42, // 47: sero.api.v1.ListPortsResponse.ports:type_name -> sero.api.v1.Port
-	35, // 48: sero.api.v1.DevServerLogsRequest.dev_server:type_name -> sero.api.v1.DevServerRef
-	4,  // 49: sero.api.v1.Driver.remedies:type_name -> sero.api.v1.Remedy
-	65, // 50: sero.api.v1.Driver.attributes:type_name -> sero.api.v1.Driver.AttributesEntry
-	47, // 51: sero.api.v1.ListDriversResponse.drivers:type_name -> sero.api.v1.Driver
-	47, // 52: sero.api.v1.GetDriverResponse.driver:type_name -> sero.api.v1.Driver
-	54, // 53: sero.api.v1.RestartSystemResponse.before:type_name -> sero.api.v1.SystemUses
-	12, // 54: sero.api.v1.RestartSystemResponse.progress:type_name -> sero.api.v1.Progress
-	54, // 55: sero.api.v1.RestartSystemResponse.after:type_name -> sero.api.v1.SystemUses
-	55, // 56: sero.api.v1.SystemUses.uses:type_name -> sero.api.v1.SystemUse
-	3,  // 57: sero.api.v1.SystemUses.unknown:type_name -> sero.api.v1.ErrorDetail
-	66, // 58: sero.api.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	2,  // 59: sero.api.v1.Check.verdict:type_name -> sero.api.v1.CheckVerdict
-	4,  // 60: sero.api.v1.Check.remedies:type_name -> sero.api.v1.Remedy
-	58, // 61: sero.api.v1.DoctorResponse.checks:type_name -> sero.api.v1.Check
-	66, // 62: sero.api.v1.WatchEventsResponse.time:type_name -> google.protobuf.Timestamp
-	10, // 63: sero.api.v1.WorkspaceService.Up:input_type -> sero.api.v1.UpRequest
-	13, // 64: sero.api.v1.WorkspaceService.ListWorkspaces:input_type -> sero.api.v1.ListWorkspacesRequest
-	15, // 65: sero.api.v1.WorkspaceService.GetWorkspace:input_type -> sero.api.v1.GetWorkspaceRequest
-	17, // 66: sero.api.v1.WorkspaceService.StopWorkspace:input_type -> sero.api.v1.StopWorkspaceRequest
-	19, // 67: sero.api.v1.WorkspaceService.RemoveWorkspace:input_type -> sero.api.v1.RemoveWorkspaceRequest
-	25, // 68: sero.api.v1.ExecService.Exec:input_type -> sero.api.v1.ExecRequest
-	33, // 69: sero.api.v1.DevServerService.StartDevServer:input_type -> sero.api.v1.StartDevServerRequest
-	36, // 70: sero.api.v1.DevServerService.StopDevServer:input_type -> sero.api.v1.StopDevServerRequest
-	38, // 71: sero.api.v1.DevServerService.RestartDevServer:input_type -> sero.api.v1.RestartDevServerRequest
-	40, // 72: sero.api.v1.DevServerService.ListDevServers:input_type -> sero.api.v1.ListDevServersRequest
-	43, // 73: sero.api.v1.DevServerService.ListPorts:input_type -> sero.api.v1.ListPortsRequest
-	45, // 74: sero.api.v1.DevServerService.DevServerLogs:input_type -> sero.api.v1.DevServerLogsRequest
-	48, // 75: sero.api.v1.DriverService.ListDrivers:input_type -> sero.api.v1.ListDriversRequest
-	50, // 76: sero.api.v1.DriverService.GetDriver:input_type -> sero.api.v1.GetDriverRequest
-	52, // 77: sero.api.v1.DriverService.RestartSystem:input_type -> sero.api.v1.RestartSystemRequest
-	56, // 78: sero.api.v1.DaemonService.GetStatus:input_type -> sero.api.v1.GetStatusRequest
-	59, // 79: sero.api.v1.DaemonService.Doctor:input_type -> sero.api.v1.DoctorRequest
-	61, // 80: sero.api.v1.DaemonService.Shutdown:input_type -> sero.api.v1.ShutdownRequest
-	63, // 81: sero.api.v1.DaemonService.WatchEvents:input_type -> sero.api.v1.WatchEventsRequest
-	11, // 82: sero.api.v1.WorkspaceService.Up:output_type -> sero.api.v1.UpResponse
-	14, // 83: sero.api.v1.WorkspaceService.ListWorkspaces:output_type -> sero.api.v1.ListWorkspacesResponse
-	16, // 84: sero.api.v1.WorkspaceService.GetWorkspace:output_type -> sero.api.v1.GetWorkspaceResponse
-	18, // 85: sero.api.v1.WorkspaceService.StopWorkspace:output_type -> sero.api.v1.StopWorkspaceResponse
-	20, // 86: sero.api.v1.WorkspaceService.RemoveWorkspace:output_type -> sero.api.v1.RemoveWorkspaceResponse
-	31, // 87: sero.api.v1.ExecService.Exec:output_type -> sero.api.v1.ExecResponse
-	34, // 88: sero.api.v1.DevServerService.StartDevServer:output_type -> sero.api.v1.StartDevServerResponse
-	37, // 89: sero.api.v1.DevServerService.StopDevServer:output_type -> sero.api.v1.StopDevServerResponse
-	39, // 90: sero.api.v1.DevServerService.RestartDevServer:output_type -> sero.api.v1.RestartDevServerResponse
-	41, // 91: sero.api.v1.DevServerService.ListDevServers:output_type -> sero.api.v1.ListDevServersResponse
-	44, // 92: sero.api.v1.DevServerService.ListPorts:output_type -> sero.api.v1.ListPortsResponse
-	46, // 93: sero.api.v1.DevServerService.DevServerLogs:output_type -> sero.api.v1.DevServerLogsResponse
-	49, // 94: sero.api.v1.DriverService.ListDrivers:output_type -> sero.api.v1.ListDriversResponse
-	51, // 95: sero.api.v1.DriverService.GetDriver:output_type -> sero.api.v1.GetDriverResponse
-	53, // 96: sero.api.v1.DriverService.RestartSystem:output_type -> sero.api.v1.RestartSystemResponse
-	57, // 97: sero.api.v1.DaemonService.GetStatus:output_type -> sero.api.v1.GetStatusResponse
-	60, // 98: sero.api.v1.DaemonService.Doctor:output_type -> sero.api.v1.DoctorResponse
-	62, // 99: sero.api.v1.DaemonService.Shutdown:output_type -> sero.api.v1.ShutdownResponse
-	64, // 100: sero.api.v1.DaemonService.WatchEvents:output_type -> sero.api.v1.WatchEventsResponse
-	82, // [82:101] is the sub-list for method output_type
-	63, // [63:82] is the sub-list for method input_type
-	63, // [63:63] is the sub-list for extension type_name
-	63, // [63:63] is the sub-list for extension extendee
-	0,  // [0:63] is the sub-list for field type_name
+	35, // 40: sero.api.v1.RemoveDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
+	32, // 41: sero.api.v1.RemoveDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
+	35, // 42: sero.api.v1.RestartDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
+	32, // 43: sero.api.v1.RestartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
+	6,  // 44: sero.api.v1.RestartDevServerResponse.driver:type_name -> sero.api.v1.DriverChoice
+	5,  // 45: sero.api.v1.ListDevServersRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	32, // 46: sero.api.v1.ListDevServersResponse.dev_servers:type_name -> sero.api.v1.DevServer
+	32, // 47: sero.api.v1.Port.dev_server:type_name -> sero.api.v1.DevServer
+	5,  // 48: sero.api.v1.ListPortsRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	44, // 49: sero.api.v1.ListPortsResponse.ports:type_name -> sero.api.v1.Port
+	35, // 50: sero.api.v1.DevServerLogsRequest.dev_server:type_name -> sero.api.v1.DevServerRef
+	4,  // 51: sero.api.v1.Driver.remedies:type_name -> sero.api.v1.Remedy
+	67, // 52: sero.api.v1.Driver.attributes:type_name -> sero.api.v1.Driver.AttributesEntry
+	49, // 53: sero.api.v1.ListDriversResponse.drivers:type_name -> sero.api.v1.Driver
+	49, // 54: sero.api.v1.GetDriverResponse.driver:type_name -> sero.api.v1.Driver
+	56, // 55: sero.api.v1.RestartSystemResponse.before:type_name -> sero.api.v1.SystemUses
+	12, // 56: sero.api.v1.RestartSystemResponse.progress:type_name -> sero.api.v1.Progress
+	56, // 57: sero.api.v1.RestartSystemResponse.after:type_name -> sero.api.v1.SystemUses
+	57, // 58: sero.api.v1.SystemUses.uses:type_name -> sero.api.v1.SystemUse
+	3,  // 59: sero.api.v1.SystemUses.unknown:type_name -> sero.api.v1.ErrorDetail
+	68, // 60: sero.api.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	2,  // 61: sero.api.v1.Check.verdict:type_name -> sero.api.v1.CheckVerdict
+	4,  // 62: sero.api.v1.Check.remedies:type_name -> sero.api.v1.Remedy
+	60, // 63: sero.api.v1.DoctorResponse.checks:type_name -> sero.api.v1.Check
+	68, // 64: sero.api.v1.WatchEventsResponse.time:type_name -> google.protobuf.Timestamp
+	10, // 65: sero.api.v1.WorkspaceService.Up:input_type -> sero.api.v1.UpRequest
+	13, // 66: sero.api.v1.WorkspaceService.ListWorkspaces:input_type -> sero.api.v1.ListWorkspacesRequest
+	15, // 67: sero.api.v1.WorkspaceService.GetWorkspace:input_type -> sero.api.v1.GetWorkspaceRequest
+	17, // 68: sero.api.v1.WorkspaceService.StopWorkspace:input_type -> sero.api.v1.StopWorkspaceRequest
+	19, // 69: sero.api.v1.WorkspaceService.RemoveWorkspace:input_type -> sero.api.v1.RemoveWorkspaceRequest
+	25, // 70: sero.api.v1.ExecService.Exec:input_type -> sero.api.v1.ExecRequest
+	33, // 71: sero.api.v1.DevServerService.StartDevServer:input_type -> sero.api.v1.StartDevServerRequest
+	36, // 72: sero.api.v1.DevServerService.StopDevServer:input_type -> sero.api.v1.StopDevServerRequest
+	38, // 73: sero.api.v1.DevServerService.RemoveDevServer:input_type -> sero.api.v1.RemoveDevServerRequest
+	40, // 74: sero.api.v1.DevServerService.RestartDevServer:input_type -> sero.api.v1.RestartDevServerRequest
+	42, // 75: sero.api.v1.DevServerService.ListDevServers:input_type -> sero.api.v1.ListDevServersRequest
+	45, // 76: sero.api.v1.DevServerService.ListPorts:input_type -> sero.api.v1.ListPortsRequest
+	47, // 77: sero.api.v1.DevServerService.DevServerLogs:input_type -> sero.api.v1.DevServerLogsRequest
+	50, // 78: sero.api.v1.DriverService.ListDrivers:input_type -> sero.api.v1.ListDriversRequest
+	52, // 79: sero.api.v1.DriverService.GetDriver:input_type -> sero.api.v1.GetDriverRequest
+	54, // 80: sero.api.v1.DriverService.RestartSystem:input_type -> sero.api.v1.RestartSystemRequest
+	58, // 81: sero.api.v1.DaemonService.GetStatus:input_type -> sero.api.v1.GetStatusRequest
+	61, // 82: sero.api.v1.DaemonService.Doctor:input_type -> sero.api.v1.DoctorRequest
+	63, // 83: sero.api.v1.DaemonService.Shutdown:input_type -> sero.api.v1.ShutdownRequest
+	65, // 84: sero.api.v1.DaemonService.WatchEvents:input_type -> sero.api.v1.WatchEventsRequest
+	11, // 85: sero.api.v1.WorkspaceService.Up:output_type -> sero.api.v1.UpResponse
+	14, // 86: sero.api.v1.WorkspaceService.ListWorkspaces:output_type -> sero.api.v1.ListWorkspacesResponse
+	16, // 87: sero.api.v1.WorkspaceService.GetWorkspace:output_type -> sero.api.v1.GetWorkspaceResponse
+	18, // 88: sero.api.v1.WorkspaceService.StopWorkspace:output_type -> sero.api.v1.StopWorkspaceResponse
+	20, // 89: sero.api.v1.WorkspaceService.RemoveWorkspace:output_type -> sero.api.v1.RemoveWorkspaceResponse
+	31, // 90: sero.api.v1.ExecService.Exec:output_type -> sero.api.v1.ExecResponse
+	34, // 91: sero.api.v1.DevServerService.StartDevServer:output_type -> sero.api.v1.StartDevServerResponse
+	37, // 92: sero.api.v1.DevServerService.StopDevServer:output_type -> sero.api.v1.StopDevServerResponse
+	39, // 93: sero.api.v1.DevServerService.RemoveDevServer:output_type -> sero.api.v1.RemoveDevServerResponse
+	41, // 94: sero.api.v1.DevServerService.RestartDevServer:output_type -> sero.api.v1.RestartDevServerResponse
+	43, // 95: sero.api.v1.DevServerService.ListDevServers:output_type -> sero.api.v1.ListDevServersResponse
+	46, // 96: sero.api.v1.DevServerService.ListPorts:output_type -> sero.api.v1.ListPortsResponse
+	48, // 97: sero.api.v1.DevServerService.DevServerLogs:output_type -> sero.api.v1.DevServerLogsResponse
+	51, // 98: sero.api.v1.DriverService.ListDrivers:output_type -> sero.api.v1.ListDriversResponse
+	53, // 99: sero.api.v1.DriverService.GetDriver:output_type -> sero.api.v1.GetDriverResponse
+	55, // 100: sero.api.v1.DriverService.RestartSystem:output_type -> sero.api.v1.RestartSystemResponse
+	59, // 101: sero.api.v1.DaemonService.GetStatus:output_type -> sero.api.v1.GetStatusResponse
+	62, // 102: sero.api.v1.DaemonService.Doctor:output_type -> sero.api.v1.DoctorResponse
+	64, // 103: sero.api.v1.DaemonService.Shutdown:output_type -> sero.api.v1.ShutdownResponse
+	66, // 104: sero.api.v1.DaemonService.WatchEvents:output_type -> sero.api.v1.WatchEventsResponse
+	85, // [85:105] is the sub-list for method output_type
+	65, // [65:85] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_sero_api_v1_api_proto_init() }
@@ -5307,7 +5423,7 @@ func file_sero_api_v1_api_proto_init() {
 		(*ExecResponse_StdinConsumed)(nil),
 		(*ExecResponse_Attached)(nil),
 	}
-	file_sero_api_v1_api_proto_msgTypes[50].OneofWrappers = []any{
+	file_sero_api_v1_api_proto_msgTypes[52].OneofWrappers = []any{
 		(*RestartSystemResponse_Before)(nil),
 		(*RestartSystemResponse_Progress)(nil),
 		(*RestartSystemResponse_After)(nil),
@@ -5318,7 +5434,7 @@ func file_sero_api_v1_api_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sero_api_v1_api_proto_rawDesc), len(file_sero_api_v1_api_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   63,
+			NumMessages:   65,
 			NumExtensions: 0,
 			NumServices:   5,
 		},

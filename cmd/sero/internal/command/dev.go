@@ -37,7 +37,7 @@ is kept, and it is known by its id, its name or its port.`,
 		a.startCommand("start", "start a dev server in the background",
 			`  sero dev start -- npm run dev
   sero dev start --name api --card ticket-7 -e MODE=dev -- npm run dev`),
-		a.devListCommand(), a.devOpenCommand(), a.devStopCommand(), a.devRestartCommand(), a.devLogsCommand())
+		a.devListCommand(), a.devOpenCommand(), a.devStopCommand(), a.devRemoveCommand(), a.devRestartCommand(), a.devLogsCommand())
 }
 
 type startFlags struct {
@@ -71,7 +71,7 @@ the name of an entry of devServers in sero.json starts that; after -- it is a co
 	f.IntVar(&flags.port, "port", 0, "`port` that it will listen on, given to it as PORT [found]")
 	f.StringVar(&flags.scope, "scope", "", "`scope` of the server in its id [workspace]")
 	f.StringVar(&flags.card, "card", "", "`card` of the server in its id [root]")
-	f.StringVar(&flags.dir, "dir", "", "run in this `directory`, relative to the workspace [its root]")
+	f.StringVar(&flags.dir, "dir", "", "run in this `directory`, relative to the workspace [the current one; an entry's own]")
 	f.StringArrayVarP(&flags.env, "env", "e", nil, "set a variable, `NAME=VALUE`; with NAME alone pass on this environment's")
 	f.DurationVar(&flags.wait, "wait", defaultWait, "wait this `time` for it to listen [1m]")
 	a.driverFlag(cmd, &flags.driverName)
@@ -170,7 +170,8 @@ func (a *app) devStopCommand() *cobra.Command {
 		Use:   "stop [flags] <server>",
 		Short: "stop a dev server",
 		Long: `Ends the server's command with all that descends from it, and keeps its record and its
-output. The server is named by id, name or port; stopping a stopped one succeeds.`,
+output; one that failed is forgotten. The server is named by id, name or port; stopping a
+stopped one succeeds.`,
 		Example: `  sero dev stop web
   sero dev stop --json web`,
 		Args:              arguments(1, 1, "the server's id, name or port"),
@@ -188,10 +189,48 @@ output. The server is named by id, name or port; stopping a stopped one succeeds
 			ctx, cancel := call(cmd.Context(), callTimeout)
 			defer cancel()
 			r, err := c.DevServers.StopDevServer(ctx, &apipb.StopDevServerRequest{DevServer: ref})
+			switch {
+			case err != nil:
+				return err
+			case r.GetForgotten():
+				return a.view.DevServerForgotten(r.GetDevServer())
+			}
+			return a.view.DevServer(r.GetDevServer())
+		},
+	}
+	a.jsonFlag(cmd)
+	a.workspaceFlag(cmd)
+	return cmd
+}
+
+func (a *app) devRemoveCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:        "rm [flags] <server>",
+		Short:      "stop a dev server and forget it",
+		SuggestFor: []string{"remove", "delete"},
+		Long: `Ends the server's command as "sero dev stop" does, if it runs, and forgets the server with
+its output. Its name is free then.`,
+		Example: `  sero run --name old --card try -- npm run dev && sero dev rm old
+  sero dev start --name old --card try -- npm run dev && sero dev rm --json old`,
+		Args:              arguments(1, 1, "the server's id, name or port"),
+		ValidArgsFunction: a.completeServers,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ref, err := a.server(args[0])
 			if err != nil {
 				return err
 			}
-			return a.view.DevServer(r.GetDevServer())
+			c, err := a.connect(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			ctx, cancel := call(cmd.Context(), callTimeout)
+			defer cancel()
+			r, err := c.DevServers.RemoveDevServer(ctx, &apipb.RemoveDevServerRequest{DevServer: ref})
+			if err != nil {
+				return err
+			}
+			return a.view.DevServerForgotten(r.GetDevServer())
 		},
 	}
 	a.jsonFlag(cmd)

@@ -31,6 +31,17 @@ func (v *View) DevServer(s *apipb.DevServer) error {
 	return v.devServerText(s, "")
 }
 
+// DevServerForgotten shows a dev server whose record has ended.
+func (v *View) DevServerForgotten(s *apipb.DevServer) error {
+	if v.JSON {
+		return v.Value(struct {
+			devServerJSON
+			Forgotten bool `json:"forgotten"`
+		}{devServerOf(s), true})
+	}
+	return v.Text(s.GetName() + " is forgotten")
+}
+
 // DevServerStarted shows a dev server after its start.
 func (v *View) DevServerStarted(r *apipb.StartDevServerResponse) error {
 	if v.JSON {

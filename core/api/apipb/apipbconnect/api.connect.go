@@ -69,6 +69,9 @@ const (
 	// DevServerServiceStopDevServerProcedure is the fully-qualified name of the DevServerService's
 	// StopDevServer RPC.
 	DevServerServiceStopDevServerProcedure = "/sero.api.v1.DevServerService/StopDevServer"
+	// DevServerServiceRemoveDevServerProcedure is the fully-qualified name of the DevServerService's
+	// RemoveDevServer RPC.
+	DevServerServiceRemoveDevServerProcedure = "/sero.api.v1.DevServerService/RemoveDevServer"
 	// DevServerServiceRestartDevServerProcedure is the fully-qualified name of the DevServerService's
 	// RestartDevServer RPC.
 	DevServerServiceRestartDevServerProcedure = "/sero.api.v1.DevServerService/RestartDevServer"
@@ -391,8 +394,11 @@ type DevServerServiceClient interface {
 	// StartDevServer runs a command in the background, finds the port it listens
 	// on and answers when it does, or when it failed.
 	StartDevServer(context.Context, *apipb.StartDevServerRequest) (*apipb.StartDevServerResponse, error)
-	// StopDevServer ends its command with all that descends from it and keeps the record. Idempotent.
+	// StopDevServer ends its command with all that descends from it and keeps the
+	// record, but that of a server that failed. Stopping a stopped one succeeds.
 	StopDevServer(context.Context, *apipb.StopDevServerRequest) (*apipb.StopDevServerResponse, error)
+	// RemoveDevServer ends it as StopDevServer does, and forgets it with its output.
+	RemoveDevServer(context.Context, *apipb.RemoveDevServerRequest) (*apipb.RemoveDevServerResponse, error)
 	// RestartDevServer stops it, waits for the port to be free and runs the
 	// original command again.
 	RestartDevServer(context.Context, *apipb.RestartDevServerRequest) (*apipb.RestartDevServerResponse, error)
@@ -427,6 +433,12 @@ func NewDevServerServiceClient(httpClient connect.HTTPClient, baseURL string, op
 			connect.WithSchema(devServerServiceMethods.ByName("StopDevServer")),
 			connect.WithClientOptions(opts...),
 		),
+		removeDevServer: connect.NewClient[apipb.RemoveDevServerRequest, apipb.RemoveDevServerResponse](
+			httpClient,
+			baseURL+DevServerServiceRemoveDevServerProcedure,
+			connect.WithSchema(devServerServiceMethods.ByName("RemoveDevServer")),
+			connect.WithClientOptions(opts...),
+		),
 		restartDevServer: connect.NewClient[apipb.RestartDevServerRequest, apipb.RestartDevServerResponse](
 			httpClient,
 			baseURL+DevServerServiceRestartDevServerProcedure,
@@ -458,6 +470,7 @@ func NewDevServerServiceClient(httpClient connect.HTTPClient, baseURL string, op
 type devServerServiceClient struct {
 	startDevServer   *connect.Client[apipb.StartDevServerRequest, apipb.StartDevServerResponse]
 	stopDevServer    *connect.Client[apipb.StopDevServerRequest, apipb.StopDevServerResponse]
+	removeDevServer  *connect.Client[apipb.RemoveDevServerRequest, apipb.RemoveDevServerResponse]
 	restartDevServer *connect.Client[apipb.RestartDevServerRequest, apipb.RestartDevServerResponse]
 	listDevServers   *connect.Client[apipb.ListDevServersRequest, apipb.ListDevServersResponse]
 	listPorts        *connect.Client[apipb.ListPortsRequest, apipb.ListPortsResponse]
@@ -476,6 +489,15 @@ func (c *devServerServiceClient) StartDevServer(ctx context.Context, req *apipb.
 // StopDevServer calls sero.api.v1.DevServerService.StopDevServer.
 func (c *devServerServiceClient) StopDevServer(ctx context.Context, req *apipb.StopDevServerRequest) (*apipb.StopDevServerResponse, error) {
 	response, err := c.stopDevServer.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RemoveDevServer calls sero.api.v1.DevServerService.RemoveDevServer.
+func (c *devServerServiceClient) RemoveDevServer(ctx context.Context, req *apipb.RemoveDevServerRequest) (*apipb.RemoveDevServerResponse, error) {
+	response, err := c.removeDevServer.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -519,8 +541,11 @@ type DevServerServiceHandler interface {
 	// StartDevServer runs a command in the background, finds the port it listens
 	// on and answers when it does, or when it failed.
 	StartDevServer(context.Context, *apipb.StartDevServerRequest) (*apipb.StartDevServerResponse, error)
-	// StopDevServer ends its command with all that descends from it and keeps the record. Idempotent.
+	// StopDevServer ends its command with all that descends from it and keeps the
+	// record, but that of a server that failed. Stopping a stopped one succeeds.
 	StopDevServer(context.Context, *apipb.StopDevServerRequest) (*apipb.StopDevServerResponse, error)
+	// RemoveDevServer ends it as StopDevServer does, and forgets it with its output.
+	RemoveDevServer(context.Context, *apipb.RemoveDevServerRequest) (*apipb.RemoveDevServerResponse, error)
 	// RestartDevServer stops it, waits for the port to be free and runs the
 	// original command again.
 	RestartDevServer(context.Context, *apipb.RestartDevServerRequest) (*apipb.RestartDevServerResponse, error)
@@ -549,6 +574,12 @@ func NewDevServerServiceHandler(svc DevServerServiceHandler, opts ...connect.Han
 		DevServerServiceStopDevServerProcedure,
 		svc.StopDevServer,
 		connect.WithSchema(devServerServiceMethods.ByName("StopDevServer")),
+		connect.WithHandlerOptions(opts...),
+	)
+	devServerServiceRemoveDevServerHandler := connect.NewUnaryHandlerSimple(
+		DevServerServiceRemoveDevServerProcedure,
+		svc.RemoveDevServer,
+		connect.WithSchema(devServerServiceMethods.ByName("RemoveDevServer")),
 		connect.WithHandlerOptions(opts...),
 	)
 	devServerServiceRestartDevServerHandler := connect.NewUnaryHandlerSimple(
@@ -581,6 +612,8 @@ func NewDevServerServiceHandler(svc DevServerServiceHandler, opts ...connect.Han
 			devServerServiceStartDevServerHandler.ServeHTTP(w, r)
 		case DevServerServiceStopDevServerProcedure:
 			devServerServiceStopDevServerHandler.ServeHTTP(w, r)
+		case DevServerServiceRemoveDevServerProcedure:
+			devServerServiceRemoveDevServerHandler.ServeHTTP(w, r)
 		case DevServerServiceRestartDevServerProcedure:
 			devServerServiceRestartDevServerHandler.ServeHTTP(w, r)
 		case DevServerServiceListDevServersProcedure:
@@ -604,6 +637,10 @@ func (UnimplementedDevServerServiceHandler) StartDevServer(context.Context, *api
 
 func (UnimplementedDevServerServiceHandler) StopDevServer(context.Context, *apipb.StopDevServerRequest) (*apipb.StopDevServerResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("sero.api.v1.DevServerService.StopDevServer is not implemented"))
+}
+
+func (UnimplementedDevServerServiceHandler) RemoveDevServer(context.Context, *apipb.RemoveDevServerRequest) (*apipb.RemoveDevServerResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("sero.api.v1.DevServerService.RemoveDevServer is not implemented"))
 }
 
 func (UnimplementedDevServerServiceHandler) RestartDevServer(context.Context, *apipb.RestartDevServerRequest) (*apipb.RestartDevServerResponse, error) {
