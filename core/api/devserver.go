@@ -38,6 +38,7 @@ func (h devServerHandler) StartDevServer(ctx context.Context, r *apipb.StartDevS
 		Port:      uint16(r.GetPort()),
 		Dir:       r.GetDir(),
 		Env:       envVars(r.GetEnv()),
+		Caller:    envVars(r.GetCaller()),
 		Driver:    r.GetDriver(),
 		ByName:    r.GetByName(),
 	}, wait, nil)

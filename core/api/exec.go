@@ -107,6 +107,7 @@ func execOptions(s *apipb.ExecStart) (workspace.ExecOptions, error) {
 		Ref:        ref(s.GetWorkspace()),
 		Argv:       s.GetArgv(),
 		Env:        envVars(s.GetEnv()),
+		Caller:     envVars(s.GetCaller()),
 		Dir:        s.GetDir(),
 		User:       s.GetUser(),
 		Timeout:    timeout,

@@ -194,7 +194,7 @@ func (s *Supervisor) mayOwn(v *server, l driver.Listener) bool {
 // mu must be held.
 func (v *server) adopt(spec *Spec) {
 	v.command, v.dir, v.scope, v.card = slices.Clone(spec.Command), spec.Dir, spec.Scope, spec.CardID
-	v.env, v.driver, v.hearsay = slices.Clone(spec.Env), spec.Driver, false
+	v.env, v.caller, v.driver, v.hearsay = slices.Clone(spec.Env), slices.Clone(spec.Caller), spec.Driver, false
 	if v.found != nil {
 		v.found.sure = true
 	}

@@ -57,7 +57,8 @@ type Spec struct {
 	Port      uint16   // given to it as PORT; 0: found
 	Dir       string   // relative to the workspace; empty: Workspace's Dir if that is below it, else its root
 	Env       []driver.EnvVar
-	Driver    string // as in workspace.UpOptions, for this once
+	Caller    []driver.EnvVar // of the caller's environment, as in workspace.ExecOptions
+	Driver    string          // as in workspace.UpOptions, for this once
 }
 
 // Server is a dev server as it was at one moment.
@@ -93,6 +94,7 @@ type server struct {
 	dir         string // clean, "." for the workspace's root
 	requested   uint16
 	env         []driver.EnvVar
+	caller      []driver.EnvVar
 	driver      string
 	log         outputLog
 	turn        chan struct{} // holds one token; whoever takes it may start or stop it
@@ -208,7 +210,7 @@ func (s *Spec) check() error {
 		return argument("dir", "%s is not a path below the workspace", shown(s.Dir)).Remedy("give a relative path without ..")
 	}
 	s.Dir = filepath.Clean(s.Dir)
-	return workspace.ExecOptions{Argv: s.Command, Env: s.Env, Dir: s.Dir, Driver: s.Driver}.Check()
+	return workspace.ExecOptions{Argv: s.Command, Env: s.Env, Caller: s.Caller, Dir: s.Dir, Driver: s.Driver}.Check()
 }
 
 const maxPart = 64

@@ -124,7 +124,7 @@ func (s *Supervisor) claim(ctx context.Context, ws workspace.Workspace, spec *Sp
 		}
 		s.mu.Lock()
 		if !v.removed && !v.live() && v.status != StatusStarting {
-			v.env, v.driver, v.hearsay = spec.Env, spec.Driver, false
+			v.env, v.caller, v.driver, v.hearsay = spec.Env, spec.Caller, spec.Driver, false
 			if spec.Port != 0 {
 				v.requested = spec.Port
 			}
@@ -162,7 +162,7 @@ func (s *Supervisor) entry(ws workspace.Workspace, spec *Spec, name string) *ser
 	})
 	v := &server{
 		workspaceID: ws.ID, scope: cmp.Or(spec.Scope, DefaultScope), card: cmp.Or(spec.CardID, DefaultCardID), name: name,
-		command: slices.Clone(spec.Command), dir: cmp.Or(spec.Dir, "."), requested: spec.Port, env: slices.Clone(spec.Env), driver: spec.Driver,
+		command: slices.Clone(spec.Command), dir: cmp.Or(spec.Dir, "."), requested: spec.Port, env: slices.Clone(spec.Env), caller: slices.Clone(spec.Caller), driver: spec.Driver,
 		turn: make(chan struct{}, 1), changed: make(chan struct{}), place: ws,
 	}
 	s.servers = append(s.servers, v)
@@ -287,7 +287,7 @@ func (s *Supervisor) execute(ctx context.Context, v *server, r *run) {
 		env = append(env, driver.EnvVar{Name: "PORT", Value: strconv.Itoa(int(v.requested))})
 	}
 	options := workspace.ExecOptions{
-		Ref: workspace.Ref{ID: v.workspaceID}, Argv: v.command, Env: env, Dir: v.dir, Driver: v.driver,
+		Ref: workspace.Ref{ID: v.workspaceID}, Argv: v.command, Env: env, Caller: v.caller, Dir: v.dir, Driver: v.driver,
 		ExecID: r.execID, KillGrace: s.grace, Detach: r.detached,
 	}
 	if r.detached {

@@ -25,6 +25,7 @@ type ExecOptions struct {
 	Ref        Ref // its Dir, if in the workspace, is where the command runs when Dir is empty
 	Argv       []string
 	Env        []driver.EnvVar // on top of the workspace's
+	Caller     []driver.EnvVar // of environ.Caller: below the workspace's, in host mode only
 	Dir        string          // relative to the workspace, or absolute in the sandbox
 	User       string          // exec.user@1; empty: sero.json's, else the owner of the files, else the sandbox's
 	Terminal   *driver.TerminalSize
@@ -112,7 +113,10 @@ func (o ExecOptions) Check() error {
 	if t := o.Terminal; t != nil && (t.Rows == 0 || t.Cols == 0) {
 		return argument("terminal", "a terminal needs at least one row and one column").Remedy("give its size")
 	}
-	return checkEnv(o.Env)
+	if name := environ.NotCallers(o.Caller); name != "" {
+		return argument("caller", "%s is not taken from the caller's environment", shown(name)).Remedy("give it in env")
+	}
+	return cmp.Or(checkEnv(o.Env), checkEnv(o.Caller))
 }
 
 // command is one command in a sandbox that was ready.
@@ -298,7 +302,9 @@ func (c *command) env(file config.Workspace, egress []driver.EnvVar, user string
 			given = append(given, c.sandbox.user.Env()...)
 		}
 	case c.options.Terminal != nil:
-		given = append(given, environ.Terminal)
+		given = append(slices.Clone(c.options.Caller), environ.Terminal)
+	default:
+		given = c.options.Caller
 	}
 	secrets, _ := c.m.secrets(c.e, file) // what is wrong with them was said when the workspace was made ready
 	return environ.Merge(given, egress, environ.Of(file.Env), secrets, c.options.Env)

@@ -13,11 +13,12 @@ import (
 )
 
 // allowedNames are the variables of the driver's own environment that commands
-// see, with every LC_ one. All others stay outside: what a user has in a shell
-// is not meant for each workspace. SSH_AUTH_SOCK is left out on purpose, for
-// use of the user's keys is something to ask for.
+// see. All others stay outside: what a user has in a shell is not meant for each
+// workspace. PATH, TZ and the locale are the caller's, who may have others than
+// the driver was started with. SSH_AUTH_SOCK is left out on purpose, for use of the
+// user's keys is something to ask for.
 var allowedNames = []string{
-	"PATH", "HOME", "USER", "LOGNAME", "LANG", "TERM", "SHELL", "TMPDIR", "TMP", "TEMP",
+	"HOME", "USER", "LOGNAME", "TERM", "SHELL", "TMPDIR", "TMP", "TEMP",
 	"NVM_DIR", "FNM_DIR", "VOLTA_HOME", "PNPM_HOME",
 	"NODE_OPTIONS", "NODE_EXTRA_CA_CERTS", "SSL_CERT_FILE", "SSL_CERT_DIR",
 	"npm_config_cache", "npm_config_prefix", "npm_config_user_agent",
@@ -29,15 +30,7 @@ var allowedNames = []string{
 	"http_proxy", "https_proxy", "no_proxy", "all_proxy",
 }
 
-const allowedPrefix = "LC_"
-
-// secretName finds names that look as if the value were secret. It guards the
-// allow-list; what a caller passes on purpose is not looked at.
-var secretName = sync.OnceValue(func() *regexp.Regexp {
-	return regexp.MustCompile(`(?i)token|password|passwd|credential|secret|askpass|authorization|(^|[_-])auth([_-]|$)`)
-})
-
-// defaultPath is for a driver that was started without PATH.
+// defaultPath is for commands of a caller that sends no PATH.
 const defaultPath = "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
 
 func hostEnviron() []string { return os.Environ() }
@@ -47,18 +40,11 @@ func inherit(environ []string) []string {
 	var out []string
 	for _, assignment := range environ {
 		name, _, _ := strings.Cut(assignment, "=")
-		if allowed(name) {
+		if slices.Contains(allowedNames, name) {
 			out = setEnv(out, name, strings.TrimPrefix(assignment, name+"="))
 		}
 	}
-	if _, ok := getEnv(out, "PATH"); !ok {
-		out = setEnv(out, "PATH", defaultPath)
-	}
-	return out
-}
-
-func allowed(name string) bool {
-	return (slices.Contains(allowedNames, name) || strings.HasPrefix(name, allowedPrefix)) && !secretName().MatchString(name)
+	return setEnv(out, "PATH", defaultPath)
 }
 
 // environment is a command's: the inherited, the sandbox's, its own, and what

@@ -1610,7 +1610,12 @@ type ExecStart struct {
 	// input names a pipe that standard input is read from, handed over like output's,
 	// but its read end. Input ends when stdin_close has come and the pipe has ended,
 	// so that a client that dies is not taken for the end. Not for terminals.
-	Input         string `protobuf:"bytes,12,opt,name=input,proto3" json:"input,omitempty"`
+	Input string `protobuf:"bytes,12,opt,name=input,proto3" json:"input,omitempty"`
+	// caller is what host mode takes of the caller's own environment, below the
+	// workspace's: PATH, TZ, LANG and LC_*; others are refused. Without PATH a
+	// command has the driver's default, /usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin,
+	// without the rest none, and never the daemon's.
+	Caller        []*EnvVar `protobuf:"bytes,13,rep,name=caller,proto3" json:"caller,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1727,6 +1732,13 @@ func (x *ExecStart) GetInput() string {
 		return x.Input
 	}
 	return ""
+}
+
+func (x *ExecStart) GetCaller() []*EnvVar {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
 }
 
 // ExecSession is about a terminal that outlives its viewers. What its viewers
@@ -2678,7 +2690,9 @@ type StartDevServerRequest struct {
 	Driver string `protobuf:"bytes,10,opt,name=driver,proto3" json:"driver,omitempty"`
 	// by_name tells that command may be one word that names an entry of devServers
 	// in sero.json; without such an entry it is a command.
-	ByName        bool `protobuf:"varint,11,opt,name=by_name,json=byName,proto3" json:"by_name,omitempty"`
+	ByName bool `protobuf:"varint,11,opt,name=by_name,json=byName,proto3" json:"by_name,omitempty"`
+	// caller as in ExecStart. It is kept with the server, for its restart.
+	Caller        []*EnvVar `protobuf:"bytes,12,rep,name=caller,proto3" json:"caller,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2788,6 +2802,13 @@ func (x *StartDevServerRequest) GetByName() bool {
 		return x.ByName
 	}
 	return false
+}
+
+func (x *StartDevServerRequest) GetCaller() []*EnvVar {
+	if x != nil {
+		return x.Caller
+	}
+	return nil
 }
 
 // StartDevServerResponse has it.
@@ -4918,7 +4939,7 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x04cols\x18\x02 \x01(\rR\x04cols\"2\n" +
 	"\x06EnvVar\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\x96\x03\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xc3\x03\n" +
 	"\tExecStart\x127\n" +
 	"\tworkspace\x18\x01 \x01(\v2\x19.sero.api.v1.WorkspaceRefR\tworkspace\x12\x12\n" +
 	"\x04argv\x18\x02 \x03(\tR\x04argv\x12%\n" +
@@ -4934,7 +4955,8 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\asession\x18\n" +
 	" \x01(\v2\x18.sero.api.v1.ExecSessionR\asession\x12\x16\n" +
 	"\x06output\x18\v \x01(\tR\x06output\x12\x14\n" +
-	"\x05input\x18\f \x01(\tR\x05input\"o\n" +
+	"\x05input\x18\f \x01(\tR\x05input\x12+\n" +
+	"\x06caller\x18\r \x03(\v2\x13.sero.api.v1.EnvVarR\x06caller\"o\n" +
 	"\vExecSession\x12\x16\n" +
 	"\x06attach\x18\x01 \x01(\bR\x06attach\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x1b\n" +
@@ -4998,7 +5020,7 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\vpreview_url\x18\x10 \x01(\tR\n" +
 	"previewUrl\x12\x1c\n" +
 	"\tisolation\x18\x1e \x01(\tR\tisolation\x12\x1b\n" +
-	"\thost_mode\x18\x1f \x01(\bR\bhostMode\"\xc4\x02\n" +
+	"\thost_mode\x18\x1f \x01(\bR\bhostMode\"\xf1\x02\n" +
 	"\x15StartDevServerRequest\x127\n" +
 	"\tworkspace\x18\x01 \x01(\v2\x19.sero.api.v1.WorkspaceRefR\tworkspace\x12\x18\n" +
 	"\acommand\x18\x02 \x03(\tR\acommand\x12\x12\n" +
@@ -5011,7 +5033,8 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\await_ms\x18\t \x01(\x03R\x06waitMs\x12\x16\n" +
 	"\x06driver\x18\n" +
 	" \x01(\tR\x06driver\x12\x17\n" +
-	"\aby_name\x18\v \x01(\bR\x06byName\"\xab\x01\n" +
+	"\aby_name\x18\v \x01(\bR\x06byName\x12+\n" +
+	"\x06caller\x18\f \x03(\v2\x13.sero.api.v1.EnvVarR\x06caller\"\xab\x01\n" +
 	"\x16StartDevServerResponse\x125\n" +
 	"\n" +
 	"dev_server\x18\x01 \x01(\v2\x16.sero.api.v1.DevServerR\tdevServer\x12'\n" +
@@ -5307,94 +5330,96 @@ var file_sero_api_v1_api_proto_depIdxs = []int32{
 	22, // 19: sero.api.v1.ExecStart.env:type_name -> sero.api.v1.EnvVar
 	21, // 20: sero.api.v1.ExecStart.terminal:type_name -> sero.api.v1.TerminalSize
 	24, // 21: sero.api.v1.ExecStart.session:type_name -> sero.api.v1.ExecSession
-	23, // 22: sero.api.v1.ExecRequest.start:type_name -> sero.api.v1.ExecStart
-	28, // 23: sero.api.v1.ExecRequest.stdin_close:type_name -> sero.api.v1.ExecStdinClose
-	21, // 24: sero.api.v1.ExecRequest.resize:type_name -> sero.api.v1.TerminalSize
-	26, // 25: sero.api.v1.ExecRequest.detach:type_name -> sero.api.v1.ExecDetach
-	6,  // 26: sero.api.v1.ExecStarted.driver:type_name -> sero.api.v1.DriverChoice
-	12, // 27: sero.api.v1.ExecResponse.progress:type_name -> sero.api.v1.Progress
-	29, // 28: sero.api.v1.ExecResponse.started:type_name -> sero.api.v1.ExecStarted
-	30, // 29: sero.api.v1.ExecResponse.exit:type_name -> sero.api.v1.ExecExit
-	27, // 30: sero.api.v1.ExecResponse.attached:type_name -> sero.api.v1.ExecAttached
-	1,  // 31: sero.api.v1.DevServer.status:type_name -> sero.api.v1.DevServerStatus
-	68, // 32: sero.api.v1.DevServer.started:type_name -> google.protobuf.Timestamp
-	5,  // 33: sero.api.v1.StartDevServerRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
-	22, // 34: sero.api.v1.StartDevServerRequest.env:type_name -> sero.api.v1.EnvVar
-	32, // 35: sero.api.v1.StartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
-	6,  // 36: sero.api.v1.StartDevServerResponse.driver:type_name -> sero.api.v1.DriverChoice
-	5,  // 37: sero.api.v1.DevServerRef.workspace:type_name -> sero.api.v1.WorkspaceRef
-	35, // 38: sero.api.v1.StopDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
-	32, // 39: sero.api.v1.StopDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
-	35, // 40: sero.api.v1.RemoveDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
-	32, // 41: sero.api.v1.RemoveDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
-	35, // 42: sero.api.v1.RestartDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
-	32, // 43: sero.api.v1.RestartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
-	6,  // 44: sero.api.v1.RestartDevServerResponse.driver:type_name -> sero.api.v1.DriverChoice
-	5,  // 45: sero.api.v1.ListDevServersRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
-	32, // 46: sero.api.v1.ListDevServersResponse.dev_servers:type_name -> sero.api.v1.DevServer
-	32, // 47: sero.api.v1.Port.dev_server:type_name -> sero.api.v1.DevServer
-	5,  // 48: sero.api.v1.ListPortsRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
-	44, // 49: sero.api.v1.ListPortsResponse.ports:type_name -> sero.api.v1.Port
-	35, // 50: sero.api.v1.DevServerLogsRequest.dev_server:type_name -> sero.api.v1.DevServerRef
-	4,  // 51: sero.api.v1.Driver.remedies:type_name -> sero.api.v1.Remedy
-	67, // 52: sero.api.v1.Driver.attributes:type_name -> sero.api.v1.Driver.AttributesEntry
-	49, // 53: sero.api.v1.ListDriversResponse.drivers:type_name -> sero.api.v1.Driver
-	49, // 54: sero.api.v1.GetDriverResponse.driver:type_name -> sero.api.v1.Driver
-	56, // 55: sero.api.v1.RestartSystemResponse.before:type_name -> sero.api.v1.SystemUses
-	12, // 56: sero.api.v1.RestartSystemResponse.progress:type_name -> sero.api.v1.Progress
-	56, // 57: sero.api.v1.RestartSystemResponse.after:type_name -> sero.api.v1.SystemUses
-	57, // 58: sero.api.v1.SystemUses.uses:type_name -> sero.api.v1.SystemUse
-	3,  // 59: sero.api.v1.SystemUses.unknown:type_name -> sero.api.v1.ErrorDetail
-	68, // 60: sero.api.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	2,  // 61: sero.api.v1.Check.verdict:type_name -> sero.api.v1.CheckVerdict
-	4,  // 62: sero.api.v1.Check.remedies:type_name -> sero.api.v1.Remedy
-	60, // 63: sero.api.v1.DoctorResponse.checks:type_name -> sero.api.v1.Check
-	68, // 64: sero.api.v1.WatchEventsResponse.time:type_name -> google.protobuf.Timestamp
-	10, // 65: sero.api.v1.WorkspaceService.Up:input_type -> sero.api.v1.UpRequest
-	13, // 66: sero.api.v1.WorkspaceService.ListWorkspaces:input_type -> sero.api.v1.ListWorkspacesRequest
-	15, // 67: sero.api.v1.WorkspaceService.GetWorkspace:input_type -> sero.api.v1.GetWorkspaceRequest
-	17, // 68: sero.api.v1.WorkspaceService.StopWorkspace:input_type -> sero.api.v1.StopWorkspaceRequest
-	19, // 69: sero.api.v1.WorkspaceService.RemoveWorkspace:input_type -> sero.api.v1.RemoveWorkspaceRequest
-	25, // 70: sero.api.v1.ExecService.Exec:input_type -> sero.api.v1.ExecRequest
-	33, // 71: sero.api.v1.DevServerService.StartDevServer:input_type -> sero.api.v1.StartDevServerRequest
-	36, // 72: sero.api.v1.DevServerService.StopDevServer:input_type -> sero.api.v1.StopDevServerRequest
-	38, // 73: sero.api.v1.DevServerService.RemoveDevServer:input_type -> sero.api.v1.RemoveDevServerRequest
-	40, // 74: sero.api.v1.DevServerService.RestartDevServer:input_type -> sero.api.v1.RestartDevServerRequest
-	42, // 75: sero.api.v1.DevServerService.ListDevServers:input_type -> sero.api.v1.ListDevServersRequest
-	45, // 76: sero.api.v1.DevServerService.ListPorts:input_type -> sero.api.v1.ListPortsRequest
-	47, // 77: sero.api.v1.DevServerService.DevServerLogs:input_type -> sero.api.v1.DevServerLogsRequest
-	50, // 78: sero.api.v1.DriverService.ListDrivers:input_type -> sero.api.v1.ListDriversRequest
-	52, // 79: sero.api.v1.DriverService.GetDriver:input_type -> sero.api.v1.GetDriverRequest
-	54, // 80: sero.api.v1.DriverService.RestartSystem:input_type -> sero.api.v1.RestartSystemRequest
-	58, // 81: sero.api.v1.DaemonService.GetStatus:input_type -> sero.api.v1.GetStatusRequest
-	61, // 82: sero.api.v1.DaemonService.Doctor:input_type -> sero.api.v1.DoctorRequest
-	63, // 83: sero.api.v1.DaemonService.Shutdown:input_type -> sero.api.v1.ShutdownRequest
-	65, // 84: sero.api.v1.DaemonService.WatchEvents:input_type -> sero.api.v1.WatchEventsRequest
-	11, // 85: sero.api.v1.WorkspaceService.Up:output_type -> sero.api.v1.UpResponse
-	14, // 86: sero.api.v1.WorkspaceService.ListWorkspaces:output_type -> sero.api.v1.ListWorkspacesResponse
-	16, // 87: sero.api.v1.WorkspaceService.GetWorkspace:output_type -> sero.api.v1.GetWorkspaceResponse
-	18, // 88: sero.api.v1.WorkspaceService.StopWorkspace:output_type -> sero.api.v1.StopWorkspaceResponse
-	20, // 89: sero.api.v1.WorkspaceService.RemoveWorkspace:output_type -> sero.api.v1.RemoveWorkspaceResponse
-	31, // 90: sero.api.v1.ExecService.Exec:output_type -> sero.api.v1.ExecResponse
-	34, // 91: sero.api.v1.DevServerService.StartDevServer:output_type -> sero.api.v1.StartDevServerResponse
-	37, // 92: sero.api.v1.DevServerService.StopDevServer:output_type -> sero.api.v1.StopDevServerResponse
-	39, // 93: sero.api.v1.DevServerService.RemoveDevServer:output_type -> sero.api.v1.RemoveDevServerResponse
-	41, // 94: sero.api.v1.DevServerService.RestartDevServer:output_type -> sero.api.v1.RestartDevServerResponse
-	43, // 95: sero.api.v1.DevServerService.ListDevServers:output_type -> sero.api.v1.ListDevServersResponse
-	46, // 96: sero.api.v1.DevServerService.ListPorts:output_type -> sero.api.v1.ListPortsResponse
-	48, // 97: sero.api.v1.DevServerService.DevServerLogs:output_type -> sero.api.v1.DevServerLogsResponse
-	51, // 98: sero.api.v1.DriverService.ListDrivers:output_type -> sero.api.v1.ListDriversResponse
-	53, // 99: sero.api.v1.DriverService.GetDriver:output_type -> sero.api.v1.GetDriverResponse
-	55, // 100: sero.api.v1.DriverService.RestartSystem:output_type -> sero.api.v1.RestartSystemResponse
-	59, // 101: sero.api.v1.DaemonService.GetStatus:output_type -> sero.api.v1.GetStatusResponse
-	62, // 102: sero.api.v1.DaemonService.Doctor:output_type -> sero.api.v1.DoctorResponse
-	64, // 103: sero.api.v1.DaemonService.Shutdown:output_type -> sero.api.v1.ShutdownResponse
-	66, // 104: sero.api.v1.DaemonService.WatchEvents:output_type -> sero.api.v1.WatchEventsResponse
-	85, // [85:105] is the sub-list for method output_type
-	65, // [65:85] is the sub-list for method input_type
-	65, // [65:65] is the sub-list for extension type_name
-	65, // [65:65] is the sub-list for extension extendee
-	0,  // [0:65] is the sub-list for field type_name
+	22, // 22: sero.api.v1.ExecStart.caller:type_name -> sero.api.v1.EnvVar
+	23, // 23: sero.api.v1.ExecRequest.start:type_name -> sero.api.v1.ExecStart
+	28, // 24: sero.api.v1.ExecRequest.stdin_close:type_name -> sero.api.v1.ExecStdinClose
+	21, // 25: sero.api.v1.ExecRequest.resize:type_name -> sero.api.v1.TerminalSize
+	26, // 26: sero.api.v1.ExecRequest.detach:type_name -> sero.api.v1.ExecDetach
+	6,  // 27: sero.api.v1.ExecStarted.driver:type_name -> sero.api.v1.DriverChoice
+	12, // 28: sero.api.v1.ExecResponse.progress:type_name -> sero.api.v1.Progress
+	29, // 29: sero.api.v1.ExecResponse.started:type_name -> sero.api.v1.ExecStarted
+	30, // 30: sero.api.v1.ExecResponse.exit:type_name -> sero.api.v1.ExecExit
+	27, // 31: sero.api.v1.ExecResponse.attached:type_name -> sero.api.v1.ExecAttached
+	1,  // 32: sero.api.v1.DevServer.status:type_name -> sero.api.v1.DevServerStatus
+	68, // 33: sero.api.v1.DevServer.started:type_name -> google.protobuf.Timestamp
+	5,  // 34: sero.api.v1.StartDevServerRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	22, // 35: sero.api.v1.StartDevServerRequest.env:type_name -> sero.api.v1.EnvVar
+	22, // 36: sero.api.v1.StartDevServerRequest.caller:type_name -> sero.api.v1.EnvVar
+	32, // 37: sero.api.v1.StartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
+	6,  // 38: sero.api.v1.StartDevServerResponse.driver:type_name -> sero.api.v1.DriverChoice
+	5,  // 39: sero.api.v1.DevServerRef.workspace:type_name -> sero.api.v1.WorkspaceRef
+	35, // 40: sero.api.v1.StopDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
+	32, // 41: sero.api.v1.StopDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
+	35, // 42: sero.api.v1.RemoveDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
+	32, // 43: sero.api.v1.RemoveDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
+	35, // 44: sero.api.v1.RestartDevServerRequest.dev_server:type_name -> sero.api.v1.DevServerRef
+	32, // 45: sero.api.v1.RestartDevServerResponse.dev_server:type_name -> sero.api.v1.DevServer
+	6,  // 46: sero.api.v1.RestartDevServerResponse.driver:type_name -> sero.api.v1.DriverChoice
+	5,  // 47: sero.api.v1.ListDevServersRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	32, // 48: sero.api.v1.ListDevServersResponse.dev_servers:type_name -> sero.api.v1.DevServer
+	32, // 49: sero.api.v1.Port.dev_server:type_name -> sero.api.v1.DevServer
+	5,  // 50: sero.api.v1.ListPortsRequest.workspace:type_name -> sero.api.v1.WorkspaceRef
+	44, // 51: sero.api.v1.ListPortsResponse.ports:type_name -> sero.api.v1.Port
+	35, // 52: sero.api.v1.DevServerLogsRequest.dev_server:type_name -> sero.api.v1.DevServerRef
+	4,  // 53: sero.api.v1.Driver.remedies:type_name -> sero.api.v1.Remedy
+	67, // 54: sero.api.v1.Driver.attributes:type_name -> sero.api.v1.Driver.AttributesEntry
+	49, // 55: sero.api.v1.ListDriversResponse.drivers:type_name -> sero.api.v1.Driver
+	49, // 56: sero.api.v1.GetDriverResponse.driver:type_name -> sero.api.v1.Driver
+	56, // 57: sero.api.v1.RestartSystemResponse.before:type_name -> sero.api.v1.SystemUses
+	12, // 58: sero.api.v1.RestartSystemResponse.progress:type_name -> sero.api.v1.Progress
+	56, // 59: sero.api.v1.RestartSystemResponse.after:type_name -> sero.api.v1.SystemUses
+	57, // 60: sero.api.v1.SystemUses.uses:type_name -> sero.api.v1.SystemUse
+	3,  // 61: sero.api.v1.SystemUses.unknown:type_name -> sero.api.v1.ErrorDetail
+	68, // 62: sero.api.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	2,  // 63: sero.api.v1.Check.verdict:type_name -> sero.api.v1.CheckVerdict
+	4,  // 64: sero.api.v1.Check.remedies:type_name -> sero.api.v1.Remedy
+	60, // 65: sero.api.v1.DoctorResponse.checks:type_name -> sero.api.v1.Check
+	68, // 66: sero.api.v1.WatchEventsResponse.time:type_name -> google.protobuf.Timestamp
+	10, // 67: sero.api.v1.WorkspaceService.Up:input_type -> sero.api.v1.UpRequest
+	13, // 68: sero.api.v1.WorkspaceService.ListWorkspaces:input_type -> sero.api.v1.ListWorkspacesRequest
+	15, // 69: sero.api.v1.WorkspaceService.GetWorkspace:input_type -> sero.api.v1.GetWorkspaceRequest
+	17, // 70: sero.api.v1.WorkspaceService.StopWorkspace:input_type -> sero.api.v1.StopWorkspaceRequest
+	19, // 71: sero.api.v1.WorkspaceService.RemoveWorkspace:input_type -> sero.api.v1.RemoveWorkspaceRequest
+	25, // 72: sero.api.v1.ExecService.Exec:input_type -> sero.api.v1.ExecRequest
+	33, // 73: sero.api.v1.DevServerService.StartDevServer:input_type -> sero.api.v1.StartDevServerRequest
+	36, // 74: sero.api.v1.DevServerService.StopDevServer:input_type -> sero.api.v1.StopDevServerRequest
+	38, // 75: sero.api.v1.DevServerService.RemoveDevServer:input_type -> sero.api.v1.RemoveDevServerRequest
+	40, // 76: sero.api.v1.DevServerService.RestartDevServer:input_type -> sero.api.v1.RestartDevServerRequest
+	42, // 77: sero.api.v1.DevServerService.ListDevServers:input_type -> sero.api.v1.ListDevServersRequest
+	45, // 78: sero.api.v1.DevServerService.ListPorts:input_type -> sero.api.v1.ListPortsRequest
+	47, // 79: sero.api.v1.DevServerService.DevServerLogs:input_type -> sero.api.v1.DevServerLogsRequest
+	50, // 80: sero.api.v1.DriverService.ListDrivers:input_type -> sero.api.v1.ListDriversRequest
+	52, // 81: sero.api.v1.DriverService.GetDriver:input_type -> sero.api.v1.GetDriverRequest
+	54, // 82: sero.api.v1.DriverService.RestartSystem:input_type -> sero.api.v1.RestartSystemRequest
+	58, // 83: sero.api.v1.DaemonService.GetStatus:input_type -> sero.api.v1.GetStatusRequest
+	61, // 84: sero.api.v1.DaemonService.Doctor:input_type -> sero.api.v1.DoctorRequest
+	63, // 85: sero.api.v1.DaemonService.Shutdown:input_type -> sero.api.v1.ShutdownRequest
+	65, // 86: sero.api.v1.DaemonService.WatchEvents:input_type -> sero.api.v1.WatchEventsRequest
+	11, // 87: sero.api.v1.WorkspaceService.Up:output_type -> sero.api.v1.UpResponse
+	14, // 88: sero.api.v1.WorkspaceService.ListWorkspaces:output_type -> sero.api.v1.ListWorkspacesResponse
+	16, // 89: sero.api.v1.WorkspaceService.GetWorkspace:output_type -> sero.api.v1.GetWorkspaceResponse
+	18, // 90: sero.api.v1.WorkspaceService.StopWorkspace:output_type -> sero.api.v1.StopWorkspaceResponse
+	20, // 91: sero.api.v1.WorkspaceService.RemoveWorkspace:output_type -> sero.api.v1.RemoveWorkspaceResponse
+	31, // 92: sero.api.v1.ExecService.Exec:output_type -> sero.api.v1.ExecResponse
+	34, // 93: sero.api.v1.DevServerService.StartDevServer:output_type -> sero.api.v1.StartDevServerResponse
+	37, // 94: sero.api.v1.DevServerService.StopDevServer:output_type -> sero.api.v1.StopDevServerResponse
+	39, // 95: sero.api.v1.DevServerService.RemoveDevServer:output_type -> sero.api.v1.RemoveDevServerResponse
+	41, // 96: sero.api.v1.DevServerService.RestartDevServer:output_type -> sero.api.v1.RestartDevServerResponse
+	43, // 97: sero.api.v1.DevServerService.ListDevServers:output_type -> sero.api.v1.ListDevServersResponse
+	46, // 98: sero.api.v1.DevServerService.ListPorts:output_type -> sero.api.v1.ListPortsResponse
+	48, // 99: sero.api.v1.DevServerService.DevServerLogs:output_type -> sero.api.v1.DevServerLogsResponse
+	51, // 100: sero.api.v1.DriverService.ListDrivers:output_type -> sero.api.v1.ListDriversResponse
+	53, // 101: sero.api.v1.DriverService.GetDriver:output_type -> sero.api.v1.GetDriverResponse
+	55, // 102: sero.api.v1.DriverService.RestartSystem:output_type -> sero.api.v1.RestartSystemResponse
+	59, // 103: sero.api.v1.DaemonService.GetStatus:output_type -> sero.api.v1.GetStatusResponse
+	62, // 104: sero.api.v1.DaemonService.Doctor:output_type -> sero.api.v1.DoctorResponse
+	64, // 105: sero.api.v1.DaemonService.Shutdown:output_type -> sero.api.v1.ShutdownResponse
+	66, // 106: sero.api.v1.DaemonService.WatchEvents:output_type -> sero.api.v1.WatchEventsResponse
+	87, // [87:107] is the sub-list for method output_type
+	67, // [67:87] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_sero_api_v1_api_proto_init() }

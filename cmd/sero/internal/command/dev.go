@@ -107,7 +107,7 @@ func (a *app) startServer(cmd *cobra.Command, flags *startFlags, command []strin
 	progress.Step(&apipb.Progress{Message: "waiting for the server to listen"})
 	r, err := c.DevServers.StartDevServer(ctx, &apipb.StartDevServerRequest{
 		Workspace: ref, Command: command, Name: flags.name, Scope: flags.scope, CardId: flags.card,
-		Port: uint32(flags.port), Dir: flags.dir, Env: env, WaitMs: flags.wait.Milliseconds(), Driver: flags.driverName, ByName: flags.byName,
+		Port: uint32(flags.port), Dir: flags.dir, Env: env, Caller: callerEnv(), WaitMs: flags.wait.Milliseconds(), Driver: flags.driverName, ByName: flags.byName,
 	})
 	progress.Done()
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/daemonclient"
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/session"
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
+	"github.com/sero-labs/sero-runtime/core/environ"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -101,7 +102,7 @@ func (x *execFlags) start(a *app) (*apipb.ExecStart, error) {
 	// A timeout is never rounded down to none.
 	ms := (x.timeout + time.Millisecond - 1) / time.Millisecond
 	return &apipb.ExecStart{
-		Workspace: ref, Env: env, Dir: x.dir, User: x.user, Driver: x.driver, TimeoutMs: int64(ms),
+		Workspace: ref, Env: env, Caller: callerEnv(), Dir: x.dir, User: x.user, Driver: x.driver, TimeoutMs: int64(ms),
 	}, nil
 }
 
@@ -124,6 +125,15 @@ func environment(list []string) ([]*apipb.EnvVar, error) {
 		env = append(env, &apipb.EnvVar{Name: name, Value: value})
 	}
 	return env, nil
+}
+
+// callerEnv is what host mode takes of this process's environment.
+func callerEnv() []*apipb.EnvVar {
+	var env []*apipb.EnvVar
+	for _, v := range environ.Caller(os.LookupEnv) {
+		env = append(env, &apipb.EnvVar{Name: v.Name, Value: v.Value})
+	}
+	return env
 }
 
 // runSession runs a command and gives its exit status as this command's.
