@@ -16,6 +16,7 @@ import (
 	"sync"
 
 	"github.com/sero-labs/sero-runtime/internal/durable"
+	"github.com/sero-labs/sero-runtime/internal/ownpath"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -33,7 +34,8 @@ var plainInstallation = sync.OnceValue(func() *regexp.Regexp { return regexp.Mus
 // others: it is the value of driver.LabelInstallation. It is made once and kept
 // in the directory, which is made too, in two copies. Where both are damaged it is
 // what recovered gives, which may be nil, or a new one; lost says so.
-// PermissionDenied or Internal when it can be neither read nor written.
+// PermissionDenied or Internal when it can be neither read nor written, and
+// PermissionDenied when another user could have written it.
 func InstallationID(state string, recovered func() string) (id string, lost bool, err error) {
 	if err := os.MkdirAll(state, 0o700); err != nil {
 		return "", false, driver.Errorf(driver.PermissionDenied, "the state directory cannot be made: %w", err).About(state).
@@ -41,6 +43,11 @@ func InstallationID(state string, recovered func() string) (id string, lost bool
 	}
 	first, firstErr := readInstallation(state, installationFile)
 	second, secondErr := readInstallation(state, installationCopy)
+	for _, err := range []error{firstErr, secondErr} { // what others may have put there is no damage to be mended
+		if refusal := ownpath.Refusal("the installation's id", err); refusal != nil {
+			return "", false, refusal
+		}
+	}
 	if err := errors.Join(firstErr, secondErr); err != nil && first.id == "" && second.id == "" {
 		return "", false, driver.Errorf(driver.PermissionDenied, "the installation's id cannot be read: %w", err).
 			About(filepath.Join(state, installationFile)).Remedy("make the file readable")
@@ -79,17 +86,10 @@ type installation struct {
 }
 
 func readInstallation(state, name string) (installation, error) {
-	file := filepath.Join(state, name)
-	info, err := os.Lstat(file)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	f, err := ownpath.Open(filepath.Join(state, name), os.O_RDONLY, 0)
+	if errors.Is(err, fs.ErrNotExist) {
 		return installation{}, nil
-	case err != nil:
-		return installation{}, err
-	case !info.Mode().IsRegular():
-		return installation{exists: true}, nil // never followed, never waited for
 	}
-	f, err := os.Open(file)
 	if err != nil {
 		return installation{exists: true}, err
 	}
