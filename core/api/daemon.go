@@ -72,7 +72,7 @@ func (h daemonHandler) WatchEvents(ctx context.Context, r *apipb.WatchEventsRequ
 	return h.Events.Watch(ctx, since, r.GetFollow(), func(e event.Event) error {
 		return stream.Send(&apipb.WatchEventsResponse{
 			Sequence: e.Sequence, Time: timestamp(e.Time), Type: string(e.Type),
-			WorkspaceId: e.WorkspaceID, Subject: valid(e.Subject), Message: valid(e.Message),
+			WorkspaceId: e.WorkspaceID, Subject: valid(e.Subject), Name: e.Name, Uid: e.UID, Message: valid(e.Message),
 		})
 	})
 }

@@ -153,7 +153,7 @@ var devServerStatuses = map[devserver.Status]apipb.DevServerStatus{
 
 func devServer(s devserver.Server, previews *preview.Gateway, runsIn negotiate.Choice) *apipb.DevServer {
 	out := &apipb.DevServer{
-		Id: s.ID, WorkspaceId: s.WorkspaceID, Scope: s.Scope, CardId: s.CardID, Port: uint32(s.Port), Name: s.Name,
+		Id: s.ID, Uid: s.UID, WorkspaceId: s.WorkspaceID, Scope: s.Scope, CardId: s.CardID, Port: uint32(s.Port), Name: s.Name,
 		Dir: valid(s.Dir), Url: s.URL, Status: devServerStatuses[s.Status], StatusMessage: valid(s.StatusMessage),
 		Pid: s.PID, Started: timestamp(s.Started), Detected: s.Detected, PreviewUrl: previews.URL(s.WorkspaceID, s.Name),
 		Isolation: isolation(runsIn), HostMode: runsIn.HostMode,

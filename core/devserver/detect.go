@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/config"
@@ -204,6 +202,7 @@ func (v *server) adopt(spec *Spec) {
 // held.
 func (s *Supervisor) addFound(w *watch, l driver.Listener, entries map[string]config.DevServer) {
 	spec, sure := recognise(l, entries)
+	spec.uid = uidInExecID(l.ExecID)
 	if down := s.downAt(l.Port, w.place.ID); down != nil && (!sure || spec.Name == down.name) {
 		s.findAgain(w, down)
 		return
@@ -312,12 +311,10 @@ func (s *Supervisor) hasChanged(v *server, w *watch) bool {
 }
 
 // execID names a run of a server's command. The processes of a container tell it
-// to a later core, which so knows their servers' names.
-func execID(name string, born int64, run uint64) string {
-	return fmt.Sprintf("dev-%s-%x-%d", name, born, run)
+// to a later core, which so knows their servers' names and uids.
+func execID(v *server, born int64, run uint64) string {
+	return fmt.Sprintf("dev-%s-%s-%d", v.name, strings.TrimPrefix(v.uid, uidPrefix), uint64(born)+run)
 }
-
-var execIDPattern = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^dev-([a-z0-9][a-z0-9-]*)-[0-9a-f]+-[0-9]+$`) })
 
 func nameInExecID(id string) string {
 	m := execIDPattern().FindStringSubmatch(id)

@@ -215,6 +215,7 @@ func (s *Supervisor) takeUp(ctx context.Context, ws workspace.Workspace) {
 // sero.json. mu must be held.
 func (s *Supervisor) takeUpOne(w *watch, ws workspace.Workspace, kept guest.Session, entries map[string]config.DevServer) {
 	spec := specOf(nameInExecID(kept.ExecID), kept.Label)
+	spec.uid = uidInExecID(kept.ExecID)
 	taken := 0
 	for _, other := range slices.Clone(s.servers) {
 		switch {

@@ -257,7 +257,7 @@ func TestB43TheNextCoreGoesOn(t *testing.T) {
 		k.writes("two\n")
 		w.Attend(w.t.Context(), "shop")
 		got := w.get("web") // at once, and as it is
-		if got.Status != devserver.StatusRunning || got.StatusMessage != "" || got.ID != before.ID || got.PID != before.PID || !got.Detected ||
+		if got.Status != devserver.StatusRunning || got.StatusMessage != "" || got.ID != before.ID || got.UID != before.UID || got.PID != before.PID || !got.Detected ||
 			!got.Started.Equal(before.Started) || !slices.Equal(got.Command, spec.Command) {
 			w.t.Errorf("%+v, was %+v", got, before)
 		}
@@ -273,7 +273,7 @@ func TestB43TheNextCoreGoesOn(t *testing.T) {
 			w.t.Errorf("%+v %v %v", got, err, k.signals)
 		}
 		got, err := w.Restart(w.t.Context(), devserver.Ref{Key: "web"}, 0, nil)
-		if err != nil || got.Status != devserver.StatusRunning || got.Detected || got.ID != before.ID {
+		if err != nil || got.Status != devserver.StatusRunning || got.Detected || got.ID != before.ID || got.UID != before.UID {
 			w.t.Errorf("%+v %v", got, err)
 		}
 	})

@@ -59,11 +59,14 @@ type Spec struct {
 	Env       []driver.EnvVar
 	Caller    []driver.EnvVar // of the caller's environment, as in workspace.ExecOptions
 	Driver    string          // as in workspace.UpOptions, for this once
+
+	uid string // that it had for an earlier core
 }
 
 // Server is a dev server as it was at one moment.
 type Server struct {
 	ID            string // "workspaceId:scope:cardId:port", port 0 until it is known
+	UID           string // never changes and is never another server's
 	WorkspaceID   string
 	Scope         string
 	CardID        string
@@ -86,6 +89,7 @@ type Server struct {
 // server is one entry of the registry. What is below turn is guarded by the
 // Supervisor's mu.
 type server struct {
+	uid         string // never changes
 	workspaceID string
 	scope       string
 	card        string
@@ -142,7 +146,7 @@ func (v *server) snapshot() Server {
 		dir = ""
 	}
 	return Server{
-		ID: v.id(), WorkspaceID: v.workspaceID, Scope: v.scope, CardID: v.card, Port: v.port, Name: v.name,
+		ID: v.id(), UID: v.uid, WorkspaceID: v.workspaceID, Scope: v.scope, CardID: v.card, Port: v.port, Name: v.name,
 		Command: slices.Clone(v.command), Dir: dir, URL: v.url, Protocol: v.protocol, Status: v.status, StatusMessage: v.message,
 		PID: v.pid, Started: v.started, LogTail: slices.Clone(v.tail), Addresses: slices.Clone(v.dials),
 		Detected: v.detected(), Forgotten: v.removed,

@@ -161,7 +161,7 @@ func (s *Supervisor) entry(ws workspace.Workspace, spec *Spec, name string) *ser
 		return slices.ContainsFunc(s.servers, func(v *server) bool { return v.workspaceID == ws.ID && v.name == n })
 	})
 	v := &server{
-		workspaceID: ws.ID, scope: cmp.Or(spec.Scope, DefaultScope), card: cmp.Or(spec.CardID, DefaultCardID), name: name,
+		uid: s.uniqueUID(spec.uid), workspaceID: ws.ID, scope: cmp.Or(spec.Scope, DefaultScope), card: cmp.Or(spec.CardID, DefaultCardID), name: name,
 		command: slices.Clone(spec.Command), dir: cmp.Or(spec.Dir, "."), requested: spec.Port, env: slices.Clone(spec.Env), caller: slices.Clone(spec.Caller), driver: spec.Driver,
 		turn: make(chan struct{}, 1), changed: make(chan struct{}), place: ws,
 	}
@@ -188,7 +188,7 @@ func (s *Supervisor) launch(ctx context.Context, v *server, ws workspace.Workspa
 	}
 	runContext, end := context.WithCancelCause(s.life)
 	r := &run{
-		execID: execID(v.name, s.born, s.runs.Add(1)),
+		execID: execID(v, s.born, s.runs.Add(1)),
 		end:    end, done: make(chan struct{}), logStart: v.log.position(), out: output{log: &v.log}, before: portsOf(before),
 	}
 	s.mu.Lock()

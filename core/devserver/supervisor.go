@@ -225,7 +225,7 @@ func (s *Supervisor) Running() int {
 
 // Ref names a server.
 type Ref struct {
-	Key         string // its id or, in a workspace, its name or port
+	Key         string // its uid or id or, in a workspace, its name or port
 	WorkspaceID string // where a name or port is looked up; empty: everywhere
 }
 
@@ -240,6 +240,9 @@ func (s *Supervisor) find(ref Ref) (*server, error) {
 		here := ref.WorkspaceID == "" || v.workspaceID == ref.WorkspaceID
 		if !v.isKnown() {
 			continue
+		}
+		if v.uid == ref.Key {
+			return v, nil
 		}
 		if v.id() == ref.Key || here && (v.name == ref.Key || port > 0 && uint64(v.port) == port) {
 			matches = append(matches, v)
@@ -327,7 +330,7 @@ func (s *Supervisor) set(v *server, status Status, message string) {
 		case status == StatusRunning:
 			text += " at " + v.url
 		}
-		s.events.Publish(event.Event{Type: eventOf[status], WorkspaceID: v.workspaceID, Subject: v.id(), Message: text})
+		s.events.Publish(event.Event{Type: eventOf[status], WorkspaceID: v.workspaceID, Subject: v.id(), Name: v.name, UID: v.uid, Message: text})
 	}
 	v.wake()
 }
@@ -349,7 +352,7 @@ func (s *Supervisor) drop(v *server, why string) {
 	v.removed = true
 	s.unlead(v)
 	v.log.close()
-	s.events.Publish(event.Event{Type: event.DevServerRemoved, WorkspaceID: v.workspaceID, Subject: v.id(), Message: v.name + " is removed: " + why})
+	s.events.Publish(event.Event{Type: event.DevServerRemoved, WorkspaceID: v.workspaceID, Subject: v.id(), Name: v.name, UID: v.uid, Message: v.name + " is removed: " + why})
 	v.wake()
 }
 

@@ -23,6 +23,8 @@ type Event struct {
 	Type        Type
 	WorkspaceID string // the workspace it is about, if any
 	Subject     string // the dev server or driver it is about, if any
+	Name        string // of the dev server it is about, if any
+	UID         string // of the dev server it is about, if any; it never changes
 	Message     string // one line for people
 }
 

@@ -2502,7 +2502,10 @@ type DevServer struct {
 	// isolation of the driver that it runs in, as in DriverChoice; empty: not known.
 	Isolation string `protobuf:"bytes,30,opt,name=isolation,proto3" json:"isolation,omitempty"`
 	// host_mode reports whether nothing separates it from the host.
-	HostMode      bool `protobuf:"varint,31,opt,name=host_mode,json=hostMode,proto3" json:"host_mode,omitempty"`
+	HostMode bool `protobuf:"varint,31,opt,name=host_mode,json=hostMode,proto3" json:"host_mode,omitempty"`
+	// uid never changes, whatever becomes of its port, and is never another
+	// server's.
+	Uid           string `protobuf:"bytes,32,opt,name=uid,proto3" json:"uid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2661,6 +2664,13 @@ func (x *DevServer) GetHostMode() bool {
 		return x.HostMode
 	}
 	return false
+}
+
+func (x *DevServer) GetUid() string {
+	if x != nil {
+		return x.Uid
+	}
+	return ""
 }
 
 // StartDevServerRequest says what to run.
@@ -2879,7 +2889,7 @@ func (x *StartDevServerResponse) GetDriver() *DriverChoice {
 // DevServerRef names a dev server.
 type DevServerRef struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// id, or within a workspace a name or a port.
+	// id: a uid, an id, or within a workspace a name or a port.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// workspace that a name or port is looked up in.
 	Workspace     *WorkspaceRef `protobuf:"bytes,2,opt,name=workspace,proto3" json:"workspace,omitempty"`
@@ -4767,7 +4777,11 @@ type WatchEventsResponse struct {
 	// subject is the dev server or driver it is about, if any.
 	Subject string `protobuf:"bytes,5,opt,name=subject,proto3" json:"subject,omitempty"`
 	// message is one line for people.
-	Message       string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	Message string `protobuf:"bytes,6,opt,name=message,proto3" json:"message,omitempty"`
+	// name of the dev server it is about, if any.
+	Name string `protobuf:"bytes,30,opt,name=name,proto3" json:"name,omitempty"`
+	// uid of the dev server it is about, if any.
+	Uid           string `protobuf:"bytes,31,opt,name=uid,proto3" json:"uid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4840,6 +4854,20 @@ func (x *WatchEventsResponse) GetSubject() string {
 func (x *WatchEventsResponse) GetMessage() string {
 	if x != nil {
 		return x.Message
+	}
+	return ""
+}
+
+func (x *WatchEventsResponse) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *WatchEventsResponse) GetUid() string {
+	if x != nil {
+		return x.Uid
 	}
 	return ""
 }
@@ -4999,7 +5027,7 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x04exit\x18\x05 \x01(\v2\x15.sero.api.v1.ExecExitH\x00R\x04exit\x12'\n" +
 	"\x0estdin_consumed\x18\x06 \x01(\x03H\x00R\rstdinConsumed\x127\n" +
 	"\battached\x18\a \x01(\v2\x19.sero.api.v1.ExecAttachedH\x00R\battachedB\a\n" +
-	"\x05frame\"\x8b\x04\n" +
+	"\x05frame\"\x9d\x04\n" +
 	"\tDevServer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fworkspace_id\x18\x02 \x01(\tR\vworkspaceId\x12\x14\n" +
@@ -5020,7 +5048,8 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\vpreview_url\x18\x10 \x01(\tR\n" +
 	"previewUrl\x12\x1c\n" +
 	"\tisolation\x18\x1e \x01(\tR\tisolation\x12\x1b\n" +
-	"\thost_mode\x18\x1f \x01(\bR\bhostMode\"\xf1\x02\n" +
+	"\thost_mode\x18\x1f \x01(\bR\bhostMode\x12\x10\n" +
+	"\x03uid\x18  \x01(\tR\x03uid\"\xf1\x02\n" +
 	"\x15StartDevServerRequest\x127\n" +
 	"\tworkspace\x18\x01 \x01(\v2\x19.sero.api.v1.WorkspaceRefR\tworkspace\x12\x18\n" +
 	"\acommand\x18\x02 \x03(\tR\acommand\x12\x12\n" +
@@ -5168,14 +5197,16 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x03pid\x18\x01 \x01(\x03R\x03pid\"B\n" +
 	"\x12WatchEventsRequest\x12\x14\n" +
 	"\x05since\x18\x01 \x01(\x04R\x05since\x12\x16\n" +
-	"\x06follow\x18\x02 \x01(\bR\x06follow\"\xcc\x01\n" +
+	"\x06follow\x18\x02 \x01(\bR\x06follow\"\xf2\x01\n" +
 	"\x13WatchEventsResponse\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
 	"\x04type\x18\x03 \x01(\tR\x04type\x12!\n" +
 	"\fworkspace_id\x18\x04 \x01(\tR\vworkspaceId\x12\x18\n" +
 	"\asubject\x18\x05 \x01(\tR\asubject\x12\x18\n" +
-	"\amessage\x18\x06 \x01(\tR\amessage*\x86\x02\n" +
+	"\amessage\x18\x06 \x01(\tR\amessage\x12\x12\n" +
+	"\x04name\x18\x1e \x01(\tR\x04name\x12\x10\n" +
+	"\x03uid\x18\x1f \x01(\tR\x03uid*\x86\x02\n" +
 	"\x0eWorkspaceState\x12\x1f\n" +
 	"\x1bWORKSPACE_STATE_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17WORKSPACE_STATE_STOPPED\x10\x01\x12\x1c\n" +

@@ -29,7 +29,8 @@ func (a *app) devCommand() *cobra.Command {
 		Use:   "dev",
 		Short: "start, watch and stop dev servers",
 		Long: `A dev server is a command that listens on a port. It runs in the background, its output
-is kept, and it is known by its id, its name or its port.`,
+is kept, and it is known by its id, its uid, its name or its port. The uid never changes; the
+id has the port, which may.`,
 		Example: `  sero dev ls
   sero dev logs --tail 20 web`,
 	}
@@ -159,7 +160,7 @@ With --all it lists those of every workspace.`,
 // server names a dev server by id, or by name or port in the workspace.
 func (a *app) server(target string) (*apipb.DevServerRef, error) {
 	if target == "" {
-		return nil, usagef("the dev server's id, name or port is empty")
+		return nil, usagef("the dev server's id, uid, name or port is empty")
 	}
 	ref, err := a.reference()
 	return &apipb.DevServerRef{Id: target, Workspace: ref}, err
@@ -170,11 +171,11 @@ func (a *app) devStopCommand() *cobra.Command {
 		Use:   "stop [flags] <server>",
 		Short: "stop a dev server",
 		Long: `Ends the server's command with all that descends from it, and keeps its record and its
-output; one that failed is forgotten. The server is named by id, name or port; stopping a
-stopped one succeeds.`,
+output; one that failed is forgotten. The server is named by id, uid, name or port;
+stopping a stopped one succeeds.`,
 		Example: `  sero dev stop web
   sero dev stop --json web`,
-		Args:              arguments(1, 1, "the server's id, name or port"),
+		Args:              arguments(1, 1, "the server's id, uid, name or port"),
 		ValidArgsFunction: a.completeServers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := a.server(args[0])
@@ -212,7 +213,7 @@ func (a *app) devRemoveCommand() *cobra.Command {
 its output. Its name is free then.`,
 		Example: `  sero run --name old --card try -- npm run dev && sero dev rm old
   sero dev start --name old --card try -- npm run dev && sero dev rm --json old`,
-		Args:              arguments(1, 1, "the server's id, name or port"),
+		Args:              arguments(1, 1, "the server's id, uid, name or port"),
 		ValidArgsFunction: a.completeServers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ref, err := a.server(args[0])
@@ -249,7 +250,7 @@ its directory and with its environment.`,
 		Example: `  sero dev restart web
   sero dev restart --wait 30s --json web`,
 		Annotations:       map[string]string{exitKey: restartExit},
-		Args:              arguments(1, 1, "the server's id, name or port"),
+		Args:              arguments(1, 1, "the server's id, uid, name or port"),
 		ValidArgsFunction: a.completeServers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if wait <= 0 {
@@ -272,7 +273,7 @@ its directory and with its environment.`,
 			r, err := c.DevServers.RestartDevServer(ctx, &apipb.RestartDevServerRequest{DevServer: ref, WaitMs: wait.Milliseconds()})
 			progress.Done()
 			if err != nil {
-				a.sayIfInterrupted(cmd.Context(), c, ref.GetWorkspace(), isCalled(args[0]))
+				a.sayIfInterrupted(cmd.Context(), c, ref.GetWorkspace(), func(s *apipb.DevServer) bool { return named(s, args[0]) })
 				return err
 			}
 			return unlessRunning(r.GetDevServer(), a.view.DevServer(r.GetDevServer()))
@@ -295,7 +296,7 @@ func (a *app) devLogsCommand() *cobra.Command {
 new output until it is interrupted.`,
 		Example: `  sero dev logs web
   sero dev logs --tail 5 --json web`,
-		Args:              arguments(1, 1, "the server's id, name or port"),
+		Args:              arguments(1, 1, "the server's id, uid, name or port"),
 		ValidArgsFunction: a.completeServers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			switch given := cmd.Flags().Changed("tail"); {

@@ -31,7 +31,7 @@ browser. Without a name it is the workspace's only server.`,
 		Example: `  sero dev open web
   sero dev open --print web
   sero dev open --json web`,
-		Args:              arguments(0, 1, "the server's id, name or port"),
+		Args:              arguments(0, 1, "the server's id, uid, name or port"),
 		ValidArgsFunction: a.completeServers,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			server, err := a.oneServer(cmd.Context(), slices.Concat(args, []string{""})[0])
@@ -69,6 +69,9 @@ func (a *app) oneServer(ctx context.Context, name string) (*apipb.DevServer, err
 	defer c.Close()
 	ctx, cancel := call(ctx, callTimeout)
 	defer cancel()
+	if strings.Contains(name, ":") || strings.HasPrefix(name, "ds_") { // an id or a uid says which workspace
+		ref = nil
+	}
 	r, err := c.DevServers.ListDevServers(ctx, &apipb.ListDevServersRequest{Workspace: ref})
 	if err != nil {
 		return nil, err
@@ -96,7 +99,7 @@ func (a *app) oneServer(ctx context.Context, name string) (*apipb.DevServer, err
 }
 
 func named(s *apipb.DevServer, name string) bool {
-	return s.GetId() == name || s.GetName() == name || s.GetPort() > 0 && name == portText(s.GetPort())
+	return s.GetId() == name || s.GetUid() == name || s.GetName() == name || s.GetPort() > 0 && name == portText(s.GetPort())
 }
 
 // onTerminal tells whether a person sees the output.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/daemonclient"
@@ -39,13 +38,6 @@ func (f *startFlags) asks(command []string) func(*apipb.DevServer) bool {
 			return true
 		}
 		return slices.Equal(s.GetCommand(), command)
-	}
-}
-
-// isCalled reports whether a dev server has a name, an id or a port.
-func isCalled(target string) func(*apipb.DevServer) bool {
-	return func(s *apipb.DevServer) bool {
-		return s.GetName() == target || s.GetId() == target || strconv.Itoa(int(s.GetPort())) == target
 	}
 }
 

@@ -80,6 +80,7 @@ func (v *View) devServerText(s *apipb.DevServer, note string) error {
 		{"why", s.GetStatusMessage()},
 		{"preview", s.GetPreviewUrl()},
 		{"id", s.GetId()},
+		{"uid", s.GetUid()},
 		{"port", port},
 		{"command", Quote(s.GetCommand())},
 	}); err != nil {

@@ -65,6 +65,7 @@ type rejectionJSON struct {
 
 type devServerJSON struct {
 	ID            string     `json:"id"`
+	UID           string     `json:"uid,omitempty"`
 	WorkspaceID   string     `json:"workspaceId"`
 	Scope         string     `json:"scope"`
 	CardID        string     `json:"cardId"`
@@ -117,6 +118,8 @@ type eventJSON struct {
 	Type        string     `json:"type"`
 	WorkspaceID string     `json:"workspaceId,omitempty"`
 	Subject     string     `json:"subject,omitempty"`
+	Name        string     `json:"name,omitempty"`
+	UID         string     `json:"uid,omitempty"`
 	Message     string     `json:"message,omitempty"`
 }
 
@@ -177,7 +180,7 @@ func choiceOf(c *apipb.DriverChoice) choiceJSON {
 
 func devServerOf(d *apipb.DevServer) devServerJSON {
 	return devServerJSON{
-		ID: d.GetId(), WorkspaceID: d.GetWorkspaceId(), Scope: d.GetScope(), CardID: d.GetCardId(),
+		ID: d.GetId(), UID: d.GetUid(), WorkspaceID: d.GetWorkspaceId(), Scope: d.GetScope(), CardID: d.GetCardId(),
 		Port: d.GetPort(), Name: d.GetName(), Command: list(d.GetCommand()), Dir: d.GetDir(), URL: d.GetUrl(),
 		Status: statusWord(d.GetStatus()), StatusMessage: d.GetStatusMessage(), PID: d.GetPid(),
 		Started: timeOf(d.GetStarted()), LogTail: list(d.GetLogTail()), Detected: d.GetDetected(), PreviewURL: d.GetPreviewUrl(),
@@ -202,7 +205,7 @@ func driverOf(d *apipb.Driver) driverJSON {
 func eventOf(e *apipb.WatchEventsResponse) eventJSON {
 	return eventJSON{
 		Sequence: e.GetSequence(), Time: timeOf(e.GetTime()), Type: e.GetType(),
-		WorkspaceID: e.GetWorkspaceId(), Subject: e.GetSubject(), Message: e.GetMessage(),
+		WorkspaceID: e.GetWorkspaceId(), Subject: e.GetSubject(), Name: e.GetName(), UID: e.GetUid(), Message: e.GetMessage(),
 	}
 }
 
