@@ -13,8 +13,8 @@ import (
 
 // Rejoin takes up the sandboxes that an earlier core left running, as if they
 // had been made ready now, and calls found with their workspaces' ids, several at
-// a time. It starts
-// their drivers and waits for them; it starts and changes no sandbox.
+// a time. It starts their drivers and waits for them; it starts and changes no
+// sandbox.
 func (m *Manager) Rejoin(ctx context.Context, found func(id string)) {
 	byDriver := map[string][]*entry{}
 	for _, e := range m.entries() {

@@ -38,7 +38,7 @@ func withoutHelper(s *sero) {
 	if !strings.Contains(r.stdout, "no helper: the sandbox was made without it") {
 		s.Errorf("inspect does not say it: %s", r.stdout)
 	}
-	for _, said := range []string{lost, "terminals", "dev servers", "egress", "guest: not a directory", "sero recreate -w a"} {
+	for _, said := range []string{lost, "terminals", "dev servers", "egress", "guest is not a directory but a file", "sero recreate -w a"} {
 		if !strings.Contains(r.stderr, said) {
 			s.Errorf("inspect does not say %q: %s", said, r.stderr)
 		}
