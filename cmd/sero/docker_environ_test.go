@@ -44,6 +44,30 @@ func TestD1LoginEnvironmentOnDocker(t *testing.T) {
 	}
 }
 
+// TestD2PathOnDocker puts directories before the image's PATH, and that of env, for
+// commands and login shells; --env is taken as it is.
+func TestD2PathOnDocker(t *testing.T) {
+	d := newDockerMachine(t)
+	image := dockertest.BaseImage(t)
+	before := variables(d.ok("exec", "--", "env", "-0"))["PATH"]
+	path := []string{"./node_modules/.bin", "/my tools"}
+	for _, c := range []struct {
+		env  map[string]string
+		rest string
+	}{{map[string]string{}, before}, {map[string]string{"PATH": "/usr/bin:/bin"}, "/usr/bin:/bin"}} {
+		d.file(map[string]any{"id": d.id, "image": image, "driver": "docker", "path": path, "env": c.env})
+		want := "/workspace/node_modules/.bin:/my tools:" + c.rest
+		for _, command := range [][]string{{"env", "-0"}, {"bash", "-lc", "env -0"}, {"sh", "-lc", "env -0"}} {
+			if got := variables(d.ok(append([]string{"exec", "--"}, command...)...))["PATH"]; got != want {
+				t.Errorf("%q: %q, want %q", command, got, want)
+			}
+		}
+	}
+	if got := variables(d.ok("exec", "-e", "PATH=/bin", "--", "env", "-0"))["PATH"]; got != "/bin" {
+		t.Errorf("with --env: %q", got)
+	}
+}
+
 // variables reads what env -0 prints, but what shells themselves keep and what names
 // a command.
 func variables(text string) map[string]string {

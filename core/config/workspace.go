@@ -50,6 +50,7 @@ type Workspace struct {
 	Image      string               `json:"image"`
 	User       string               `json:"user"`    // who commands run as: a name or uid[:gid]; empty: whoever owns the files
 	Env        map[string]string    `json:"env"`     // values are taken as they are written
+	Path       []string             `json:"path"`    // put before PATH: absolute in the sandbox, or relative to the workspace
 	Secrets    map[string]string    `json:"secrets"` // values are references: SecretEnv or SecretFile and a name
 	Mounts     []Mount              `json:"mounts"`
 	Roots      []string             `json:"roots"` // absolute, shown writable at the same path
@@ -189,6 +190,7 @@ var (
 	idPattern     = newPattern(`^[a-z0-9]([a-z0-9-]{0,56}[a-z0-9])?$`)
 	driverPattern = newPattern(`^[a-z][a-z0-9-]{0,31}$`)
 	envPattern    = newPattern(`^[A-Za-z_][A-Za-z0-9_]*$`)
+	pathPattern   = newPattern(`^[^:\x00-\x1f\x7f$~]+$`)
 	secretPattern = newPattern(`^(env:[A-Za-z_][A-Za-z0-9_]*|file:(/|~/)[^\x00-\x1f\x7f]{1,1000})$`)
 	serverPattern = newPattern(`^[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?$`)
 	memoryPattern = newPattern(`^([0-9]{1,12})([KMGTkmgt]?)(?:[iI]?[bB])?$`)
@@ -207,6 +209,7 @@ func (w Workspace) check(d *document) error {
 		imageReference(d, "image", w.Image),
 		matches(d, "user", w.User, userPattern, `a user's name or number, with ":" and a group if need be, such as "root" or "1000:1000"`),
 		checkEnv(d, "env", w.Env),
+		checkPath(d, w.Path),
 		w.checkSecrets(d),
 		checkRoots(d, w.Roots),
 		w.Resources.check(d),
@@ -265,6 +268,17 @@ func checkEnv(d *document, path string, env map[string]string) *driver.Error {
 	return nil
 }
 
+// checkPath refuses what cannot be one directory of PATH.
+func checkPath(d *document, dirs []string) *driver.Error {
+	for i, dir := range dirs {
+		if !pathPattern.MatchString(dir) {
+			return d.errorAt(fmt.Sprintf("path[%d]", i), "%s is not a directory for PATH: it must be one, without : $ ~ and control characters", shown(dir)).
+				Remedy(`give a directory such as "./node_modules/.bin" or "/opt/tools/bin"; PATH itself follows without being named`)
+		}
+	}
+	return nil
+}
+
 // checkSecrets refuses what is not a reference, without repeating it: it may be
 // the secret itself.
 func (w Workspace) checkSecrets(d *document) *driver.Error {
@@ -284,8 +298,8 @@ func (w Workspace) checkSecrets(d *document) *driver.Error {
 	return nil
 }
 
-// warn tells of what is allowed and hardly meant: references to secrets where
-// values are taken as they are written.
+// warn tells of what is allowed and hardly meant: references to secrets, and to the
+// variable itself, where values are taken as they are written.
 func (w Workspace) warn(d *document) {
 	lists := map[string]map[string]string{"env": w.Env}
 	for name, server := range w.DevServers {
@@ -297,8 +311,25 @@ func (w Workspace) warn(d *document) {
 			if at := join(list, name); secretPattern.MatchString(value) && !strings.HasPrefix(value, "file://") { // that is a URL
 				d.warn(d.positions[at], "%s is given to commands as it is written; if it is a reference to a secret, put it under %q", at, "secrets")
 			}
+			if at := join(list, name); namesItself(name, value) {
+				advice := "write the whole value"
+				if name == "PATH" {
+					advice = `name the directories to put before PATH under "path"`
+				}
+				d.warn(d.positions[at], "%s is given to commands as it is written, and no variable in it is replaced; %s", at, advice)
+			}
 		}
 	}
+}
+
+// namesItself reports whether the value of a variable is one that a shell would
+// have put its former value into, or for PATH any other.
+func namesItself(name, value string) bool {
+	if name == "PATH" {
+		return strings.ContainsAny(value, "$%") || strings.HasPrefix(value, "~") || strings.Contains(value, ":~")
+	}
+	_, rest, found := strings.Cut(value, "$"+name)
+	return strings.Contains(value, "${"+name) || found && !envPattern.MatchString("_"+rest[:min(1, len(rest))]) || found && rest == ""
 }
 
 func checkRoots(d *document, roots []string) *driver.Error {

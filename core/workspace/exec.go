@@ -141,11 +141,10 @@ func (c *command) run(ctx context.Context, stdio driver.ExecIO) (ExecResult, err
 	if err != nil {
 		return ExecResult{}, err
 	}
-	egress, err := c.egress(ctx, file)
+	spec, err := c.resolve(ctx, d, file)
 	if err != nil {
 		return ExecResult{}, err
 	}
-	spec := c.spec(file, egress)
 	if err := cmp.Or(checkEnvSize(spec.Env), driver.NeedAll(d, spec.Needs())); err != nil {
 		return ExecResult{}, err
 	}
@@ -261,7 +260,20 @@ func (e *entry) track(id string, end context.CancelCauseFunc) func() {
 	}
 }
 
-func (c *command) spec(file config.Workspace, egress []driver.EnvVar) driver.ExecSpec {
+// resolve is the command as the driver gets it, with what has to be asked for.
+func (c *command) resolve(ctx context.Context, d driver.Driver, file config.Workspace) (driver.ExecSpec, error) {
+	egress, err := c.egress(ctx, file)
+	if err != nil {
+		return driver.ExecSpec{}, err
+	}
+	searched, err := c.searchPath(ctx, d, file)
+	if err != nil {
+		return driver.ExecSpec{}, err
+	}
+	return c.spec(file, egress, searched), nil
+}
+
+func (c *command) spec(file config.Workspace, egress, searched []driver.EnvVar) driver.ExecSpec {
 	o := c.options
 	spec := driver.ExecSpec{
 		SandboxID: SandboxID(c.e.id),
@@ -273,7 +285,7 @@ func (c *command) spec(file config.Workspace, egress []driver.EnvVar) driver.Exe
 		KillGrace: o.KillGrace,
 		Detach:    o.Detach && !c.sandbox.choice.HostMode,
 	}
-	spec.Env = c.env(file, egress, spec.User)
+	spec.Env = c.env(file, egress, searched, spec.User)
 	if o.LoginShell {
 		spec.Argv = c.loginShell()
 	}
@@ -293,7 +305,7 @@ func (m *Manager) newExecID() string {
 	return fmt.Sprintf("exec-%x-%d", m.born, m.execs.Add(1))
 }
 
-func (c *command) env(file config.Workspace, egress []driver.EnvVar, user string) []driver.EnvVar {
+func (c *command) env(file config.Workspace, egress, searched []driver.EnvVar, user string) []driver.EnvVar {
 	var given []driver.EnvVar
 	switch {
 	case !c.sandbox.choice.HostMode:
@@ -307,7 +319,7 @@ func (c *command) env(file config.Workspace, egress []driver.EnvVar, user string
 		given = c.options.Caller
 	}
 	secrets, _ := c.m.secrets(c.e, file) // what is wrong with them was said when the workspace was made ready
-	return environ.Merge(given, egress, environ.Of(file.Env), secrets, c.options.Env)
+	return environ.Merge(given, egress, environ.Of(file.Env), searched, secrets, c.options.Env)
 }
 
 // directory is where the command runs, as the sandbox sees it.

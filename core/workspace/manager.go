@@ -116,25 +116,27 @@ type entry struct {
 	file      config.Reader // of the directory: see config
 	named     bool          // somebody chose the id
 
-	mu       sync.Mutex // guards what follows
-	wish     string     // the driver asked for with up, kept
-	last     lastUse
-	before   []string // drivers in which a sandbox that isolates was made, the newest last
-	attached []attached
-	current  *sandbox // nil: not known to be ready
-	choice   negotiate.Choice
-	phase    State // StateStarting or StateStopping while that goes on
-	failure  error // of the last attempt to make it ready
-	flight   *flight
-	newHost  bool                               // new, and on the host: the first command's caller has to hear of it
-	commands map[string]context.CancelCauseFunc // running, by exec id
-	removed  bool
-	stops    int // how often it was stopped
-	warnings []string
-	drift    []Drift       // of the sandbox, when it was last made ready
-	inside   *guest.Guest  // works in the sandbox; nil: nobody does yet
-	insideOf string        // the instance that it works in
-	rejoined chan struct{} // closed once it is known what an earlier core left; nil: it is known
+	mu          sync.Mutex // guards what follows
+	wish        string     // the driver asked for with up, kept
+	last        lastUse
+	before      []string // drivers in which a sandbox that isolates was made, the newest last
+	attached    []attached
+	current     *sandbox // nil: not known to be ready
+	choice      negotiate.Choice
+	phase       State // StateStarting or StateStopping while that goes on
+	failure     error // of the last attempt to make it ready
+	flight      *flight
+	newHost     bool                               // new, and on the host: the first command's caller has to hear of it
+	commands    map[string]context.CancelCauseFunc // running, by exec id
+	removed     bool
+	stops       int // how often it was stopped
+	warnings    []string
+	drift       []Drift      // of the sandbox, when it was last made ready
+	inside      *guest.Guest // works in the sandbox; nil: nobody does yet
+	insideOf    string       // the instance that it works in
+	imagePath   string       // PATH of the sandbox imagePathOf
+	imagePathOf string
+	rejoined    chan struct{} // closed once it is known what an earlier core left; nil: it is known
 }
 
 // sandbox is one that was ready when last looked at.
