@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -26,7 +27,7 @@ func TestD3CallerEnvironment(t *testing.T) {
 		return kept
 	}
 	bare := clean(m.env)
-	m.env = append(bare[:len(bare):len(bare)], "PATH=/daemon:"+path, "TZ=Asia/Tokyo", "LANG=C", "LC_TIME=C", "LC_NUMERIC=C")
+	m.env = append(slices.Clip(bare), "PATH=/daemon:"+path, "TZ=Asia/Tokyo", "LANG=C", "LC_TIME=C", "LC_NUMERIC=C")
 	m.ok("up", "--driver", "host")
 	seen := func(args ...string) map[string]string {
 		t.Helper()
@@ -38,7 +39,7 @@ func TestD3CallerEnvironment(t *testing.T) {
 		}
 		return got
 	}
-	m.env = append(bare[:len(bare):len(bare)], "PATH=/my dir:"+path, "TZ=UTC", "LC_ALL=C.UTF-8", "LC_TOKEN=secret")
+	m.env = append(slices.Clip(bare), "PATH=/my dir:"+path, "TZ=UTC", "LC_ALL=C.UTF-8", "LC_TOKEN=secret")
 	want := map[string]string{"PATH": "/my dir:" + path, "TZ": "UTC", "LC_ALL": "C.UTF-8"}
 	if diff := cmp.Diff(want, seen("exec", "--", "env", "-0")); diff != "" {
 		t.Errorf("the caller's: %s", diff)
@@ -47,7 +48,7 @@ func TestD3CallerEnvironment(t *testing.T) {
 	if diff := cmp.Diff(want, seen("exec", "-e", "TZ=Etc/GMT+1", "-e", "LANG=C", "--", "env", "-0")); diff != "" {
 		t.Errorf("with --env: %s", diff)
 	}
-	m.env = append(bare[:len(bare):len(bare)], "PATH="+path)
+	m.env = append(slices.Clip(bare), "PATH="+path)
 	if diff := cmp.Diff(map[string]string{"PATH": path}, seen("exec", "--", "env", "-0")); diff != "" {
 		t.Errorf("of a caller without: %s", diff)
 	}
