@@ -77,7 +77,7 @@ func variables(text string) map[string]string {
 			all[name] = value
 		}
 	}
-	for _, name := range []string{"_", "PWD", "OLDPWD", "SHLVL", "SERO_COMMAND_ID", "SERO_EXEC"} {
+	for _, name := range []string{"_", "PWD", "OLDPWD", "SHLVL", "SERO_COMMAND_ID", "SERO_EXEC", "SERO_EXEC_ID"} {
 		delete(all, name)
 	}
 	return all
