@@ -186,7 +186,7 @@ func (d *document) wrongType(v *hujson.Value, path, want string) error {
 }
 
 func (d *document) unknownKey(member *hujson.ObjectMember, key, path string, known []string) {
-	if d.isFull() { // a message that nobody sees is not made
+	if d.isFull() { // nobody would see the message
 		d.omitted++
 		return
 	}

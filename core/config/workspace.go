@@ -298,7 +298,7 @@ func (w Workspace) checkSecrets(d *document) *driver.Error {
 	return nil
 }
 
-// warn tells of what is allowed and hardly meant: references to secrets, and to the
+// warn reports what is allowed and hardly meant: references to secrets, and to the
 // variable itself, where values are taken as they are written.
 func (w Workspace) warn(d *document) {
 	lists := map[string]map[string]string{"env": w.Env}

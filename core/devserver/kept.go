@@ -211,7 +211,7 @@ func (s *Supervisor) takeUp(ctx context.Context, ws workspace.Workspace) {
 	}
 }
 
-// takeUpOne goes on with a kept command, unless somebody does; entries are those of
+// takeUpOne goes on with a kept command, unless another call does; entries are those of
 // sero.json. mu must be held.
 func (s *Supervisor) takeUpOne(w *watch, ws workspace.Workspace, kept guest.Session, entries map[string]config.DevServer) {
 	spec := specOf(nameInExecID(kept.ExecID), kept.Label)

@@ -131,7 +131,7 @@ func protocolOf(ctx context.Context, dial func() (net.Conn, error)) (Protocol, e
 	return ProtocolHTTP, nil
 }
 
-// protocolOfSilent tells a server of HTTP, which waits for a request, from one of
+// protocolOfSilent distinguishes a server of HTTP, which waits for a request, from one of
 // HTTP/2 that waits for its preface, and from one that asks a client of HTTP for TLS.
 func protocolOfSilent(ctx context.Context, dial func() (net.Conn, error)) Protocol {
 	said, _ := ask(ctx, dial, preface, silence)

@@ -70,7 +70,7 @@ func (s *Supervisor) Start(ctx context.Context, spec Spec, wait time.Duration, p
 	switch found, err := spec.configured(ctx, s.runner, ws.ID); {
 	case err != nil:
 		return StartResult{}, err
-	case here && !found: // an entry of sero.json says where it runs, whoever starts it from where
+	case here && !found: // an entry of sero.json says where it runs, wherever it is started from
 		spec.Dir = s.runner.Below(spec.Workspace)
 	}
 	s.meet(ctx, ws)
@@ -143,7 +143,7 @@ func (s *Supervisor) claim(ctx context.Context, ws workspace.Workspace, spec *Sp
 func (s *Supervisor) add(ws workspace.Workspace, spec *Spec) *server {
 	name := cmp.Or(spec.Name, guessName(spec.Command))
 	if i := slices.IndexFunc(s.servers, func(v *server) bool {
-		isFree := len(v.turn) == 0 // nobody stops, restarts or removes it
+		isFree := len(v.turn) == 0 // it is not being stopped, restarted or removed
 		return v.workspaceID == ws.ID && v.name == name && v.isKnown() && !v.live() && v.status != StatusStarting && isFree
 	}); i >= 0 {
 		s.drop(s.servers[i], "its name is given to another command")

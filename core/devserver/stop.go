@@ -222,7 +222,7 @@ func (s *Supervisor) endKept(ctx context.Context, v *server, r *run, limit time.
 		case !isLost(err):
 		case r.over():
 			return nil
-		case s.begun(r): // nobody knows what descends from it
+		case s.begun(r): // what descends from it is not known
 			if r.signalled(ctx, "SIGTERM", s.grace) || r.signalled(ctx, "SIGKILL", limit) {
 				return nil
 			}

@@ -6,7 +6,7 @@ import (
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
-// callerNames are the variables that host mode takes from whoever calls sero.
+// callerNames are the variables that host mode takes from the caller.
 var callerNames = []string{
 	"PATH", "TZ", "LANG", "LC_ALL", "LC_ADDRESS", "LC_COLLATE", "LC_CTYPE", "LC_IDENTIFICATION", "LC_MEASUREMENT",
 	"LC_MESSAGES", "LC_MONETARY", "LC_NAME", "LC_NUMERIC", "LC_PAPER", "LC_TELEPHONE", "LC_TIME",

@@ -46,7 +46,7 @@ type Request struct {
 	FallbackHost   bool                // falling back to the host is fine in spite of NeedsIsolation, Driver or LivesIn
 	LivesIn        string              // the driver of the newest sandbox of the workspace that isolates; empty: it never had one
 	HideFake       bool                // the driver for tests does not exist: no person named it
-	NeverHost      bool                // this machine runs nothing without isolation, whoever asks
+	NeverHost      bool                // this machine runs nothing without isolation, even on request
 }
 
 // Offer is one driver and what is known of it now.

@@ -19,8 +19,8 @@ const (
 	retryAfter   = "1"              // seconds
 )
 
-// crowd bounds the connections and requests of a Gateway. Whoever can connect to
-// this machine's loopback, as every user of it can, may open as many as he likes.
+// crowd bounds the connections and requests of a Gateway. Every user of this machine
+// can connect to its loopback, as often as they like.
 type crowd struct {
 	most int // connections, and requests
 

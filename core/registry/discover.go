@@ -134,7 +134,7 @@ func (b binary) same(o binary) bool {
 	return b.path == o.path && b.origin == o.origin && slices.Equal(b.args, o.args) && b.identity == o.identity
 }
 
-// check tells what keeps a driver from being run.
+// check returns what keeps a driver from being run.
 func (b binary) check() *driver.Error {
 	f, err := b.open()
 	if f != nil {
@@ -143,9 +143,9 @@ func (b binary) check() *driver.Error {
 	return err
 }
 
-// open opens a driver's file, and refuses one that somebody else could have put
+// open opens a driver's file, and refuses one that another user could have put
 // there or could change, in whatever directory up to the root or by whatever link:
-// it would run as this user. It also tells what keeps it from being run at all.
+// it would run as this user. It also returns what keeps it from being run at all.
 //
 // What was opened is what may be run. It is nil for a file that can be run and not
 // read.

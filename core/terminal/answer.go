@@ -16,7 +16,7 @@ func (s *screen) reply(format string, args ...any) bool {
 }
 
 // answer has the questions of programs answered as an xterm of 256 colours does.
-// The emulator's own answers go to a pipe that nobody reads, so each question that
+// The emulator's own answers go to a pipe without a reader, so each question that
 // it knows is taken from it.
 func (s *screen) answer(e *vt.Emulator) {
 	csi := func(prefix, inter, final byte, f func(n int) bool) {

@@ -42,7 +42,7 @@ type session struct {
 
 	output sync.Mutex // orders what viewers get; held while one is waited for
 
-	answers chan []byte // to what the program has asked while nobody looked
+	answers chan []byte // to what the program has asked while no viewer was attached
 	begun   bool        // there was a viewer; guarded by mu
 	adopted bool        // the first of its output was written long ago
 	written time.Time   // when it last wrote; guarded by mu
@@ -110,7 +110,7 @@ func (t *session) Write(b []byte) (int, error) {
 		t.adopted = false // what it repeats comes at once
 	}
 	t.screen.answers, t.written = nil, now
-	if t.writer == nil && len(answers) > 0 && !t.adopted { // else the terminal of whoever looks answers
+	if t.writer == nil && len(answers) > 0 && !t.adopted { // else the viewer's terminal answers
 		select {
 		case t.answers <- answers:
 		default: // it asks and asks, and does not listen

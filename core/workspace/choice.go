@@ -111,7 +111,7 @@ func (e *entry) staysIsolated(wish string) bool {
 	return e.current.choice.HostMode && e.livesIn() != "" && asked != wishHost && asked != e.current.choice.Actual
 }
 
-// errOnHost refuses to run what nobody meant for the host there.
+// errOnHost refuses to run a command on the host that was not meant for it.
 func errOnHost(id, livesIn string) error {
 	return driver.Errorf(driver.NotStopped, "workspace %s has had a sandbox in driver %s, and runs on the host for now, as it was asked to", id, livesIn).
 		About(id).

@@ -154,7 +154,7 @@ func (a *attempt) announce() {
 }
 
 // reuse looks whether the sandbox of before still runs and shows what it should.
-// It gives nil when it does not; then the workspace is to be made ready anew.
+// It returns nil when it does not; then the workspace has to be made ready again.
 func (a *attempt) reuse(ctx context.Context, file config.Workspace, before *sandbox) (*sandbox, error) {
 	d, err := a.m.options.Drivers.Driver(ctx, before.choice.Actual)
 	if err != nil {

@@ -14,7 +14,7 @@ func (m *Manager) idsFor(directory string) []string {
 	return []string{id, idFromPath(id, directory), idFromPath(id, m.options.Installation+"\n"+directory)}
 }
 
-// freeID is the id for a directory whose workspace nobody named. mu must be held.
+// freeID is the id for a directory whose workspace has no id of a person's choice. mu must be held.
 func (m *Manager) freeID(directory string) (string, error) {
 	ids := m.idsFor(directory)
 	for _, id := range ids {
@@ -27,7 +27,7 @@ func (m *Manager) freeID(directory string) (string, error) {
 
 // givesWay reports whether a workspace, which nothing was made for yet, failed
 // because its sandbox's name is that of another sero on the same engine, and can
-// have another id: nobody chose this one. Then it is forgotten, so that it is
+// have another id: this one was not chosen. Then it is forgotten, so that it is
 // opened anew. The caller has its turn.
 func (m *Manager) givesWay(e *entry, theirs driver.Sandbox, err error) bool {
 	installation := theirs.Labels[driver.LabelInstallation]

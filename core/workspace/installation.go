@@ -33,7 +33,7 @@ var plainInstallation = sync.OnceValue(func() *regexp.Regexp { return regexp.Mus
 // InstallationID tells the sandboxes of one state directory from those of
 // others: it is the value of driver.LabelInstallation. It is made once and kept
 // in the directory, which is made too, in two copies. Where both are damaged it is
-// what recovered gives, which may be nil, or a new one; lost says so.
+// what recovered returns; it may be nil, or a new one; lost says so.
 // PermissionDenied or Internal when it can be neither read nor written, and
 // PermissionDenied when another user could have written it.
 func InstallationID(state string, recovered func() string) (id string, lost bool, err error) {

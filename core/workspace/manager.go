@@ -114,7 +114,7 @@ type entry struct {
 	turn      chan struct{} // holds one token; whoever takes it may change the sandbox
 	looks     *looks        // the manager's
 	file      config.Reader // of the directory: see config
-	named     bool          // somebody chose the id
+	named     bool          // a person chose the id
 
 	mu          sync.Mutex // guards what follows
 	wish        string     // the driver asked for with up, kept
@@ -132,7 +132,7 @@ type entry struct {
 	stops       int // how often it was stopped
 	warnings    []string
 	drift       []Drift      // of the sandbox, when it was last made ready
-	inside      *guest.Guest // works in the sandbox; nil: nobody does yet
+	inside      *guest.Guest // works in the sandbox; nil: not made yet
 	insideOf    string       // the instance that it works in
 	imagePath   string       // PATH of the sandbox imagePathOf
 	imagePathOf string

@@ -58,7 +58,7 @@ func writableByOthers(path string, look func(string) (fs.FileInfo, error)) strin
 	return ""
 }
 
-// ownGroup reports whether nobody but this user and root is in a group: root's
+// ownGroup reports whether only this user and root are in a group: root's
 // own, and the private one that most systems make for each user, with the same
 // number.
 func ownGroup(group, user int) bool {

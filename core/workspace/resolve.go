@@ -116,7 +116,7 @@ func (m *Manager) tooBroad(dir string) error {
 // that is known or that has a sero.json, else the directory itself is a new
 // one. A repository of its own below one of these is a new one, too. The known
 // entry is nil for a new one. It fails with DirectoryUnresponsive, and with
-// PermissionDenied where somebody else could have put a sero.json above.
+// PermissionDenied where another user could have put a sero.json above.
 func (m *Manager) locate(dir string) (root string, known *entry, err error) {
 	root, err = within(m.looks, dir, func() (string, error) {
 		repository := "" // the nearest

@@ -1,4 +1,4 @@
-// Package identity tells directories apart by what they are, not by the paths
+// Package identity distinguishes directories by what they are, not by the paths
 // that lead to them.
 package identity
 

@@ -1,4 +1,4 @@
-// Package inherit keeps what a process has from whoever started it out of the
+// Package inherit keeps what a process has from its parent out of the
 // processes that outlive that one: open files, ignored and blocked signals, the
 // umask and the current directory.
 //
@@ -67,7 +67,7 @@ func Restart(dir string) error {
 }
 
 // leadsSession reports whether this process is one that was started to outlive a
-// terminal. What it ignores is then an accident of whoever started it.
+// terminal. What it ignores is then an accident of its parent's.
 func leadsSession() bool {
 	id, err := getsid()
 	return err == nil && id == os.Getpid()
@@ -100,7 +100,7 @@ func DefaultSignals() (done func()) {
 	own.mu.Lock()
 	defer own.mu.Unlock()
 	if own.users++; own.users == 1 {
-		own.caught = make(chan os.Signal, 1) // nobody reads it
+		own.caught = make(chan os.Signal, 1) // it is never read
 		own.restore = nil
 		for sig := syscall.Signal(1); sig <= lastSignal; sig++ {
 			byGo := signal.Ignored(sig)

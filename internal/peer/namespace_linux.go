@@ -90,7 +90,7 @@ func holdPeer(conn net.Conn, pid int) (same func() bool, release func()) {
 }
 
 // alive reports whether the process of a pidfd was not reaped yet: until then its
-// number is nobody else's.
+// number is no other process's.
 func alive(fd int) bool {
 	err := unix.PidfdSendSignal(fd, 0, nil, 0)
 	return err == nil || errors.Is(err, unix.EPERM)

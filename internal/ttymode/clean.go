@@ -9,7 +9,7 @@ type Cleaner struct {
 	out  []byte
 }
 
-// Clean gives the next piece. It is valid until the next call, and p is not kept.
+// Clean returns the next piece. It is valid until the next call, and p is not kept.
 func (c *Cleaner) Clean(p []byte) []byte {
 	if len(c.part) == 0 && ascii(p) {
 		return p

@@ -49,7 +49,7 @@ type keyboard struct {
 	stack []int
 }
 
-// New makes a Tracker of a terminal that nobody has changed.
+// New makes a Tracker of a terminal in its initial state.
 func New() *Tracker {
 	t := &Tracker{parser: ansi.NewParser()}
 	t.clear()
@@ -164,13 +164,13 @@ func (t *Tracker) Alternate() int { return t.alternate }
 // Margins are the first and the last line that scroll, from 1; 0 for all.
 func (t *Tracker) Margins() (top, bottom int) { return t.top, t.bottom }
 
-// Private tells how the program left one of DEC's modes.
+// Private reports how the program left one of DEC's modes.
 func (t *Tracker) Private(mode int) bool {
 	on, known := t.private[mode]
 	return on || !known && usual(mode)
 }
 
-// Standard tells how the program left one of ANSI's modes.
+// Standard reports how the program left one of ANSI's modes.
 func (t *Tracker) Standard(mode int) bool { return t.standard[mode] }
 
 // Known reports whether the program has set or reset one of DEC's modes.
@@ -182,7 +182,7 @@ func (t *Tracker) Known(mode int) bool {
 // Keyboard is the flags of kitty's protocol.
 func (t *Tracker) Keyboard() int { return t.kitty[t.screen()].flags }
 
-// usual tells whether a mode is on in a fresh terminal: autowrap, repeat, cursor.
+// usual reports whether a mode is on in a fresh terminal: autowrap, repeat, cursor.
 func usual(mode int) bool { return mode == 7 || mode == 8 || mode == 25 }
 
 func (t *Tracker) screen() int {

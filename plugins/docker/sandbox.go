@@ -276,7 +276,7 @@ func (d *Driver) remove(ctx context.Context, container string) error {
 		if driver.ReasonOf(err) == driver.NotFound {
 			return nil
 		}
-		if err != nil && !errdefs.IsConflict(err) { // somebody else removes it at this moment
+		if err != nil && !errdefs.IsConflict(err) { // another process removes it at this moment
 			return err
 		}
 		if _, err := d.inspect(ctx, container); driver.ReasonOf(err) == driver.NotFound {

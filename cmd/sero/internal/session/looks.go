@@ -15,7 +15,7 @@ const undoPatience = time.Second
 // alternate screen, with its cursor, without mouse reports.
 type looks struct {
 	to    io.Writer
-	turn  chan struct{} // has a token while nobody writes
+	turn  chan struct{} // has a token while no write is under way
 	modes *ttymode.Tracker
 	over  bool
 }
