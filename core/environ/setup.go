@@ -12,12 +12,11 @@ var fallbackNameservers = []string{"1.1.1.1", "8.8.8.8"}
 
 // Setup is what a sandbox is given once it runs.
 type Setup struct {
-	Env     []driver.EnvVar // for login shells that were not started through sero
-	Git     GitIdentity
-	SafeDir []string // directories that git may trust although another user owns them
-	Online  bool     // it has a network, and so needs a nameserver
-	Owner   Owner    // of Dir, looked for; the zero value: nobody is
-	Dir     string   // the workspace's directory in the sandbox
+	Env    []driver.EnvVar // for login shells that were not started through sero
+	Git    GitIdentity
+	Online bool   // it has a network, and so needs a nameserver
+	Owner  Owner  // of Dir, looked for; the zero value: nobody is
+	Dir    string // the workspace's directory in the sandbox
 }
 
 // Script is a shell script that does it, as root in the sandbox. Each step goes
@@ -57,12 +56,10 @@ func (s Setup) gitConfig() string {
 			fmt.Fprintf(&b, "\temail = %s\n", gitQuote(s.Git.Email))
 		}
 	}
-	if len(s.SafeDir) > 0 {
-		b.WriteString("[safe]\n")
-		for _, dir := range s.SafeDir {
-			fmt.Fprintf(&b, "\tdirectory = %s\n\tdirectory = %s\n", gitQuote(dir), gitQuote(strings.TrimSuffix(dir, "/")+"/*"))
-		}
-	}
+	// Whoever the files belong to, all of the sandbox is one project's: what runs in
+	// it may write to all of its repositories. "*" is all that each git knows which
+	// asks: "/dir/*" came with git 2.46.
+	b.WriteString("[safe]\n\tdirectory = *\n")
 	return b.String()
 }
 

@@ -27,11 +27,8 @@ func (a *attempt) prepare(ctx context.Context, state driver.Sandbox) bool {
 	}
 	setup := environ.Setup{
 		Env: environ.Sandbox(), Git: environ.GitIdentityOf(a.m.userHome, os.Getenv("XDG_CONFIG_HOME")),
-		SafeDir: []string{state.WorkspaceDir}, Online: a.spec.Network != driver.NetworkIsolated,
-		Owner: ownerIn(a.driver), Dir: state.WorkspaceDir,
-	}
-	for _, mount := range a.spec.Mounts {
-		setup.SafeDir = append(setup.SafeDir, mount.Target)
+		Online: a.spec.Network != driver.NetworkIsolated,
+		Owner:  ownerIn(a.driver), Dir: state.WorkspaceDir,
 	}
 	said, err := a.m.asRoot(ctx, a.driver, state.ID, setup.Script())
 	a.user = setup.Owner.Found(said)

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sero-labs/sero-runtime/internal/testutil"
+	"github.com/sero-labs/sero-runtime/internal/testutil/dockertest"
+)
+
+// newGitMachine is a machine with a container engine, whose sandboxes have git.
+func newGitMachine(t *testing.T) *dockerMachine {
+	t.Helper()
+	const image = "sero-node:latest"
+	if dockertest.Docker(t, dockertest.Engine(t), "images", "--quiet", image) == "" {
+		testutil.Missing(t, "sero-node", "the engine does not have it; make it: sero image build")
+	}
+	if _, err := exec.LookPath("git"); err != nil {
+		testutil.Missing(t, "git", err.Error())
+	}
+	d := newDockerMachine(t)
+	d.file(map[string]any{"id": d.id, "image": image, "driver": "docker"})
+	return d
+}
+
+// git runs a shell script on this machine, in the directory that holds the workspace.
+func (d *dockerMachine) git(script string) string {
+	d.t.Helper()
+	cmd := d.command("sh", "-ec", script)
+	cmd.Dir = filepath.Dir(d.dir)
+	cmd.Env = append(cmd.Env, "GIT_AUTHOR_NAME=A", "GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=A", "GIT_COMMITTER_EMAIL=a@example.org",
+		"GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_0=protocol.file.allow", "GIT_CONFIG_VALUE_0=always", "GIT_CONFIG_KEY_1=init.defaultBranch", "GIT_CONFIG_VALUE_1=main")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		d.t.Fatalf("on the host: %v: %s", err, out)
+	}
+	return string(out)
+}
+
+// TestD5NestedRepositoriesOfOthers has repositories of other owners in a workspace,
+// at several depths, and in a mount; git in the sandbox works in each (row D5).
+func TestD5NestedRepositoriesOfOthers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		testutil.Missing(t, "root", "only root gives files away")
+	}
+	d := newGitMachine(t)
+	data := d.beside("data")
+	repositories := []string{d.dir, d.dir + "/a", d.dir + "/a/b/c", d.dir + "/it's $odd", data, data + "/deep/repo"}
+	for i, dir := range repositories {
+		cmd := d.command("git", "init", "-q", dir)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+			if err == nil {
+				err = os.Lchown(path, personUID+i, personGID+i)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.ok("mount", "add", "--target", "/mnt/data", data)
+	script := `set -e; git config --system --list | grep -c '^safe.directory=\*$'`
+	for _, dir := range []string{"/workspace", "/workspace/a", "/workspace/a/b/c", "/workspace/it's $odd", "/mnt/data", "/mnt/data/deep/repo"} {
+		script += "\ncd \"" + strings.ReplaceAll(dir, "$", `\$`) + "\" && git status --short >/dev/null && git rev-parse --show-toplevel"
+	}
+	d.want("status in each", script, "1\n/workspace\n/workspace/a\n/workspace/a/b/c\n/workspace/it's $odd\n/mnt/data\n/mnt/data/deep/repo\n")
+}
