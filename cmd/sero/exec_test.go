@@ -3,13 +3,16 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -123,6 +126,87 @@ func TestOneDaemon(t *testing.T) {
 	if n := strings.Count(string(log), "the daemon serves"); n != 1 {
 		t.Errorf("%d daemons served:\n%s", n, log)
 	}
+}
+
+// F: a daemon that another command starts begins only while that one waits, and then
+// stays. One that came late took the locks after all others had ended.
+func TestFDaemonThatComesLate(t *testing.T) {
+	m := newMachine(t)
+	serve := func() (*exec.Cmd, *os.File) {
+		t.Helper()
+		input, waits, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := m.command("sero", "serve", "--json", "--awaited")
+		cmd.Stdin = input
+		if err := errors.Join(cmd.Start(), input.Close()); err != nil {
+			t.Fatal(err)
+		}
+		return cmd, waits
+	}
+	late, waits := serve()
+	_ = waits.Close()
+	if err := late.Wait(); err != nil {
+		t.Errorf("it came late: %v", err)
+	}
+	if out := m.ok("daemon", "status"); !strings.Contains(out, "is not running") {
+		t.Errorf("it stays: %s", out)
+	}
+	inTime, waits := serve()
+	m.eventually("it serves", func() bool { return !strings.Contains(m.ok("daemon", "status"), "is not running") })
+	_ = waits.Close()
+	m.ok("exec", "--driver", "host", "--", "true")
+	if pid := m.pid(); pid != fmt.Sprint(inTime.Process.Pid) {
+		t.Errorf("the daemon is process %s, not %d", pid, inTime.Process.Pid)
+	}
+	m.ok("daemon", "stop")
+	if err := inTime.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// F: a daemon is ended also while it starts, and while it already ends.
+func TestFStopWaitsForADaemonThatStarts(t *testing.T) {
+	m := newMachine(t)
+	m.ok("ls")
+	m.ok("daemon", "stop")
+	home := filepath.Join(filepath.Dir(m.dir), ".sero")
+	holder := m.command("flock", paths.HomeLock(home), "sh", "-c", "echo $$; exec cat")
+	input, err := holder.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	output, err := holder.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = holder.Wait() }()
+	defer input.Close()
+	starting := paths.Holder{Home: home}
+	if _, err := fmt.Fscan(output, &starting.PID); err != nil {
+		t.Fatal(err)
+	}
+	if err := starting.Write(paths.HomeLock(home)); err != nil {
+		t.Fatal(err)
+	}
+	var stopped atomic.Bool
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		m.ok("daemon", "stop")
+		stopped.Store(true)
+	}()
+	for range 20 {
+		if m.ok("daemon", "status"); stopped.Load() {
+			t.Fatal("it does not wait for who has the lock")
+		}
+	}
+	_ = input.Close()
+	<-ended
 }
 
 // B8, B43: when the daemon is killed, what it ran is gone, and the next command

@@ -105,16 +105,19 @@ func isolateAndEnd(env *testscript.Env) error {
 	return nil
 }
 
-// leftIn lists the processes that work below dir after half a minute for them to
-// end. Where there is no /proc it finds none.
+// leftIn lists the processes that work below dir, or have their home there, after
+// half a minute for them to end. Where there is no /proc it finds none.
 func leftIn(dir string) (left []string) {
 	for range 600 {
 		left = nil
-		links, _ := filepath.Glob("/proc/[0-9]*/cwd")
-		for _, link := range links {
-			if cwd, err := os.Readlink(link); err == nil && strings.HasPrefix(cwd, dir) {
-				args, _ := os.ReadFile(filepath.Join(filepath.Dir(link), "cmdline"))
-				left = append(left, link+" "+strings.ReplaceAll(string(args), "\x00", " "))
+		processes, _ := filepath.Glob("/proc/[0-9]*")
+		for _, process := range processes {
+			cwd, err := os.Readlink(filepath.Join(process, "cwd"))
+			environ, _ := os.ReadFile(filepath.Join(process, "environ"))
+			home := "\x00" + paths.HomeVariable + "=" + dir
+			if err == nil && strings.HasPrefix(cwd, dir) || strings.Contains("\x00"+string(environ), home) {
+				args, _ := os.ReadFile(filepath.Join(process, "cmdline"))
+				left = append(left, process+" "+strings.ReplaceAll(string(args), "\x00", " "))
 			}
 		}
 		if left == nil {

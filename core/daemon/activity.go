@@ -60,13 +60,12 @@ func (a *activity) watch(ctx context.Context, end context.CancelCauseFunc) {
 	}
 }
 
-// defaultCheck is the time between two looks at the socket.
+// defaultCheck is the time between two looks at the socket and at the home.
 const defaultCheck = 5 * time.Second
 
-// watchSocket ends a daemon whose socket was removed or replaced, or its
-// directory: nobody can reach it any more, and the next client starts another
-// one.
-func watchSocket(ctx context.Context, l *ownListener, every time.Duration, end context.CancelCauseFunc) {
+// watch ends a daemon whose socket or home was removed or replaced, or what they
+// are in: clients cannot reach it any more, and the next one starts another daemon.
+func watch(ctx context.Context, there func() bool, every time.Duration, why error, end context.CancelCauseFunc) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
@@ -74,8 +73,8 @@ func watchSocket(ctx context.Context, l *ownListener, every time.Duration, end c
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			if !l.reachable() {
-				end(errVanished)
+			if !there() {
+				end(why)
 				return
 			}
 		}

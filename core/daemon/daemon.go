@@ -14,6 +14,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/gofrs/flock"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/sero-labs/sero-runtime/core/api"
@@ -41,6 +42,10 @@ type Config struct {
 	Log      *slog.Logger       // nil: slog.Default
 
 	CheckEvery time.Duration // between looks at whether clients can still reach the socket; 0: 5 s
+
+	// Wanted reports whether whoever starts the daemon still waits for it. A daemon
+	// that is not wanted ends before it serves. nil: it is.
+	Wanted func() bool
 }
 
 // Reasons for a daemon's end, seen in its log and in the errors of calls that it
@@ -49,6 +54,7 @@ var (
 	errAsked    = errors.New("the daemon was asked to end")
 	errIdle     = errors.New("the daemon had nothing to do")
 	errVanished = errors.New("its socket is gone")
+	errNoHome   = errors.New("its home is gone")
 	errServe    = errors.New("the socket failed")
 	errSlowEnd  = errors.New("the daemon took too long to end")
 )
@@ -64,13 +70,23 @@ func Run(ctx context.Context, c Config) error {
 	if err := paths.CheckHome(c.Home); err != nil {
 		return err
 	}
+	wanted := func() bool { return c.Wanted == nil || c.Wanted() }
+	if !wanted() {
+		return nil
+	}
 	me := paths.Holder{PID: os.Getpid(), Socket: paths.Socket(c.RunDir), Home: c.Home}
+	var home *flock.Flock
 	for _, path := range []string{paths.Lock(c.RunDir), paths.HomeLock(c.Home)} {
 		held, err := lock(path, me)
 		if err != nil {
 			return err
 		}
 		defer func() { _ = held.Close() }() // at the very end; the file stays
+		home = held
+	}
+	// Whoever leaves from now on has met this daemon, or leaves one that others meet.
+	if !wanted() {
+		return nil
 	}
 	if err := removePrograms(paths.Programs(c.Home)); err != nil {
 		c.Log.Warn("older programs of sero stay", "error", err)
@@ -84,11 +100,11 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(p.serve(ctx, end), p.closeDrivers())
+	return errors.Join(p.serve(ctx, end, home), p.closeDrivers())
 }
 
-// serve answers calls until ctx ends.
-func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc) error {
+// serve answers calls until ctx ends. home is the lock that it holds.
+func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc, home *flock.Flock) error {
 	listener, pipes, err := openSockets(p.config.RunDir, p.judge())
 	if err != nil {
 		return err
@@ -131,7 +147,9 @@ func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc) error {
 		p.rejoin(ctx)
 		return nil
 	})
-	group.Go(func() error { watchSocket(ctx, listener, cmp.Or(p.config.CheckEvery, defaultCheck), end); return nil })
+	every := cmp.Or(p.config.CheckEvery, defaultCheck)
+	group.Go(func() error { watch(ctx, listener.reachable, every, errVanished, end); return nil })
+	group.Go(func() error { watch(ctx, isThere(home), every, errNoHome, end); return nil })
 	p.log.Info("the daemon serves", "socket", paths.Socket(p.config.RunDir), "version", p.config.Version)
 	<-ctx.Done()
 	p.log.Info("the daemon ends", "why", fmt.Sprint(context.Cause(ctx)))

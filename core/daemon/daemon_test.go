@@ -3,6 +3,7 @@ package daemon_test
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"github.com/sero-labs/sero-runtime/core/api/apipb"
 	"github.com/sero-labs/sero-runtime/core/daemon"
 	"github.com/sero-labs/sero-runtime/internal/paths"
+	"github.com/sero-labs/sero-runtime/internal/testutil"
 	"github.com/sero-labs/sero-runtime/sdk/fake"
 )
 
@@ -27,18 +29,45 @@ func TestSecondDaemonIsRefused(t *testing.T) {
 	}
 }
 
+// F: a daemon that was started and is not waited for any more does not begin, and
+// one whose home or run directory has gone ends.
+func TestFUnwantedDaemonDoesNotBegin(t *testing.T) {
+	for times := range 2 { // how often it is still wanted when it asks
+		home := t.TempDir()
+		c := daemon.Config{
+			Home: home, RunDir: testutil.ShortDir(t), Version: "0.1.0", Log: slog.New(slog.DiscardHandler),
+			Wanted: func() bool { times--; return times >= 0 },
+		}
+		if err := daemon.Run(t.Context(), c); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Lstat(paths.Socket(c.RunDir)); err == nil {
+			t.Error("it served")
+		}
+	}
+}
+
 func TestUnreachableDaemonEnds(t *testing.T) {
-	for name, hide := range map[string]func(run string) error{
-		"run directory removed": os.RemoveAll,
-		"run directory replaced": func(run string) error {
+	for name, hide := range map[string]func(run, home string) error{
+		"run directory removed": func(run, _ string) error { return os.RemoveAll(run) },
+		"run directory replaced": func(run, _ string) error {
 			return errors.Join(os.Rename(run, run+"-old"), os.Mkdir(run, 0o700))
 		},
-		"socket removed": func(run string) error { return os.Remove(paths.Socket(run)) },
+		"socket removed":  func(run, _ string) error { return os.Remove(paths.Socket(run)) },
+		"F: home removed": func(_, home string) error { return os.RemoveAll(home) },
+		"F: home replaced": func(_, home string) error {
+			return errors.Join(os.Rename(home, home+"-old"), os.Mkdir(home, 0o700))
+		},
+		"F: state removed": func(_, home string) error { return os.RemoveAll(paths.State(home)) },
+		"F: lock replaced": func(_, home string) error {
+			lock := paths.HomeLock(home)
+			return errors.Join(os.Remove(lock), os.WriteFile(lock, nil, 0o600))
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t, fake.Script{})
 			t.Cleanup(func() { _ = os.RemoveAll(r.config.RunDir + "-old") })
-			if err := hide(r.config.RunDir); err != nil {
+			if err := hide(r.config.RunDir, r.config.Home); err != nil {
 				t.Fatal(err)
 			}
 			if err := r.ended(); err != nil {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -47,6 +48,20 @@ func lock(path string, me paths.Holder) (*flock.Flock, error) {
 		return nil, ErrRunning
 	}
 	return nil, other.Conflict(me.Home)
+}
+
+// isThere returns what reports whether a lock's name still leads to the file that is
+// locked. What cannot be found out, as while a network is away, is no sign that it
+// does not.
+func isThere(l *flock.Flock) func() bool {
+	locked, err := l.Stat()
+	return func() bool {
+		if err != nil {
+			return true
+		}
+		now, err := os.Lstat(l.Path())
+		return err == nil && os.SameFile(locked, now) || err != nil && !errors.Is(err, fs.ErrNotExist)
+	}
 }
 
 // removeSockets takes away what a daemon that was killed left. Only the holder of

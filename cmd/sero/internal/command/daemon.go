@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -94,16 +95,13 @@ func stopDaemon(ctx context.Context) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	c, err := daemonclient.Find(ctx)
-	if driver.ReasonOf(err) == daemonclient.DaemonNotRunning {
-		return 0, nil
-	}
-	if err != nil {
+	ctx, cancel := context.WithTimeoutCause(ctx, endTimeout, driver.Errorf(driver.Timeout, "the daemon does not end"))
+	defer cancel()
+	c, err := findStarting(ctx, home)
+	if c == nil {
 		return 0, err
 	}
 	defer c.Close()
-	ctx, cancel := context.WithTimeoutCause(ctx, endTimeout, driver.Errorf(driver.Timeout, "the daemon does not end"))
-	defer cancel()
 	r, err := c.Daemon.Shutdown(ctx, &apipb.ShutdownRequest{})
 	// A daemon that is gone before it could answer has done what it was told.
 	if err != nil && daemonclient.Error(err).Reason != daemonclient.DaemonLost {
@@ -120,6 +118,41 @@ func stopDaemon(ctx context.Context) (int64, error) {
 		}
 	}
 	return pid, nil
+}
+
+// findStarting meets the home's daemon. One that has the home's lock and does not
+// serve yet, or not any more, is waited for. It returns nil when none runs.
+func findStarting(ctx context.Context, home string) (*daemonclient.Client, error) {
+	for {
+		c, err := daemonclient.Find(ctx)
+		if err == nil || driver.ReasonOf(err) != daemonclient.DaemonNotRunning {
+			return c, err
+		}
+		held, err := isHeld(paths.HomeLock(home))
+		if err != nil || !held {
+			return nil, err
+		}
+		select {
+		case <-time.After(pollPeriod):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// isHeld reports whether a daemon has the lock. It takes the lock for a moment, so
+// it asks first whether the last holder's process is there.
+func isHeld(path string) (bool, error) {
+	holder := paths.HolderOf(path).PID
+	if holder <= 0 || errors.Is(syscall.Kill(holder, 0), syscall.ESRCH) {
+		return false, nil
+	}
+	lock := flock.New(path)
+	free, err := lock.TryRLock()
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return !free, errors.Join(err, lock.Close())
 }
 
 // awaitUnlocked waits until the daemon does not hold the lock: the locks are the

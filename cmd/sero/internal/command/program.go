@@ -31,6 +31,9 @@ type Program struct {
 	Whole func(parent string) (string, error)
 }
 
+// awaitedFlag tells a daemon that another command starts it.
+const awaitedFlag = "awaited"
+
 // besideFlag tells the whole program where the sero is that it was started by.
 const besideFlag = "beside"
 
@@ -51,7 +54,7 @@ func (a *app) daemon(home string) ([]string, error) {
 			return nil, err
 		}
 	}
-	return []string{program, "serve", "--json", "--" + besideFlag, beside}, nil
+	return []string{program, "serve", "--json", "--" + awaitedFlag, "--" + besideFlag, beside}, nil
 }
 
 // become makes this process the whole program, with the same command line. To

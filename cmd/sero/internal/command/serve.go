@@ -13,6 +13,7 @@ import (
 type Serving struct {
 	IdleExit time.Duration // 0: as configured; negative: never
 	Beside   string        // directory of drivers found beside sero; empty: the program's own
+	Awaited  bool          // standard input ends when whoever starts the daemon no longer waits for it
 	Log      io.Writer
 }
 
@@ -42,6 +43,8 @@ and where the home's serves in another run directory it fails.`,
 	f.DurationVar(&s.IdleExit, "idle-exit", 0, "end after this `time` with nothing to do, 0 for never [30m]")
 	a.jsonFlag(cmd) // an error that whoever started the daemon can read
 	_ = f.MarkHidden("json")
+	f.BoolVar(&s.Awaited, awaitedFlag, false, "do not begin once standard input has ended")
+	_ = f.MarkHidden(awaitedFlag)
 	a.besideFlag(cmd)
 	return cmd
 }

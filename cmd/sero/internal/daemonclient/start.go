@@ -33,8 +33,10 @@ const (
 // Ensure meets the home's daemon, starting it when none runs. Any number of
 // processes may do this at once, in any run directories: each starts a daemon,
 // all but one find a lock taken and leave, and everyone meets the one that stayed.
+// One that gets no further than its start while this waits ends by itself.
 //
-// command gives the command line of a daemon for a home.
+// command gives the command line of a daemon for a home. Its standard input ends
+// when this no longer waits for it.
 //
 // It fails with DaemonFailed, and the last lines of the log, when the daemon
 // ends before it answers, with DaemonConflict when there is one that cannot be
@@ -63,6 +65,7 @@ var errSlowStart = errors.New("the daemon takes too long to start")
 // loses against a daemon that holds the lock and is about to end.
 func startUntilMet(ctx context.Context, daemon []string, home, run string) (*Client, error) {
 	var child *process
+	defer func() { child.leave() }()
 	var conflict error
 	pause := 5 * time.Millisecond
 	for {
@@ -87,6 +90,7 @@ func startUntilMet(ctx context.Context, daemon []string, home, run string) (*Cli
 				}
 			}
 			// Another one holds a lock. It is given time before the next try.
+			child.leave()
 			child = nil
 			if sleep(ctx, 10*pause); ctx.Err() != nil {
 				return nil, late(ctx, conflict)
@@ -122,6 +126,15 @@ type process struct {
 	log   string
 	from  int64      // where its part of the log begins
 	ended chan error // its end, nil for exit status 0
+	waits *os.File   // the other end of its standard input
+}
+
+// leave no longer waits for the daemon: it ends, unless it has its locks already.
+// One that took them only now would be found by no one who has looked before.
+func (p *process) leave() {
+	if p != nil {
+		_ = p.waits.Close()
+	}
 }
 
 // start runs a daemon in a session of its own, so that it outlives this process
@@ -146,17 +159,23 @@ func start(daemon []string, home, run string) (*process, error) {
 	if err != nil {
 		return nil, cannotStart(err)
 	}
+	input, waits, err := os.Pipe()
+	if err != nil {
+		return nil, cannotStart(err)
+	}
+	defer func() { _ = input.Close() }()
 	//nolint:noctx // the daemon outlives every context of this process
 	cmd := exec.Command(daemon[0], daemon[1:]...)
 	cmd.Args[0] = "sero"
 	cmd.Dir = "/"
 	cmd.Env = append(os.Environ(), paths.HomeVariable+"="+home, paths.RunVariable+"="+run)
-	cmd.Stdout, cmd.Stderr = log, log
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = input, log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := cmd.Start(); err != nil {
+		_ = waits.Close()
 		return nil, CannotRun(daemon[0], err)
 	}
-	p := &process{log: path, from: from, ended: make(chan error, 1)}
+	p := &process{log: path, from: from, ended: make(chan error, 1), waits: waits}
 	go func() { p.ended <- cmd.Wait() }()
 	return p, nil
 }

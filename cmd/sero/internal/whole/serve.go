@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sero-labs/sero-runtime/cmd/sero/internal/command"
 	"github.com/sero-labs/sero-runtime/core/daemon"
 	"github.com/sero-labs/sero-runtime/core/registry"
@@ -22,6 +24,10 @@ import (
 func beDaemon(ctx context.Context, s command.Serving) error {
 	if err := inherit.Restart("/"); err != nil {
 		return driver.Errorf(driver.Internal, "the daemon cannot be started: %w", err)
+	}
+	wanted := func() bool { return !s.Awaited || inputOpen() }
+	if !wanted() { // nothing is made, where all may have been removed
+		return nil
 	}
 	home, err := paths.Home()
 	if err != nil {
@@ -43,7 +49,7 @@ func beDaemon(ctx context.Context, s command.Serving) error {
 		bundled = append(bundled, registry.Bundled{Name: name, Path: self, Args: []string{"driver", "serve", name}})
 	}
 	err = daemon.Run(ctx, daemon.Config{
-		Home: home, RunDir: run, Version: version.Version, Bundled: bundled, Beside: s.Beside,
+		Wanted: wanted, Home: home, RunDir: run, Version: version.Version, Bundled: bundled, Beside: s.Beside,
 		LogFile: logFile(paths.DaemonLog(home)), IdleExit: s.IdleExit,
 		Log: slog.New(slog.NewTextHandler(s.Log, nil)),
 	})
@@ -64,4 +70,15 @@ func logFile(path string) string {
 		return ""
 	}
 	return path
+}
+
+// inputOpen reports whether the other end of the pipe that is standard input is
+// open still. It does not wait.
+func inputOpen() bool {
+	input := int(os.Stdin.Fd())
+	if err := unix.SetNonblock(input, true); err != nil {
+		return true
+	}
+	n, err := unix.Read(input, make([]byte, 1))
+	return n > 0 || err != nil // EAGAIN: nothing has come yet
 }
