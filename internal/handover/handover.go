@@ -12,8 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -111,17 +113,19 @@ func (r *Receiver) Take(name string, end End) *os.File {
 // Close closes the listener and every pipe that nobody took.
 func (r *Receiver) Close() error {
 	r.mu.Lock()
-	r.closed = true
+	r.closed = true // nothing is added from here on
+	open := slices.Collect(maps.Keys(r.conns))
+	left := slices.Collect(maps.Values(r.pipes))
+	clear(r.pipes)
+	r.mu.Unlock()
 	err := r.listener.Close()
-	for conn := range r.conns {
+	for _, conn := range open {
 		_ = conn.Close()
 	}
-	for name, w := range r.pipes {
-		delete(r.pipes, name)
+	for _, w := range left {
 		w.timer.Stop()
 		_ = w.file.Close()
 	}
-	r.mu.Unlock()
 	r.tasks.Wait()
 	return err
 }

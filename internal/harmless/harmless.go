@@ -31,8 +31,8 @@ const reset = "\x1b[0m"
 // keeps sequences and characters together that are cut across writes. It is safe
 // for concurrent use.
 type Writer struct {
-	mu sync.Mutex
-	to io.Writer
+	writing sync.Mutex // orders what goes to the terminal
+	to      io.Writer
 
 	part    []byte // the beginning of a character
 	state   state
@@ -61,8 +61,8 @@ func NewWriter(to io.Writer) *Writer { return &Writer{to: to} }
 
 // Write passes p on. All of p is taken, unless the terminal takes no more.
 func (w *Writer) Write(p []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.writing.Lock()
+	defer w.writing.Unlock()
 	rest := p
 	for len(rest) > 0 {
 		if len(w.part) == 0 && w.state == ground && !w.cr {
@@ -94,16 +94,16 @@ func plain(p []byte) int {
 
 // Steer writes the program's own bytes, which may steer the terminal.
 func (w *Writer) Steer(p string) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.writing.Lock()
+	defer w.writing.Unlock()
 	w.out = append(w.out, p...)
 	return w.flush()
 }
 
 // Settle ends what is unfinished: a cut character, a sequence, colours.
 func (w *Writer) Settle() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	w.writing.Lock()
+	defer w.writing.Unlock()
 	if len(w.part) > 0 {
 		w.part = w.part[:0]
 		w.next(utf8.RuneError)

@@ -307,22 +307,32 @@ const maxLine = 4 << 10
 
 // Write takes all of p.
 func (w *capped) Write(p []byte) (int, error) {
+	for _, text := range w.take(p) {
+		w.line(text)
+	}
+	return len(p), nil
+}
+
+// take keeps what there is room for and returns the lines that are whole now, if
+// anybody wants them.
+func (w *capped) take(p []byte) (lines []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.kept = append(w.kept, p[:min(len(p), max(0, w.limit-len(w.kept)))]...)
-	if w.line != nil {
-		for _, c := range p {
-			if c == '\n' || c == '\r' {
-				if text := strings.TrimSpace(string(w.pending)); text != "" {
-					w.line(text)
-				}
-				w.pending = w.pending[:0]
-			} else if len(w.pending) < maxLine {
-				w.pending = append(w.pending, c)
+	if w.line == nil {
+		return nil
+	}
+	for _, c := range p {
+		if c == '\n' || c == '\r' {
+			if text := strings.TrimSpace(string(w.pending)); text != "" {
+				lines = append(lines, text)
 			}
+			w.pending = w.pending[:0]
+		} else if len(w.pending) < maxLine {
+			w.pending = append(w.pending, c)
 		}
 	}
-	return len(p), nil
+	return lines
 }
 
 // String is what was kept.

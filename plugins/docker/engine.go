@@ -47,9 +47,9 @@ type connection struct {
 	at       endpoint
 	buildKit bool // the engine builds with it unless told otherwise
 
-	described sync.Mutex
-	asked     bool          // what it is, at least once
-	health    driver.Health // what the engine is; ready once it was asked
+	describing chan struct{} // holds one: who asks what the engine is
+	asked      bool          // what it is, at least once; whose turn it is may say
+	health     driver.Health // what the engine is, ready once it was asked; as asked
 }
 
 func (e *engine) configure(s settings) {
@@ -64,20 +64,21 @@ func (e *engine) configure(s settings) {
 
 func (e *engine) disconnect() {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.current != nil {
-		_ = e.current.Close()
-		e.current = nil
+	old := e.current
+	e.current = nil
+	e.mu.Unlock()
+	if old != nil {
+		_ = old.Close()
 	}
 }
 
 // drop forgets a connection that has failed, so that the next call looks anew.
 func (e *engine) drop(c *connection) {
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	if e.current == c {
 		e.current = nil
 	}
+	e.mu.Unlock()
 	_ = c.Close()
 }
 
@@ -108,13 +109,15 @@ func (e *engine) connect(ctx context.Context) (*connection, error) {
 
 func (e *engine) keep(c *connection) *connection {
 	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.current != nil {
-		_ = c.Close() // another call was faster
-	} else {
+	if e.current == nil {
 		e.current = c
 	}
-	return e.current
+	kept := e.current
+	e.mu.Unlock()
+	if kept != c {
+		_ = c.Close() // another call was faster
+	}
+	return kept
 }
 
 // dial connects with the engine at an address and agrees on the API's version.
@@ -148,7 +151,9 @@ func dial(ctx context.Context, at endpoint) (*connection, error) {
 		return nil, driver.Errorf(driver.EngineTooOld, "the engine at %s speaks API version %s, and %s is needed", at.host, pong.APIVersion, minAPI).
 			About(at.host).Remedy("upgrade the engine: Docker 20.10 or newer, or Podman 4 or newer")
 	}
-	return &connection{Client: c, at: at, buildKit: pong.BuilderVersion == build.BuilderBuildKit}, nil
+	return &connection{
+		Client: c, at: at, buildKit: pong.BuilderVersion == build.BuilderBuildKit, describing: make(chan struct{}, 1),
+	}, nil
 }
 
 // call makes one call to the engine, within limit. It gives up earlier when the

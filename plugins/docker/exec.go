@@ -324,9 +324,7 @@ type writer func([]byte) (int, error)
 func (w writer) Write(p []byte) (int, error) { return w(p) }
 
 func (m *marked) isOver() bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.over
+	return m.over.Load()
 }
 
 // result is how the command ended. Without the script's last line the script

@@ -57,8 +57,12 @@ func (d *Driver) look(ctx context.Context) driver.Health {
 		return c, err
 	})
 	if err == nil {
-		c.described.Lock()
-		defer c.described.Unlock()
+		select { // one call asks, the others have its answer
+		case c.describing <- struct{}{}:
+			defer func() { <-c.describing }()
+		case <-ctx.Done():
+			return driver.Health{} // the caller looks at ctx
+		}
 		if c.health.State == driver.HealthReady {
 			return c.health
 		}

@@ -42,19 +42,19 @@ type marked struct {
 	ended    func(end string)        // takes the last line
 
 	muted atomic.Bool // nothing more is to be delivered
+	over  atomic.Bool // the last line has come
 
-	mu    sync.Mutex
-	out   io.Writer // nil: nowhere
-	held  []byte
-	line  []byte // of the script, as far as it is there; nil: none has begun
-	over  bool
-	flush *time.Timer
+	writing sync.Mutex // orders what goes to out
+	out     io.Writer  // nil: nowhere
+	held    []byte
+	line    []byte // of the script, as far as it is there; nil: none has begun
+	flush   *time.Timer
 }
 
 // Write takes a piece of output. It fails with errEnded once the last line has come.
 func (m *marked) Write(p []byte) (int, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.writing.Lock()
+	defer m.writing.Unlock()
 	if m.flush != nil {
 		m.flush.Stop()
 	}
@@ -65,7 +65,7 @@ func (m *marked) Write(p []byte) (int, error) {
 }
 
 func (m *marked) take(p []byte) error {
-	if m.over {
+	if m.over.Load() {
 		return errEnded
 	}
 	if m.began != nil {
@@ -101,7 +101,7 @@ func (m *marked) take(p []byte) error {
 	if end < 0 && len(m.line) < maxLine {
 		return nil
 	}
-	m.over = true
+	m.over.Store(true)
 	m.ended(strings.TrimRight(string(m.line[len(m.mark)+1:max(end, len(m.mark)+1)]), "\r"))
 	return errEnded
 }
@@ -125,8 +125,8 @@ func (m *marked) pass(data []byte, hold bool) {
 }
 
 func (m *marked) release() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.writing.Lock()
+	defer m.writing.Unlock()
 	held := m.held
 	m.held = nil
 	m.deliver(held)
@@ -148,8 +148,8 @@ func (m *marked) mute() { m.muted.Store(true) }
 
 // close delivers what was held back: no more comes.
 func (m *marked) close() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.writing.Lock()
+	defer m.writing.Unlock()
 	if m.flush != nil {
 		m.flush.Stop()
 	}

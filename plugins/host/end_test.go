@@ -336,7 +336,7 @@ func TestStressStartAndKill(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	found, err := b.processes.survey()
+	found, err := b.processes.survey(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -114,11 +114,10 @@ func (d *Driver) startCommand(s *sandbox, spec driver.ExecSpec, stdio driver.Exe
 	if err != nil {
 		return nil, err
 	}
-	s.mu.RLock() // Stop waits for this, and then ends the command too
-	defer s.mu.RUnlock()
-	if err := s.checkRunning(); err != nil {
+	if err := s.beginStart(); err != nil {
 		return nil, err
 	}
+	defer s.endStart() // Stop waits for this, and then ends the command too
 	st, err := openStreams(spec, stdio)
 	if err != nil {
 		return nil, err

@@ -3,6 +3,7 @@ package host
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -84,7 +85,7 @@ func (i *Inside) Listeners(ctx context.Context, report func([]driver.Listener) e
 	var looked time.Time
 	for ctx.Err() == nil {
 		if looked.IsZero() || finder.Changed() || time.Since(looked) > insideAgain {
-			set, err := i.look(&finder)
+			set, err := i.look(ctx, &finder)
 			if err != nil {
 				return err
 			}
@@ -103,12 +104,15 @@ func (i *Inside) Listeners(ctx context.Context, report func([]driver.Listener) e
 }
 
 // look finds all listeners and whose they are.
-func (i *Inside) look(finder *sockets.Finder) ([]driver.Listener, error) {
+func (i *Inside) look(ctx context.Context, finder *sockets.Finder) ([]driver.Listener, error) {
 	table, err := proc.Snapshot()
 	if err != nil {
 		return nil, err
 	}
-	execs := i.driver.processes.execs(table)
+	execs, err := i.driver.processes.execs(ctx, table)
+	if err != nil {
+		return nil, err
+	}
 	open, err := finder.Find(oldestFirst(table.All()))
 	if err != nil {
 		return nil, driver.Errorf(driver.Internal, "listening sockets cannot be listed: %w", err)
@@ -135,22 +139,19 @@ func oldestFirst(processes []proc.Process) []int {
 }
 
 // execs tells for each process of a command which one it is.
-func (p *processes) execs(table *proc.Table) map[int]string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	trees := make([]*proc.Tree, 0, len(p.all))
-	ids := make(map[*proc.Tree]string, len(p.all))
-	for e := range p.all {
-		trees = append(trees, e.tree)
-		ids[e.tree] = e.execID
+func (p *processes) execs(ctx context.Context, table *proc.Table) (map[int]string, error) {
+	if err := p.takeTurn(ctx); err != nil {
+		return nil, err
 	}
+	defer p.endTurn()
+	owners := p.trees()
 	out := make(map[int]string)
-	for tree, members := range proc.Assign(table, trees) {
+	for tree, members := range proc.Assign(table, slices.Collect(maps.Keys(owners))) {
 		for _, m := range members {
-			out[m.PID] = ids[tree]
+			out[m.PID] = owners[tree].execID
 		}
 	}
-	return out
+	return out, nil
 }
 
 // StopListeners ends the process groups of the processes that listen on a port,
@@ -160,7 +161,7 @@ func (p *processes) execs(table *proc.Table) map[int]string {
 func (i *Inside) StopListeners(ctx context.Context, port uint16, grace time.Duration) ([]driver.Listener, error) {
 	var finder sockets.Finder
 	defer finder.Close()
-	set, err := i.look(&finder)
+	set, err := i.look(ctx, &finder)
 	if err != nil {
 		return nil, err
 	}

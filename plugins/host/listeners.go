@@ -202,7 +202,7 @@ func (l *look) run(watchers []*watcher) bool {
 }
 
 func (l *look) everything(watchers []*watcher) (changed bool, err error) {
-	found, err := l.processes.survey()
+	found, err := l.processes.survey(context.Background())
 	if err != nil {
 		return false, err
 	}

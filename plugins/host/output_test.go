@@ -243,7 +243,7 @@ func TestB39TerminalEnds(t *testing.T) {
 // foreground tells whether a process of that name runs in the sandbox.
 func (b *box) foreground(t *testing.T, name string) bool {
 	t.Helper()
-	found, err := b.processes.survey()
+	found, err := b.processes.survey(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,7 +315,7 @@ func BenchmarkSurvey(bm *testing.B) {
 		bm.Fatal(err)
 	}
 	for bm.Loop() {
-		if _, err := d.processes.survey(); err != nil {
+		if _, err := d.processes.survey(bm.Context()); err != nil {
 			bm.Fatal(err)
 		}
 	}

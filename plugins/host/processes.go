@@ -3,9 +3,12 @@ package host
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,15 +29,12 @@ type processes struct {
 	claim   sync.Once // of the operating system's process, by the first command
 	reaper  bool      // orphans become children of this process
 
-	// starting is held shared from before a process starts until it is in own,
-	// so that nobody takes it for an orphan meanwhile.
-	starting sync.RWMutex
-
-	surveying sync.Mutex // one survey at a time
-	taken     time.Time  // when the last one began
-	last      survey
+	turn  chan struct{} // holds one: the survey that is made; the trees are its, too
+	taken time.Time     // when the last one began; whose turn it is may say
+	last  survey
 
 	mu       sync.Mutex
+	starts   map[*starting]bool // from before a process starts until it is in own
 	closed   bool
 	sequence int
 	all      map[*execution]bool
@@ -53,6 +53,12 @@ type execution struct {
 	running  bool // the command itself; guarded by processes.mu
 }
 
+// starting is a command that is being started.
+type starting struct {
+	over chan struct{} // closed when that is over
+	slow bool          // it took longer than anybody waits for it; guarded by processes.mu
+}
+
 // survey is which living processes belong to whom at one moment.
 type survey map[*execution][]proc.Process
 
@@ -63,6 +69,8 @@ func newProcesses(environ []string) *processes {
 		prefix:  prefix,
 		session: session,
 		keeper:  keeper.New(prefix, environ),
+		turn:    make(chan struct{}, 1),
+		starts:  make(map[*starting]bool),
 		all:     make(map[*execution]bool),
 		own:     make(map[int]bool),
 		wake:    make(chan struct{}, 1),
@@ -70,14 +78,14 @@ func newProcesses(environ []string) *processes {
 	}
 }
 
-// start starts a command by spawn, which gets the command's marker.
+// start starts a command by spawn, which gets the command's marker. It may take as
+// long as a file system does that holds the program.
 func (p *processes) start(e *execution, spawn func(marker string) (*os.Process, error)) (*os.Process, error) {
-	p.starting.RLock()
-	defer p.starting.RUnlock()
-	marker, err := p.nextMarker()
+	marker, starts, err := p.begins()
 	if err != nil {
 		return nil, err
 	}
+	defer p.hasBegun(starts)
 	p.claim.Do(p.begin)
 	process, err := spawn(marker)
 	if err != nil {
@@ -97,14 +105,57 @@ func (p *processes) start(e *execution, spawn func(marker string) (*os.Process, 
 	return process, nil
 }
 
-func (p *processes) nextMarker() (string, error) {
+// begins notes that a command is being started, and makes its marker.
+func (p *processes) begins() (marker string, s *starting, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return "", errClosed()
+		return "", nil, errClosed()
 	}
 	p.sequence++
-	return p.prefix + "-" + strconv.Itoa(p.sequence), nil
+	s = &starting{over: make(chan struct{})}
+	p.starts[s] = true
+	return p.prefix + "-" + strconv.Itoa(p.sequence), s, nil
+}
+
+func (p *processes) hasBegun(s *starting) {
+	p.mu.Lock()
+	delete(p.starts, s)
+	p.mu.Unlock()
+	close(s.over)
+}
+
+// awaitStarts waits until every start that is under way is over, the keeper's too,
+// and reports whether that was so before ctx ended. One that took too long once is
+// not waited for again.
+func (p *processes) awaitStarts(ctx context.Context) bool {
+	p.mu.Lock()
+	starts := slices.Collect(maps.Keys(p.starts))
+	stuck := slices.ContainsFunc(starts, func(s *starting) bool { return s.slow })
+	p.mu.Unlock()
+	if stuck {
+		return false
+	}
+	for _, s := range starts {
+		select {
+		case <-s.over:
+		case <-ctx.Done():
+			p.mu.Lock()
+			s.slow = s.slow || errors.Is(context.Cause(ctx), errSlowStart)
+			p.mu.Unlock()
+			return false
+		}
+	}
+	spawning := p.keeper.Spawning()
+	if spawning == nil {
+		return true
+	}
+	select {
+	case <-spawning:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // begin prepares this process for having commands.
@@ -146,10 +197,12 @@ func (p *processes) isClosed() bool {
 
 // survey looks at all processes. Concurrent calls share a look that began after
 // they were made.
-func (p *processes) survey() (survey, error) {
+func (p *processes) survey(ctx context.Context) (survey, error) {
 	asked := time.Now()
-	p.surveying.Lock()
-	defer p.surveying.Unlock()
+	if err := p.takeTurn(ctx); err != nil {
+		return nil, err
+	}
+	defer p.endTurn()
 	if p.taken.After(asked) {
 		return p.last, nil
 	}
@@ -160,23 +213,41 @@ func (p *processes) survey() (survey, error) {
 	}
 	if p.reaper {
 		table = table.Below(os.Getpid()) // nothing of ours is elsewhere
-		p.takeOrphans(table)
+		p.takeOrphans(ctx, table)
+		if ctx.Err() != nil { // the look is not whole
+			return nil, ctxError(ctx)
+		}
 	}
 	p.last, p.taken = p.assign(table), began
 	return p.last, nil
 }
 
-func (p *processes) assign(table *proc.Table) survey {
+func (p *processes) takeTurn(ctx context.Context) error {
+	select {
+	case p.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctxError(ctx)
+	}
+}
+
+func (p *processes) endTurn() { <-p.turn }
+
+// trees are those of all commands. Whose turn it is may look into them.
+func (p *processes) trees() map[*proc.Tree]*execution {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	trees := make([]*proc.Tree, 0, len(p.all))
 	owners := make(map[*proc.Tree]*execution, len(p.all))
 	for e := range p.all {
-		trees = append(trees, e.tree)
 		owners[e.tree] = e
 	}
+	return owners
+}
+
+func (p *processes) assign(table *proc.Table) survey {
+	owners := p.trees()
 	out := make(survey)
-	for tree, members := range proc.Assign(table, trees) {
+	for tree, members := range proc.Assign(table, slices.Collect(maps.Keys(owners))) {
 		for _, m := range members {
 			if !m.Zombie {
 				out[owners[tree]] = append(out[owners[tree]], m)
@@ -187,8 +258,21 @@ func (p *processes) assign(table *proc.Table) survey {
 }
 
 // takeOrphans waits for the dead among the orphans, and makes sure that each
-// living one belongs to somebody, so that it ends with the driver at the latest.
-func (p *processes) takeOrphans(table *proc.Table) {
+// living one belongs to somebody, so that it ends with the driver at the latest. While
+// a start hangs none is judged: that of its command looks the same.
+func (p *processes) takeOrphans(ctx context.Context, table *proc.Table) {
+	if orphans := p.orphans(ctx, table); len(orphans) > 0 {
+		p.judge(table, orphans)
+	}
+}
+
+// startPatience is how long a survey waits for commands that are being started.
+const startPatience = 2 * time.Second
+
+var errSlowStart = errors.New("a command takes long to start")
+
+// orphans are the children in the table that nobody waits for.
+func (p *processes) orphans(ctx context.Context, table *proc.Table) []proc.Process {
 	var orphans []proc.Process
 	for _, child := range table.Children(os.Getpid()) {
 		// A child in the driver's own session was started by other code in this
@@ -197,23 +281,21 @@ func (p *processes) takeOrphans(table *proc.Table) {
 			orphans = append(orphans, child)
 		}
 	}
-	if len(orphans) == 0 {
-		return
+	if orphans = p.notOwn(orphans); len(orphans) == 0 {
+		return nil
 	}
-	p.starting.Lock() // now own is complete
-	defer p.starting.Unlock()
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	orphans = p.notOwnLocked(orphans)
-	if len(orphans) == 0 {
-		return
+	ctx, cancel := context.WithTimeoutCause(ctx, startPatience, errSlowStart)
+	defer cancel()
+	if !p.awaitStarts(ctx) {
+		return nil
 	}
-	trees := make([]*proc.Tree, 0, len(p.all))
-	for e := range p.all {
-		trees = append(trees, e.tree)
-	}
+	return p.notOwn(orphans) // now own is complete for what the table has
+}
+
+// judge waits for those of the orphans that are dead, and makes the others known.
+func (p *processes) judge(table *proc.Table, orphans []proc.Process) {
 	assigned := make(map[proc.ID]bool)
-	for _, members := range proc.Assign(table, trees) {
+	for _, members := range proc.Assign(table, slices.Collect(maps.Keys(p.trees()))) {
 		for _, m := range members {
 			assigned[m.ID] = true
 		}
@@ -223,13 +305,18 @@ func (p *processes) takeOrphans(table *proc.Table) {
 		case orphan.Zombie:
 			reap(orphan.PID)
 		case !assigned[orphan.ID]:
+			p.mu.Lock()
 			p.all[&execution{tree: proc.NewTree("", orphan.ID)}] = true
+			p.mu.Unlock()
 			p.keeper.Add(orphan.ID)
 		}
 	}
 }
 
-func (p *processes) notOwnLocked(children []proc.Process) []proc.Process {
+// notOwn are those of the children that were not started as commands.
+func (p *processes) notOwn(children []proc.Process) []proc.Process {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	var out []proc.Process
 	for _, child := range children {
 		if !p.own[child.PID] {
@@ -261,7 +348,7 @@ func (p *processes) endAll(ctx context.Context, which func(*execution) bool, gra
 
 func (p *processes) end(ctx context.Context, which func(*execution) bool, how proc.Politeness) error {
 	return proc.End(ctx, func() ([]proc.Process, error) {
-		found, err := p.survey()
+		found, err := p.survey(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -277,12 +364,11 @@ func (p *processes) end(ctx context.Context, which func(*execution) bool, how pr
 
 // shutdown ends everything and lets nothing start any more.
 func (p *processes) shutdown(ctx context.Context, grace time.Duration) error {
-	p.starting.Lock() // every start is over or will be refused
 	p.mu.Lock()
 	first := !p.closed
 	p.closed = true
 	p.mu.Unlock()
-	p.starting.Unlock()
+	p.awaitStarts(ctx) // every other one is refused
 	if err := p.endAll(ctx, func(*execution) bool { return true }, grace); err != nil {
 		return err
 	}
@@ -351,18 +437,19 @@ func (p *processes) forget() (left int, err error) {
 	if len(over) == 0 && !p.reaper {
 		return 0, nil
 	}
-	found, err := p.survey()
+	found, err := p.survey(context.Background()) // it takes no longer than a look, and startPatience
 	if err != nil {
 		return len(over), err
 	}
+	ended := len(over)
+	over = slices.DeleteFunc(over, func(e *execution) bool { return len(found[e]) > 0 })
+	left = ended - len(over)
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	for _, e := range over {
-		if len(found[e]) > 0 {
-			left++
-			continue
-		}
 		delete(p.all, e)
+	}
+	p.mu.Unlock()
+	for _, e := range over {
 		p.keeper.Drop(e.tree.Leader)
 	}
 	return left, nil

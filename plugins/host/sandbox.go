@@ -31,10 +31,12 @@ type sandbox struct {
 	// sandbox, one at a time.
 	changing chan struct{}
 
-	mu      sync.RWMutex // held shared while a command starts
-	state   driver.SandboxState
-	started time.Time
-	removed bool
+	mu       sync.RWMutex
+	state    driver.SandboxState
+	started  time.Time
+	removed  bool
+	starting int           // commands that are being started
+	idle     chan struct{} // closed when starting gets to 0; nil while nobody waits for that
 }
 
 func newSandbox(spec driver.SandboxSpec) *sandbox {
@@ -117,6 +119,10 @@ func (d *Driver) stop(ctx context.Context, s *sandbox, grace time.Duration) erro
 	was := s.setState(driver.SandboxStopped) // no command starts from here on
 	if was != driver.SandboxRunning {
 		return nil
+	}
+	if err := s.awaitStarts(ctx); err != nil { // what has begun to start is ended, too
+		s.setState(was)
+		return err
 	}
 	if err := d.processes.endAll(ctx, d.ownedBy(s), max(0, grace)); err != nil {
 		s.setState(was)
@@ -249,6 +255,46 @@ func (s *sandbox) isRemoved() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	return s.removed
+}
+
+// beginStart fails unless commands may be started, and lets Stop wait until endStart.
+func (s *sandbox) beginStart() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.checkRunning(); err != nil {
+		return err
+	}
+	s.starting++
+	return nil
+}
+
+func (s *sandbox) endStart() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.starting--; s.starting == 0 && s.idle != nil {
+		close(s.idle)
+		s.idle = nil
+	}
+}
+
+// awaitStarts waits until no command is being started.
+func (s *sandbox) awaitStarts(ctx context.Context) error {
+	s.mu.Lock()
+	if s.starting == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	if s.idle == nil {
+		s.idle = make(chan struct{})
+	}
+	idle := s.idle
+	s.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctxError(ctx)
+	}
 }
 
 // setState returns the state that was.

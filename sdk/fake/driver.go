@@ -82,13 +82,14 @@ func New(script Script) *Driver {
 
 // apply puts a script in force.
 func (d *Driver) apply(s Script) {
+	var clock Clock = realClock{}
+	if s.Clock == "manual" {
+		clock = &ManualClock{}
+	}
+	now := clock.Now()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.current = s
-	d.time = realClock{}
-	if s.Clock == "manual" {
-		d.time = &ManualClock{}
-	}
+	d.current, d.time = s, clock
 	d.book = newRuleBook(s.Rules)
 	d.images = map[string]driver.Image{}
 	local := s.Images
@@ -96,7 +97,7 @@ func (d *Driver) apply(s Script) {
 		local = []string{"sero-node:latest"}
 	}
 	for _, ref := range local {
-		d.images[ref] = newImage(ref, d.time.Now(), nil)
+		d.images[ref] = newImage(ref, now, nil)
 	}
 	d.down = len(s.Health) > 0 && s.Health[len(s.Health)-1].State == driver.HealthStopped.String()
 }

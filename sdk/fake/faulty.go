@@ -179,11 +179,18 @@ func exists(path string) bool {
 // hideWorkspace mounts an empty directory instead.
 func (f *faulty) hideWorkspace(spec *driver.SandboxSpec, i int) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	dir, ok := f.copies[spec.ID]
+	f.mu.Unlock()
 	if !ok {
-		dir, _ = os.MkdirTemp("", "fake-workspace-")
-		f.copies[spec.ID] = dir
+		made, _ := os.MkdirTemp("", "fake-workspace-")
+		f.mu.Lock()
+		if dir, ok = f.copies[spec.ID]; !ok {
+			dir, f.copies[spec.ID] = made, made
+		}
+		f.mu.Unlock()
+		if dir != made { // another call was faster
+			_ = os.Remove(made)
+		}
 	}
 	spec.Mounts[i].Source, spec.WorkspaceDir = dir, dir
 }
@@ -324,11 +331,12 @@ func (f *faulty) Remove(ctx context.Context, id string, force bool) error {
 // forget drops what faults keep of a sandbox.
 func (f *faulty) forget(id string) {
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.ghosts = slices.DeleteFunc(f.ghosts, func(g driver.Sandbox) bool { return g.ID == id })
-	if dir, ok := f.copies[id]; ok {
+	dir, ok := f.copies[id]
+	delete(f.copies, id)
+	f.mu.Unlock()
+	if ok {
 		_ = os.RemoveAll(dir)
-		delete(f.copies, id)
 	}
 }
 

@@ -82,8 +82,9 @@ func (d *Driver) EnsureImage(ctx context.Context, ref string, policy driver.Pull
 	s.progress(report,
 		driver.Progress{Phase: "pull", Message: "pulling " + ref, Current: 1 << 19, Total: 1 << 20, Unit: "bytes"},
 		driver.Progress{Phase: "pull", Message: "pulled " + ref, Current: 1 << 20, Total: 1 << 20, Unit: "bytes"})
+	now := d.clock().Now()
 	d.mu.Lock()
-	d.images[ref] = newImage(ref, d.time.Now(), nil)
+	d.images[ref] = newImage(ref, now, nil)
 	s.end()
 	return d.images[ref], nil
 }
@@ -115,9 +116,9 @@ func (d *Driver) BuildImage(ctx context.Context, spec driver.BuildSpec, report f
 		}
 	}
 	s.progress(report)
+	image := newImage(spec.Tag, d.clock().Now(), labels)
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	image := newImage(spec.Tag, d.time.Now(), labels)
 	image.Digest = fmt.Sprintf("sha256:%x", sha256.Sum256(text))
 	if old, ok := d.images[spec.Tag]; ok && old.Digest != image.Digest { // it stays, without a name
 		old.Reference = old.Digest

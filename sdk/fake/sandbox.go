@@ -44,6 +44,7 @@ func (d *Driver) Create(ctx context.Context, spec driver.SandboxSpec) (driver.Sa
 	if err := d.admit(spec); err != nil {
 		return driver.Sandbox{}, err
 	}
+	now := d.clock().Now()
 	d.mu.Lock()
 	if sb, ok := d.sandboxes[spec.ID]; ok {
 		d.mu.Unlock()
@@ -55,7 +56,7 @@ func (d *Driver) Create(ctx context.Context, spec driver.SandboxSpec) (driver.Sa
 	}
 	d.made++
 	sb := &sandbox{d: d, spec: spec, procs: map[int64]*process{}, ops: make(chan struct{}, 1)}
-	sb.view = d.firstView(spec, d.made)
+	sb.view = d.firstView(spec, d.made, now)
 	sb.files = newFiles(sb.view.WorkspaceDir, spec.WorkspaceDir, spec.Mounts)
 	sb.files.limits(spec.Resources)
 	sb.files.routes(spec.Network)
@@ -86,8 +87,8 @@ func (d *Driver) admit(spec driver.SandboxSpec) error {
 	return nil
 }
 
-// firstView is a new sandbox as Get shows it. Requires d.mu.
-func (d *Driver) firstView(spec driver.SandboxSpec, n int) driver.Sandbox {
+// firstView is a new sandbox as Get shows it. mu must be held.
+func (d *Driver) firstView(spec driver.SandboxSpec, n int, now time.Time) driver.Sandbox {
 	v := driver.Sandbox{
 		ID:           spec.ID,
 		Instance:     fmt.Sprintf("fake-%06d-%d", n, os.Getpid()),
@@ -98,7 +99,7 @@ func (d *Driver) firstView(spec driver.SandboxSpec, n int) driver.Sandbox {
 		ImageDigest:  d.images[spec.Image].Digest,
 		Mounts:       slices.Clone(spec.Mounts),
 		Publish:      slices.Clone(spec.Publish),
-		Created:      d.time.Now(),
+		Created:      now,
 		Network:      spec.Network,
 	}
 	for _, m := range spec.Mounts {
@@ -141,9 +142,10 @@ func (d *Driver) Start(ctx context.Context, id string) (driver.Sandbox, error) {
 	if err := sb.publish(); err != nil {
 		return driver.Sandbox{}, err
 	}
+	now := d.clock().Now()
 	sb.mu.Lock()
 	sb.view.State = driver.SandboxRunning
-	sb.view.Started = d.clock().Now()
+	sb.view.Started = now
 	sb.log = append(sb.log, "fake: main process started\nfake: ready\n"...)
 	sb.mu.Unlock()
 	d.event(driver.EventStarted, id)
@@ -333,16 +335,18 @@ func (sb *sandbox) greet(l net.Listener, port uint16) {
 
 func (sb *sandbox) unpublish() {
 	sb.mu.Lock()
-	defer sb.mu.Unlock()
-	for _, l := range sb.published {
+	published := sb.published
+	sb.published = nil
+	sb.mu.Unlock()
+	for _, l := range published {
 		_ = l.Close()
 	}
-	sb.published = nil
 }
 
 func (d *Driver) event(t driver.EventType, id string) {
+	now := d.clock().Now()
 	d.mu.Lock()
-	d.events = append(d.events, driver.Event{Type: t, SandboxID: id, Time: d.time.Now()})
+	d.events = append(d.events, driver.Event{Type: t, SandboxID: id, Time: now})
 	d.mu.Unlock()
 	d.changed.notify()
 }

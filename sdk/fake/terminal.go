@@ -10,9 +10,9 @@ import (
 // what is typed, ends lines with \r\n, and turns ^C into SIGINT and ^D into the
 // end of input.
 type terminal struct {
-	x  *execution
-	mu sync.Mutex
-	to io.Writer // the screen
+	x       *execution
+	writing sync.Mutex // orders what goes to the screen
+	to      io.Writer  // the screen
 }
 
 // typed is what the command gets of what the caller sent.
@@ -31,8 +31,8 @@ func (t *terminal) typed(b []byte) []byte {
 }
 
 func (t *terminal) show(b []byte) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.writing.Lock()
+	defer t.writing.Unlock()
 	if t.to != nil && len(b) > 0 {
 		_, _ = t.to.Write(bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n")))
 	}
@@ -40,8 +40,8 @@ func (t *terminal) show(b []byte) {
 
 // screen is w for both outputs of the command.
 func (t *terminal) screen(w io.Writer) io.Writer {
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.writing.Lock()
+	defer t.writing.Unlock()
 	t.to = w
 	return (*screen)(t)
 }
@@ -50,8 +50,8 @@ type screen terminal
 
 // Write shows b.
 func (s *screen) Write(b []byte) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	if s.to == nil {
 		return len(b), nil
 	}

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -93,8 +95,9 @@ func (r *run) noteConnection(ctx context.Context, desc *grpc.StreamDesc, conn *g
 
 func (r *run) closeConnections() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for conn := range r.connections {
+	open := slices.Collect(maps.Keys(r.connections))
+	r.mu.Unlock()
+	for _, conn := range open {
 		_ = conn.Close() // once more does no harm
 	}
 }
@@ -261,10 +264,11 @@ func (r *run) killGroup() {
 
 func (r *run) closeLifeline() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.lifeline != nil {
-		_ = r.lifeline.Close()
-		r.lifeline = nil
+	lifeline := r.lifeline
+	r.lifeline = nil
+	r.mu.Unlock()
+	if lifeline != nil {
+		_ = lifeline.Close()
 	}
 }
 

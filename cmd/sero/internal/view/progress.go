@@ -65,10 +65,13 @@ func (p *Progress) Step(s *apipb.Progress) {
 		text = clean(s.GetPhase())
 	}
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	p.text = text + amount(s)
-	if !p.moving && text != p.last {
+	isNew := text != p.last
+	if !p.moving {
 		p.last = text
+	}
+	p.mu.Unlock()
+	if !p.moving && isNew {
 		_, _ = fmt.Fprintf(p.view.Err, "%s %s\n", p.now().Format(time.TimeOnly), text)
 	}
 }
@@ -103,12 +106,13 @@ func (p *Progress) spin() {
 
 func (p *Progress) draw(frame int) bool {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.text == "" {
+	text := p.text
+	p.mu.Unlock()
+	if text == "" {
 		return false
 	}
 	seconds := int(p.now().Sub(p.started).Seconds())
-	steer(p.view.Err, fmt.Sprintf("%s%c %s %ds", eraseLine, `|/-\`[frame%4], p.text, seconds))
+	steer(p.view.Err, fmt.Sprintf("%s%c %s %ds", eraseLine, `|/-\`[frame%4], text, seconds))
 	return true
 }
 

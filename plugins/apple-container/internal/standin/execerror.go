@@ -15,14 +15,14 @@ import (
 type reply struct {
 	stdout, stderr io.Writer
 
-	mu   sync.Mutex
-	held bytes.Buffer
-	runs bool
+	writing sync.Mutex // orders what goes to stdout
+	held    bytes.Buffer
+	runs    bool
 }
 
 func (r *reply) Write(p []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.writing.Lock()
+	defer r.writing.Unlock()
 	if r.runs {
 		return r.stdout.Write(p)
 	}
@@ -31,8 +31,8 @@ func (r *reply) Write(p []byte) (int, error) {
 
 // begin passes on what was held, and all that comes.
 func (r *reply) begin() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.writing.Lock()
+	defer r.writing.Unlock()
 	r.runs = true
 	_, _ = r.stdout.Write(r.held.Bytes()) // a reader that is gone is no error of the process
 	r.held.Reset()
@@ -40,8 +40,8 @@ func (r *reply) begin() {
 
 // text is what was held: the engine's words, where no process runs.
 func (r *reply) text() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+	r.writing.Lock()
+	defer r.writing.Unlock()
 	return r.held.String()
 }
 

@@ -5,63 +5,77 @@
 package keeper
 
 import (
-	"bytes"
 	"context"
-	"fmt"
-	"io"
-	"iter"
-	"log/slog"
-	"maps"
-	"os"
-	"runtime"
-	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/sero-labs/sero-runtime/plugins/host/internal/proc"
 )
 
 // Keeper is the driver's end. It starts the process with the first command, and
-// again should somebody kill it.
+// again should somebody kill it. What is asked of it is noted at once; a
+// goroutine of its own, from the first command until Close, does what may wait.
 type Keeper struct {
 	prefix  string // of the markers of all the driver's commands
 	environ []string
+	stop    chan struct{} // closed by Close
+	over    chan struct{} // closed when the goroutine has ended
+	wake    chan struct{} // there is something new
+	starts  chan chan error
 
 	mu      sync.Mutex
-	process *os.Process // nil: none runs
-	pipe    *os.File
-	gone    chan struct{} // closed when process is reaped
-	leaders map[proc.ID]bool
-	untold  map[proc.ID]bool // of leaders, those that process does not know yet
-	teller  *time.Timer
-	killed  time.Time // when it last ended without being told to
-	failed  time.Time // when it last could not be started
+	served  bool // there is, or was, the goroutine
 	closed  bool
+	pid     int // of the process; 0: none runs
+	leaders map[proc.ID]told
+	dropped []proc.ID     // those that the process knows, and of which nothing is left
+	spawned chan struct{} // closed when the start that is under way is over; nil: none is
 }
+
+// told is whether the process knows of a session.
+type told int
+
+const (
+	no  told = iota
+	now      // it is being told
+	yes
+)
 
 // New makes a Keeper for commands whose markers begin with prefix, which is
 // made of letters and digits. environ is the keeper process's environment.
 func New(prefix string, environ []string) *Keeper {
-	k := &Keeper{prefix: prefix, environ: environ, leaders: make(map[proc.ID]bool), untold: make(map[proc.ID]bool)}
-	k.teller = time.AfterFunc(time.Hour, k.tell)
-	k.teller.Stop()
-	return k
+	return &Keeper{
+		prefix: prefix, environ: environ,
+		stop: make(chan struct{}), over: make(chan struct{}), wake: make(chan struct{}, 1), starts: make(chan chan error),
+		leaders: make(map[proc.ID]told),
+	}
 }
 
 // restartPause is the least time between two failed attempts to start the
 // process.
 const restartPause = 5 * time.Second
 
+// serveLocked makes sure that the goroutine is there, unless the Keeper is closed.
+func (k *Keeper) serveLocked() {
+	if !k.served && !k.closed {
+		k.served = true
+		go k.serve() // ends with Close
+	}
+}
+
 // Start starts the process, which Add does otherwise.
 func (k *Keeper) Start() error {
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.process != nil {
+	k.serveLocked()
+	k.mu.Unlock()
+	answer := make(chan error, 1)
+	select {
+	case k.starts <- answer:
+		return <-answer
+	case <-k.stop:
 		return nil
 	}
-	return k.startLocked()
 }
 
 // tellAfter is how long the process is not told of a new session. Most commands
@@ -72,173 +86,79 @@ const tellAfter = 50 * time.Millisecond
 // Add tells of a session leader that was started.
 func (k *Keeper) Add(leader proc.ID) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.leaders[leader] = true
-	if k.process != nil {
-		if k.untold[leader] = true; len(k.untold) == 1 {
-			k.teller.Reset(tellAfter)
-		}
-	} else if err := k.startLocked(); err != nil {
-		slog.Warn("commands will outlive this driver if it is killed", "error", err)
-	}
+	k.leaders[leader] = no
+	k.serveLocked()
+	k.mu.Unlock()
+	k.poke()
 }
 
 // Drop tells that nothing is left of a session.
 func (k *Keeper) Drop(leader proc.ID) {
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !k.leaders[leader] {
-		return
-	}
+	is, there := k.leaders[leader]
+	known := there && is != no
 	delete(k.leaders, leader)
-	if k.untold[leader] {
-		delete(k.untold, leader)
-	} else if k.process != nil {
-		k.tellLocked(drop, slices.Values([]proc.ID{leader}))
+	if known {
+		k.dropped = append(k.dropped, leader)
+	}
+	k.mu.Unlock()
+	if known {
+		k.poke()
 	}
 }
 
-// tell tells the process of the leaders that are left of those that it does not
-// know.
-func (k *Keeper) tell() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.process == nil {
-		return // the next one is told of all
+func (k *Keeper) poke() {
+	select {
+	case k.wake <- struct{}{}:
+	default:
 	}
-	k.tellLocked(add, maps.Keys(k.untold))
-	clear(k.untold)
 }
 
 // Told tells whether the process knows of every session that there is.
 func (k *Keeper) Told() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.process != nil && len(k.untold) == 0
+	for _, is := range k.leaders {
+		if is != yes {
+			return false
+		}
+	}
+	return k.pid != 0
 }
 
 // PID is the process's number, 0 when none runs.
 func (k *Keeper) PID() int {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.process == nil {
-		return 0
-	}
-	return k.process.Pid
+	return k.pid
+}
+
+// Spawning is closed when the start of the process that is under way is over; nil
+// when none is.
+func (k *Keeper) Spawning() <-chan struct{} {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.spawned
 }
 
 // Close ends the process and waits for that until ctx ends. It is for when
 // nothing is left that the process would have to end.
 func (k *Keeper) Close(ctx context.Context) error {
 	k.mu.Lock()
+	served, first := k.served, !k.closed
 	k.closed = true
-	k.teller.Stop()
-	gone := k.gone
-	if k.process != nil {
-		k.pipe.Close()
-	}
 	k.mu.Unlock()
-	if gone == nil {
+	if first {
+		close(k.stop)
+	}
+	if !served {
 		return nil
 	}
 	select {
-	case <-gone:
+	case <-k.over:
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
-	}
-}
-
-// startLocked starts the process and tells it of all leaders.
-func (k *Keeper) startLocked() error {
-	if k.closed || time.Since(k.failed) < restartPause {
-		return nil
-	}
-	if err := k.spawnLocked(); err != nil {
-		k.failed = time.Now()
-		return err
-	}
-	k.tellLocked(add, maps.Keys(k.leaders))
-	clear(k.untold)
-	return nil
-}
-
-func (k *Keeper) spawnLocked() error {
-	binary := "/proc/self/exe" // stays right when the file is replaced
-	if runtime.GOOS != "linux" {
-		var err error
-		if binary, err = os.Executable(); err != nil {
-			return fmt.Errorf("find own binary: %w", err)
-		}
-	}
-	read, write, err := os.Pipe()
-	if err != nil {
-		return fmt.Errorf("open pipe: %w", err)
-	}
-	defer read.Close()
-	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
-	if err != nil {
-		write.Close()
-		return fmt.Errorf("open %s: %w", os.DevNull, err)
-	}
-	defer null.Close()
-	process, err := os.StartProcess(binary, []string{"sero-host-keeper"}, &os.ProcAttr{
-		Dir:   "/",
-		Env:   append(slices.Clone(k.environ), prefixEnv+"="+k.prefix),
-		Files: []*os.File{null, null, null, read},
-		Sys:   &syscall.SysProcAttr{Setsid: true},
-	})
-	if err != nil {
-		write.Close()
-		return fmt.Errorf("start keeper: %w", err)
-	}
-	k.process, k.pipe, k.gone = process, write, make(chan struct{})
-	go k.wait(process, write, k.gone) // ends with the process, which ends with the pipe
-	return nil
-}
-
-func (k *Keeper) wait(process *os.Process, pipe io.Closer, gone chan struct{}) {
-	_, _ = process.Wait() // how it ended makes no difference
-	defer close(gone)
-	pipe.Close()
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.process != process {
-		return
-	}
-	k.process = nil
-	if k.closed {
-		return
-	}
-	slog.Warn("the keeper process was killed")
-	again := time.Since(k.killed) < restartPause
-	k.killed = time.Now()
-	if again { // no tight circle of restarts
-		k.failed = k.killed
-	} else if len(k.leaders) > 0 {
-		if err := k.startLocked(); err != nil {
-			slog.Warn("commands will outlive this driver if it is killed", "error", err)
-		}
-	}
-}
-
-// The commands on the pipe: a letter, the leader's number and start time.
-const (
-	add  = '+'
-	drop = '-'
-)
-
-// tellTimeout bounds a write to a process that does not read.
-const tellTimeout = 100 * time.Millisecond
-
-func (k *Keeper) tellLocked(verb rune, leaders iter.Seq[proc.ID]) {
-	var text bytes.Buffer
-	for leader := range leaders {
-		fmt.Fprintf(&text, "%c %d %d\n", verb, leader.PID, leader.Start)
-	}
-	_ = k.pipe.SetWriteDeadline(time.Now().Add(tellTimeout)) // a pipe can
-	if _, err := k.pipe.Write(text.Bytes()); err != nil {
-		slog.Warn("the keeper process does not listen", "error", err)
 	}
 }
 
