@@ -65,6 +65,12 @@ func TestExamples(t *testing.T) {
 					}
 					return
 				}
+				if strings.HasPrefix(example, "sero port forward") { // the workspace is in host mode
+					if _, stderr, code := m.sero(strings.Fields(example)[1:]...); code != 1 || !strings.Contains(stderr, "is on localhost:") {
+						t.Errorf("exit code %d: %s", code, stderr)
+					}
+					return
+				}
 				if strings.HasPrefix(example, "sero driver restart") { // Apple's is on a Mac only
 					example = strings.ReplaceAll(example, "apple-container", "fake")
 				}

@@ -13,6 +13,7 @@ import (
 	"github.com/sero-labs/sero-runtime/core/devserver"
 	"github.com/sero-labs/sero-runtime/core/egress"
 	"github.com/sero-labs/sero-runtime/core/event"
+	"github.com/sero-labs/sero-runtime/core/forward"
 	"github.com/sero-labs/sero-runtime/core/image"
 	"github.com/sero-labs/sero-runtime/core/preview"
 	"github.com/sero-labs/sero-runtime/core/registry"
@@ -30,6 +31,7 @@ type Parts struct {
 	Terminals  *terminal.Service
 	DevServers *devserver.Supervisor
 	Previews   *preview.Gateway // nil: there are none
+	Forwards   *forward.Service
 	Drivers    *registry.Registry
 	Images     *image.Images
 	Egress     *egress.Service
@@ -58,6 +60,7 @@ func Handler(p Parts) http.Handler {
 	mux.Handle(apipbconnect.NewLifecycleServiceHandler(lifecycleHandler{workspaces}, options...))
 	mux.Handle(apipbconnect.NewExecServiceHandler(execHandler{p.Workspaces, p.Terminals, p.Pipes}, options...))
 	mux.Handle(apipbconnect.NewDevServerServiceHandler(devServerHandler{p.DevServers, p.Workspaces, p.Previews}, options...))
+	mux.Handle(apipbconnect.NewPortServiceHandler(portHandler{p.Forwards}, options...))
 	mux.Handle(apipbconnect.NewDriverServiceHandler(driverHandler{p.Drivers, p.Workspaces, p.DevServers}, options...))
 	mux.Handle(apipbconnect.NewTerminalServiceHandler(terminalHandler{p.Terminals, p.Workspaces}, options...))
 	mux.Handle(apipbconnect.NewTrustServiceHandler(trustHandler{p.Workspaces}, options...))

@@ -124,7 +124,7 @@ func (p *parts) serve(ctx context.Context, end context.CancelCauseFunc, home *fl
 		ConnContext:       noteRefusal,
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 		Handler: api.Handler(api.Parts{
-			Workspaces: p.workspaces, Terminals: p.terminals, DevServers: p.servers, Previews: p.previews, Drivers: p.drivers, Images: p.images, Egress: p.egress, Events: p.events, Pipes: pipes,
+			Workspaces: p.workspaces, Terminals: p.terminals, DevServers: p.servers, Previews: p.previews, Forwards: p.forwards, Drivers: p.drivers, Images: p.images, Egress: p.egress, Events: p.events, Pipes: pipes,
 			Log: p.log, Active: activity.add,
 			Daemon: api.Daemon{
 				PID: os.Getpid(), Version: p.config.Version, Started: time.Now(), Socket: paths.Socket(p.config.RunDir),

@@ -33,6 +33,7 @@ type parts struct {
 	terminals  *terminal.Service
 	rejoined   chan struct{} // closed when what an earlier core left is known
 	servers    *devserver.Supervisor
+	forwards   *forward.Service
 	egress     *egress.Service
 	previews   *preview.Gateway // nil: no port could be had
 }
@@ -81,6 +82,7 @@ func build(c Config) (*parts, error) {
 	p.workspaces.SetEgress(p.egress)
 	p.servers = devserver.New(devserver.Options{Runner: p.workspaces, Events: p.events, Log: c.Log, Known: p.rejoined, KnownOf: p.workspaces.Rejoined, Forward: forward.Open})
 	p.workspaces.SetDevServers(p.servers)
+	p.forwards = forward.New(p.workspaces, p.events)
 	p.previews, err = preview.Open(preview.Options{
 		Servers: p.servers, Dial: p.workspaces.Dial, Port: machine.Preview.Port, StateDir: state, Log: c.Log,
 	})
@@ -128,6 +130,7 @@ func (p *parts) endWork() error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		p.forwards.Close()
 		p.servers.Close()
 		p.previews.Close()
 		p.egress.Close()

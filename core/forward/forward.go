@@ -2,6 +2,9 @@
 // connects to 127.0.0.1:5173 here talks to a server in a container, whatever it
 // listens on there. It carries bytes and looks at none. How many connections it
 // carries is bounded; what comes above is closed at once.
+//
+// A Forward is one such port, for whoever knows how to reach the server. A Service
+// opens the ports that a person asks for by number.
 package forward
 
 import (
@@ -56,7 +59,6 @@ func Open(wanted uint16, dial func(ctx context.Context) (net.Conn, error)) (*For
 	if wanted < privileged {
 		wanted += above
 	}
-	f := &Forward{wanted: wanted, dial: dial, connections: map[net.Conn]bool{}, slots: make(chan struct{}, mostHere)}
 	var failure error
 	for n := range tries {
 		port := int(wanted) + n
@@ -65,23 +67,28 @@ func Open(wanted uint16, dial func(ctx context.Context) (net.Conn, error)) (*For
 		}
 		listeners, err := loopback.Listen(uint16(port))
 		if err == nil {
-			f.port, f.listeners = uint16(port), listeners
-			break
+			return begin(listeners, wanted, dial), nil
 		}
 		failure = err
 		if !errors.Is(err, syscall.EADDRINUSE) && !errors.Is(err, syscall.EACCES) {
 			break
 		}
 	}
-	if f.listeners == nil {
-		return nil, driver.Errorf(driver.PortInUse, "no port of this machine could be had: %w", failure).About(strconv.Itoa(int(wanted))).
-			Remedy("use the preview's address")
+	return nil, driver.Errorf(driver.PortInUse, "no port of this machine could be had: %w", failure).About(strconv.Itoa(int(wanted))).
+		Remedy("use the preview's address")
+}
+
+// begin makes a Forward of listeners on one port.
+func begin(listeners []net.Listener, wanted uint16, dial func(ctx context.Context) (net.Conn, error)) *Forward {
+	f := &Forward{wanted: wanted, dial: dial, listeners: listeners, connections: map[net.Conn]bool{}, slots: make(chan struct{}, mostHere)}
+	if address, ok := listeners[0].Addr().(*net.TCPAddr); ok {
+		f.port = uint16(address.Port)
 	}
 	f.life, f.end = context.WithCancelCause(context.Background())
 	for _, l := range f.listeners {
 		f.work.Go(func() { f.accept(l) })
 	}
-	return f, nil
+	return f
 }
 
 // Port is the port on this machine; 0 without a Forward.

@@ -11,14 +11,14 @@ import (
 func (a *app) portCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:        "port",
-		Short:      "show what listens in a workspace",
+		Short:      "show what listens in a workspace, and forward its ports",
 		SuggestFor: []string{"ports"},
 		Long: `A port that a dev server listens on leads to a URL; others, such as databases' and
-debuggers', are only shown.`,
+debuggers', are shown, and had on this machine with "sero port forward".`,
 		Example: `  sero port ls
   sero port ls --json`,
 	}
-	return a.group(cmd, a.portListCommand())
+	return a.group(cmd, a.portListCommand(), a.portForwardCommand())
 }
 
 func (a *app) portListCommand() *cobra.Command {

@@ -50,6 +50,7 @@ type Client struct {
 	Lifecycle  apipbconnect.LifecycleServiceClient
 	Exec       apipbconnect.ExecServiceClient
 	DevServers apipbconnect.DevServerServiceClient
+	Ports      apipbconnect.PortServiceClient
 	Drivers    apipbconnect.DriverServiceClient
 	Images     apipbconnect.ImageServiceClient
 	Terminals  apipbconnect.TerminalServiceClient
@@ -194,6 +195,7 @@ func newClient(socket string, conn net.Conn) *Client {
 		Lifecycle:  apipbconnect.NewLifecycleServiceClient(httpClient, url, options...),
 		Exec:       apipbconnect.NewExecServiceClient(httpClient, url, options...),
 		DevServers: apipbconnect.NewDevServerServiceClient(httpClient, url, options...),
+		Ports:      apipbconnect.NewPortServiceClient(httpClient, url, options...),
 		Drivers:    apipbconnect.NewDriverServiceClient(httpClient, url, options...),
 		Images:     apipbconnect.NewImageServiceClient(httpClient, url, options...),
 		Terminals:  apipbconnect.NewTerminalServiceClient(httpClient, url, options...),

@@ -56,6 +56,27 @@ func (v *View) Ports(r *apipb.ListPortsResponse) error {
 	return v.table(rows)
 }
 
+type forwardJSON struct {
+	Port      uint32 `json:"port"`
+	LocalPort uint32 `json:"localPort"`
+}
+
+// Forwards shows which ports of this machine lead into a workspace.
+func (v *View) Forwards(open *apipb.ForwardedPorts) error {
+	if v.JSON {
+		return v.Value(map[string]any{"workspaceId": open.GetWorkspaceId(), "forwards": each(open.GetForwards(), func(f *apipb.PortForward) forwardJSON {
+			return forwardJSON{Port: f.GetPort(), LocalPort: f.GetLocalPort()}
+		})})
+	}
+	for _, f := range open.GetForwards() {
+		port, local := strconv.FormatUint(uint64(f.GetPort()), 10), strconv.FormatUint(uint64(f.GetLocalPort()), 10)
+		if err := v.Text("localhost:" + local + " leads to port " + port + " of " + clean(open.GetWorkspaceId())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // DevServerURL shows where a dev server can be reached.
 func (v *View) DevServerURL(s *apipb.DevServer, url string) error {
 	if v.JSON {
