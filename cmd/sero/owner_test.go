@@ -221,6 +221,8 @@ func TestUserOfSeroJSON(t *testing.T) {
 		if err := os.Chown(filepath.Join(d.dir, "sero.json"), personUID, personGID); err != nil {
 			t.Fatal(err)
 		}
+		d.want(user+", which waits for trust", `id -u`, fmt.Sprintf("%d\n", personUID))
+		d.ok("trust", "--yes")
 		d.want(user, `echo $(id -u):$(id -g) $HOME`, want)
 		if shown := d.shownUser(); shown != user {
 			t.Errorf("inspect shows %q, not %q", shown, user)

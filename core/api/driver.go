@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"os"
 	"slices"
 
 	"connectrpc.com/connect"
@@ -27,7 +26,7 @@ func (h driverHandler) ListDrivers(ctx context.Context, _ *apipb.ListDriversRequ
 	h.drivers.Offers(ctx)
 	out := &apipb.ListDriversResponse{}
 	for _, e := range h.drivers.Entries() {
-		if e.Name == negotiate.FakeDriver && os.Getenv(negotiate.FakeVariable) != "1" {
+		if negotiate.Hidden(e.Name) {
 			continue
 		}
 		out.Drivers = append(out.Drivers, driverMessage(e))

@@ -60,7 +60,7 @@ func (c chooser) notFound(name string) *driver.Error {
 // probably meant.
 func NotFound(name string, known []string) *driver.Error {
 	e := driver.Errorf(driver.DriverNotFound, "there is no driver %q", clip(name)).About(clip(name))
-	if match := nearest.Name(name, known); match != "" {
+	if match := nearest.Name(name, slices.DeleteFunc(slices.Clone(known), Hidden)); match != "" {
 		e.Message += fmt.Sprintf(", did you mean %s?", match)
 	}
 	return e.Remedy("see the drivers there are", "sero", "driver", "ls")

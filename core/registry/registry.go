@@ -172,14 +172,14 @@ func (r *Registry) Started(name string) (driver.Driver, bool) {
 	return &remote{s}, true
 }
 
-// Offers starts the named drivers, or all of them, at once and tells what each
+// Offers starts the named drivers, or all that are not hidden, at once and tells what each
 // can do now, best first. One that does not start or tell its health within
 // HealthWait is offered with that as its problem; it never delays the others
 // further. Names that are not known are left out.
 func (r *Registry) Offers(ctx context.Context, names ...string) []negotiate.Offer {
 	r.Rescan()
 	if len(names) == 0 {
-		names = r.names()
+		names = slices.DeleteFunc(r.names(), negotiate.Hidden)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, r.config.HealthWait,
 		driver.Errorf(driver.Timeout, "it has not started within %s; it may be starting still", r.config.HealthWait).

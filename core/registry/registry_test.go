@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -301,8 +302,28 @@ func TestB5ChooseStartsOnlyWhatItNeeds(t *testing.T) {
 	if choice, err = r.Choose(t.Context(), negotiate.Request{Driver: "fake"}); err != nil || choice.Actual != "fake" {
 		t.Fatalf("%+v, %v", choice, err)
 	}
-	if _, err = r.Choose(t.Context(), negotiate.Request{Driver: "fakr"}); driver.ReasonOf(err) != driver.DriverNotFound || !strings.Contains(err.Error(), "did you mean fake?") {
+	if _, err = r.Choose(t.Context(), negotiate.Request{Driver: "dockr"}); driver.ReasonOf(err) != driver.DriverNotFound || !strings.Contains(err.Error(), "did you mean docker?") {
 		t.Error(err)
+	}
+}
+
+// TestA10TheFakeIsNotOffered asks for every driver, and for one whose name is
+// nearly that of the driver for tests.
+func TestA10TheFakeIsNotOffered(t *testing.T) {
+	for _, shown := range []string{"", "0", "true", "1"} {
+		t.Setenv(negotiate.FakeVariable, shown)
+		r := open(t, registry.Config{Bundled: []registry.Bundled{bundled(t, "host", "host"), bundled(t, "fake", "good")}})
+		offered := slices.ContainsFunc(r.Offers(t.Context()), func(o negotiate.Offer) bool { return o.Name == "fake" })
+		started := entry(t, r, "fake").PID != 0
+		_, chosen := r.Choose(t.Context(), negotiate.Request{Driver: "fakr"})
+		_, got := r.Driver(t.Context(), "faek")
+		suggested := strings.Contains(chosen.Error(), "mean fake") || strings.Contains(got.Error(), "mean fake")
+		if want := shown == "1"; offered != want || started != want || suggested != want {
+			t.Errorf("%s=%q: offered %t, started %t, suggested %t", negotiate.FakeVariable, shown, offered, started, suggested)
+		}
+		if offers := r.Offers(t.Context(), "fake"); len(offers) != 1 || entry(t, r, "fake").PID == 0 {
+			t.Errorf("named it is not offered: %+v", offers)
+		}
 	}
 }
 

@@ -11,6 +11,12 @@ const hostText = "commands run on this machine with your rights, outside of any 
 
 func fieldOf(key string, i int) string { return fmt.Sprintf("%s[%d]", key, i) }
 
+// userText returns the text for any user: the image decides which number a name
+// has, and the files of another number belong to another user on the machine.
+func userText(user string) string {
+	return fmt.Sprintf("commands run as %+q in the sandbox, and may leave files of that user in the workspace, also such as run with that user's rights", user)
+}
+
 func mountText(m config.Mount) string {
 	rights := "read and change"
 	if m.ReadOnly {

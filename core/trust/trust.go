@@ -23,7 +23,7 @@ import (
 // Item is one thing that a file asks of the host.
 type Item struct {
 	Field string // "mode", "mounts[1]", "secrets.TOKEN"
-	Kind  string // "host", "mount" or "secret"
+	Kind  string // "host", "mount", "secret" or "user"
 	Text  string // one line: what is allowed if it is trusted
 }
 
@@ -38,6 +38,9 @@ func Items(file config.Workspace) []Item {
 	}
 	if file.Fallback == config.FallbackHost {
 		items = append(items, Item{"fallback", "host", hostText + ", when no driver that isolates can be used"})
+	}
+	if file.User != "" {
+		items = append(items, Item{"user", "user", userText(file.User)})
 	}
 	for i, m := range file.Mounts {
 		items = append(items, Item{fieldOf("mounts", i), "mount", mountText(m)})

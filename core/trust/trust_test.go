@@ -18,9 +18,10 @@ func TestItems(t *testing.T) {
 		Mounts:  []config.Mount{{Source: "/srv/a", Target: "/a"}, {Source: "/srv/b\x1b", ReadOnly: true}},
 		Roots:   []string{"/srv/c"},
 		Secrets: map[string]string{"T": "env:TOKEN", "K": "file:~/key"},
-		Env:     map[string]string{"A": "env:TOKEN"}, Image: "x",
+		Env:     map[string]string{"A": "env:TOKEN"}, Image: "x", User: "app",
 	})
 	if diff := cmp.Diff([]trust.Item{
+		{Field: "user", Kind: "user", Text: `commands run as "app" in the sandbox, and may leave files of that user in the workspace, also such as run with that user's rights`},
 		{Field: "mounts[0]", Kind: "mount", Text: `commands in the sandbox may read and change "/srv/a", as "/a"`},
 		{Field: "mounts[1]", Kind: "mount", Text: `commands in the sandbox may read "/srv/b\x1b"`},
 		{Field: "roots[0]", Kind: "mount", Text: `commands in the sandbox may read and change "/srv/c"`},

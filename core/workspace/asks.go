@@ -45,6 +45,16 @@ func (m *Manager) secrets(e *entry, file config.Workspace) (env []driver.EnvVar,
 	return environ.Secrets{Home: m.userHome}.Resolve(file.Secrets)
 }
 
+// userOf returns the user that a trusted file names, and "" for any other file. What
+// such a user leaves in the workspace belongs to that user on the machine too, set-id
+// bits included, and the same file may name an image in which any name is root's.
+func (m *Manager) userOf(e *entry, file config.Workspace) string {
+	if !m.trusted(e, file) {
+		return ""
+	}
+	return file.User
+}
+
 // mounts are what a workspace's sandbox shows of the host besides its directory:
 // what a trusted file asks for, and what a person attached.
 func (m *Manager) mounts(e *entry, file config.Workspace) ([]driver.Mount, []mount.Skip, error) {

@@ -170,7 +170,7 @@ func (c *command) run(ctx context.Context, stdio driver.ExecIO) (ExecResult, err
 			return
 		}
 		if c.onStarted != nil {
-			c.onStarted(c.e.answer(c.sandbox), spec.Dir, pid)
+			c.onStarted(c.m.answerOf(c.e, c.sandbox), spec.Dir, pid)
 		}
 		if caller != nil {
 			caller(pid)
@@ -297,7 +297,7 @@ func (c *command) user(file config.Workspace) string {
 	if c.sandbox.choice.HostMode {
 		return c.options.User
 	}
-	return cmp.Or(c.options.User, file.User, c.sandbox.user.String())
+	return cmp.Or(c.options.User, c.m.userOf(c.e, file), c.sandbox.user.String())
 }
 
 // newExecID is unique also among those of an earlier daemon.

@@ -37,7 +37,7 @@ func (m *Manager) Get(ctx context.Context, ref Ref) (Workspace, error) {
 	if w.sandbox != nil {
 		m.warnOfHelper(&w, *w.sandbox)
 	}
-	e.askedUser(&w)
+	m.askedUser(e, &w)
 	return w, nil
 }
 

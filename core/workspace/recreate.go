@@ -70,7 +70,7 @@ func (m *Manager) Recreate(ctx context.Context, options RecreateOptions, report 
 	if err != nil {
 		return done, err
 	}
-	done.Workspace = e.ready(ready)
+	done.Workspace = m.readyOf(e, ready)
 	done.Restarted, err = resume(ctx)
 	return done, err
 }

@@ -43,25 +43,25 @@ func (m *Manager) Up(ctx context.Context, options UpOptions, report func(driver.
 		if err != nil {
 			return Workspace{}, err
 		}
-		w := e.answer(ready)
+		w := m.answerOf(e, ready)
 		m.warnOfHelper(&w, ready.state)
 		return w, nil
 	}
 }
 
-// ready is the workspace with a sandbox that was ready.
-func (e *entry) ready(s *sandbox) Workspace {
+// readyOf is the workspace with a sandbox that was ready.
+func (m *Manager) readyOf(e *entry, s *sandbox) Workspace {
 	w := e.snapshot()
 	w.State, w.StateMessage = StateRunning, ""
 	w.Choice, w.Capabilities, w.User = s.choice, s.caps, s.user.String()
 	w.describe(s.state)
-	e.askedUser(&w)
+	m.askedUser(e, &w)
 	return w
 }
 
-// answer is ready, and once says whether a new workspace runs on the host.
-func (e *entry) answer(s *sandbox) Workspace {
-	w := e.ready(s)
+// answerOf is readyOf, and once says whether a new workspace runs on the host.
+func (m *Manager) answerOf(e *entry, s *sandbox) Workspace {
+	w := m.readyOf(e, s)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	w.FirstOnHost, e.newHost = e.newHost, false
@@ -70,8 +70,12 @@ func (e *entry) answer(s *sandbox) Workspace {
 
 // askedUser puts the user that the workspace asks for in the place of the one
 // that was found. It holds for the next command, and so is read when it is shown.
-func (e *entry) askedUser(w *Workspace) {
-	if file, err := e.config(); err == nil && file.User != "" && !w.Choice.HostMode {
-		w.User = file.User
+func (m *Manager) askedUser(e *entry, w *Workspace) {
+	file, err := e.config()
+	if err != nil || w.Choice.HostMode {
+		return
+	}
+	if user := m.userOf(e, file); user != "" {
+		w.User = user
 	}
 }
