@@ -24,18 +24,18 @@ func TestA8TheUserOfAFileWaitsForTrust(t *testing.T) {
 		w.write(filepath.Join(dir, "sero.json"), fmt.Sprintf(`{"user": %q, "env": {"N": "1"}}`, user))
 		tried++
 		seen := w.sh(workspace.ExecOptions{Ref: ref}, "id")
-		if shown := w.inspect("shop").User; shown != "" || !left() || seen != "0\n" { // the image's own
+		if shown := w.inspect("shop").User; shown != "" || !left() || seen != "0" { // the image's own
 			accepted++
 			t.Errorf("%s: before it is trusted commands run as %q %q", user, shown, seen)
 		}
-		if seen := w.sh(workspace.ExecOptions{Ref: ref, User: "9"}, "id"); seen != "9\n" {
+		if seen := w.sh(workspace.ExecOptions{Ref: ref, User: "9"}, "id"); seen != "9" {
 			t.Errorf("a person's --user gives %q", seen)
 		}
 		w.trust(dir)
 		if shown := w.inspect("shop").User; shown != user || left() {
 			t.Errorf("%s: trusted, commands run as %q", user, shown)
 		}
-		if seen := w.sh(workspace.ExecOptions{Ref: ref}, "id"); user[0] == '7' && seen != "7\n" {
+		if seen := w.sh(workspace.ExecOptions{Ref: ref}, "id"); user[0] == '7' && seen != "7" {
 			t.Errorf("%s: trusted, commands run as %q", user, seen)
 		}
 		w.write(filepath.Join(dir, "sero.json"), fmt.Sprintf(`{"user": %q, "env": {"N": "2"}}`, user)) // not what was trusted
