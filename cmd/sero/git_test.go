@@ -26,20 +26,6 @@ func newGitMachine(t *testing.T) *dockerMachine {
 	return d
 }
 
-// git runs a shell script on this machine, in the directory that holds the workspace.
-func (d *dockerMachine) git(script string) string {
-	d.t.Helper()
-	cmd := d.command("sh", "-ec", script)
-	cmd.Dir = filepath.Dir(d.dir)
-	cmd.Env = append(cmd.Env, "GIT_AUTHOR_NAME=A", "GIT_AUTHOR_EMAIL=a@example.org", "GIT_COMMITTER_NAME=A", "GIT_COMMITTER_EMAIL=a@example.org",
-		"GIT_CONFIG_COUNT=2", "GIT_CONFIG_KEY_0=protocol.file.allow", "GIT_CONFIG_VALUE_0=always", "GIT_CONFIG_KEY_1=init.defaultBranch", "GIT_CONFIG_VALUE_1=main")
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		d.t.Fatalf("on the host: %v: %s", err, out)
-	}
-	return string(out)
-}
-
 // TestD5NestedRepositoriesOfOthers has repositories of other owners in a workspace,
 // at several depths, and in a mount; git in the sandbox works in each (row D5).
 func TestD5NestedRepositoriesOfOthers(t *testing.T) {

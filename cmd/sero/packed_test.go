@@ -65,7 +65,7 @@ func TestPacked(t *testing.T) {
 	s.want(0, "usage: sero serve", "serve", "--help")
 	s.want(2, "--nonsense", "serve", "--nonsense")
 	s.want(0, `"name": "host"`, "driver", "serve", "host", "describe")
-	s.want(1, "apple-container, docker, fake, host", "driver", "serve", "nothing")
+	s.want(1, "apple-container, docker, host", "driver", "serve", "nothing")
 	s.want(0, "2 passed, 0 failed", "driver", "test", "--run", "^WIRE-1$", "host")
 	s.want(2, "--run", "driver", "test", "--run", "(", "host")
 	s.want(2, "one argument too many", "driver", "test", "host", "fake")
