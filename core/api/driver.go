@@ -26,7 +26,7 @@ func (h driverHandler) ListDrivers(ctx context.Context, _ *apipb.ListDriversRequ
 	h.drivers.Offers(ctx)
 	out := &apipb.ListDriversResponse{}
 	for _, e := range h.drivers.Entries() {
-		if negotiate.Hidden(e.Name) {
+		if registry.Hidden(e.Name) {
 			continue
 		}
 		out.Drivers = append(out.Drivers, driverMessage(e))
@@ -42,7 +42,9 @@ func (h driverHandler) GetDriver(ctx context.Context, r *apipb.GetDriverRequest)
 		if e.Name == r.GetName() {
 			return &apipb.GetDriverResponse{Driver: driverMessage(e)}, nil
 		}
-		names = append(names, e.Name)
+		if !registry.Hidden(e.Name) {
+			names = append(names, e.Name)
+		}
 	}
 	return nil, negotiate.NotFound(r.GetName(), names)
 }

@@ -3,7 +3,6 @@ package negotiate
 import (
 	"cmp"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -28,10 +27,6 @@ const (
 // FakeVariable is the variable of the daemon's environment that shows FakeDriver,
 // and lets files name it, when it is 1.
 const FakeVariable = "SERO_FAKE_DRIVER"
-
-// Hidden reports whether a driver is neither offered, listed, started nor suggested
-// unless a person names it: the one for tests is, without FakeVariable.
-func Hidden(name string) bool { return name == FakeDriver && os.Getenv(FakeVariable) != "1" }
 
 // NotPreferred is the reason of a rejection when nothing is wrong with the
 // driver: another one comes first.

@@ -51,6 +51,9 @@ func withRemedies(e *driver.Error, rejected []Rejection) *driver.Error {
 func (c chooser) notFound(name string) *driver.Error {
 	known := make([]string, 0, len(c.offers))
 	for _, o := range c.offers {
+		if c.request.HideFake && o.Name == FakeDriver {
+			continue
+		}
 		known = append(known, o.Name)
 	}
 	return NotFound(name, known)
@@ -60,7 +63,7 @@ func (c chooser) notFound(name string) *driver.Error {
 // probably meant.
 func NotFound(name string, known []string) *driver.Error {
 	e := driver.Errorf(driver.DriverNotFound, "there is no driver %q", clip(name)).About(clip(name))
-	if match := nearest.Name(name, slices.DeleteFunc(slices.Clone(known), Hidden)); match != "" {
+	if match := nearest.Name(name, known); match != "" {
 		e.Message += fmt.Sprintf(", did you mean %s?", match)
 	}
 	return e.Remedy("see the drivers there are", "sero", "driver", "ls")

@@ -150,7 +150,7 @@ func (r *Registry) Driver(ctx context.Context, name string) (driver.Driver, erro
 	if !ok {
 		r.Rescan()
 		if s, ok = r.find(name); !ok {
-			return nil, negotiate.NotFound(name, r.names())
+			return nil, negotiate.NotFound(name, r.shown())
 		}
 	}
 	d := &remote{s}
@@ -179,7 +179,7 @@ func (r *Registry) Started(name string) (driver.Driver, bool) {
 func (r *Registry) Offers(ctx context.Context, names ...string) []negotiate.Offer {
 	r.Rescan()
 	if len(names) == 0 {
-		names = slices.DeleteFunc(r.names(), negotiate.Hidden)
+		names = r.shown()
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, r.config.HealthWait,
 		driver.Errorf(driver.Timeout, "it has not started within %s; it may be starting still", r.config.HealthWait).
@@ -209,6 +209,9 @@ func (r *Registry) Offers(ctx context.Context, names ...string) []negotiate.Offe
 // picked. See negotiate.Choose for its errors.
 func (r *Registry) Choose(ctx context.Context, request negotiate.Request) (negotiate.Choice, error) {
 	r.Rescan()
+	if named := request.Driver; named != "" && named != negotiate.FakeDriver && Hidden(negotiate.FakeDriver) {
+		request.HideFake = true // what was meant is another one
+	}
 	asked := r.candidates(request)
 	var offers []negotiate.Offer
 	if len(asked) > 0 {
@@ -320,4 +323,13 @@ func (r *Registry) names() []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Sorted(maps.Keys(r.drivers))
+}
+
+// shown returns the names of the drivers that are not hidden.
+func (r *Registry) shown() []string { return slices.DeleteFunc(r.names(), Hidden) }
+
+// Hidden reports whether a driver is neither offered, listed, started nor suggested
+// unless a person names it: the one for tests is, without negotiate.FakeVariable.
+func Hidden(name string) bool {
+	return name == negotiate.FakeDriver && os.Getenv(negotiate.FakeVariable) != "1"
 }

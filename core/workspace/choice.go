@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/negotiate"
@@ -89,7 +90,7 @@ func (m *Manager) request(e *entry, wish string, file config.Workspace) (negotia
 	e.mu.Unlock()
 	request, warnings := requestFor(wish, file, m.trusted(e, file), m.options.Machine)
 	request.NeverHost = m.options.Machine.NeverHost
-	request.HideFake = negotiate.Hidden(request.Driver) && wish != negotiate.FakeDriver
+	request.HideFake = request.Driver == negotiate.FakeDriver && wish != negotiate.FakeDriver && os.Getenv(negotiate.FakeVariable) != "1"
 	if wish != "" && wish != wishAuto || livesIn == "" {
 		return request, warnings
 	}
