@@ -61,7 +61,7 @@ func (s *Service) write(id string, k kept) error {
 
 func stateError(path string, err error) error {
 	return driver.Errorf(driver.Internal, "the state of egress cannot be kept: %w", err).About(path).
-		Remedy("make room, and make the directory of sero's state writable")
+		Remedy("make the directory of sero's state writable")
 }
 
 // observed writes down what was reached.

@@ -276,10 +276,8 @@ func errOtherDirectory(e *entry, dir string) error {
 }
 
 func (a *attempt) create(ctx context.Context) (driver.Sandbox, error) {
-	if a.spec.Image != "" {
-		if err := a.ensureImage(ctx); err != nil {
-			return driver.Sandbox{}, err
-		}
+	if err := a.gather(ctx); err != nil {
+		return driver.Sandbox{}, err
 	}
 	if !a.choice.HostMode {
 		if err := a.m.noteIsolated(a.e, a.choice.Actual); err != nil {
@@ -345,6 +343,17 @@ func (a *attempt) useExisting(ctx context.Context, cause error) (driver.Sandbox,
 	}
 	a.existed = true
 	return a.bringUp(ctx)
+}
+
+// gather gets what a sandbox is made from.
+func (a *attempt) gather(ctx context.Context) error {
+	if err := a.m.roomForHelper(a.driver); err != nil && !a.choice.HostMode {
+		return err
+	}
+	if a.spec.Image == "" {
+		return nil
+	}
+	return a.ensureImage(ctx)
 }
 
 func (a *attempt) ensureImage(ctx context.Context) error {

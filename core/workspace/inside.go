@@ -134,7 +134,7 @@ func (m *Manager) guest(e *entry, s *sandbox) *guest.Guest {
 // after the spec's hash is taken: an older helper serves as well, so a newer one
 // makes no sandbox stale.
 func (m *Manager) helperMount(spec *driver.SandboxSpec, d driver.Driver) {
-	if m.options.GuestDir == "" || !driver.Has(d, driver.CapMountBind) || !driver.Has(d, driver.CapMountRO) {
+	if !m.takesHelper(d) {
 		return
 	}
 	mount, err := m.helper()
@@ -143,6 +143,23 @@ func (m *Manager) helperMount(spec *driver.SandboxSpec, d driver.Driver) {
 		return
 	}
 	spec.Mounts = append(spec.Mounts, mount)
+}
+
+func (m *Manager) takesHelper(d driver.Driver) bool {
+	return m.options.GuestDir != "" && driver.Has(d, driver.CapMountBind) && driver.Has(d, driver.CapMountRO)
+}
+
+// roomForHelper fails with OutOfDisk where there is no room to write the helper: a
+// sandbox made now would lack it for all its life. Whatever else is wrong with the
+// helper, sandboxes do without.
+func (m *Manager) roomForHelper(d driver.Driver) error {
+	if !m.takesHelper(d) {
+		return nil
+	}
+	if _, err := m.helper(); driver.ReasonOf(err) == driver.OutOfDisk {
+		return driver.Errorf(driver.Internal, "sero's guest helper cannot be written: %w", err)
+	}
+	return nil
 }
 
 // helper is the mount of the guest helper, which is written once.

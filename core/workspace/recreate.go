@@ -182,10 +182,7 @@ func (m *Manager) prepare(ctx context.Context, e *entry, report func(driver.Prog
 			return err
 		}
 	}
-	if a.spec.Image == "" {
-		return nil
-	}
-	return a.ensureImage(ctx)
+	return a.gather(ctx)
 }
 
 func (m *Manager) suspendDevServers(ctx context.Context, e *entry) ([]string, func(context.Context) ([]string, error), error) {

@@ -173,12 +173,9 @@ func (s *store) remove(id string) error {
 
 func storeError(path string, err error) error {
 	reason := driver.Internal
-	switch {
-	case isNoSpace(err):
-		reason = driver.OutOfDisk
-	case errors.Is(err, fs.ErrPermission):
+	if errors.Is(err, fs.ErrPermission) {
 		reason = driver.PermissionDenied
 	}
 	return driver.Errorf(reason, "the state cannot be kept: %w", err).About(path).
-		Remedy("make room, and make the directory of sero's state writable")
+		Remedy("make the directory of sero's state writable")
 }

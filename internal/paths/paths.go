@@ -141,7 +141,7 @@ func makeRun(dir string) error {
 			About(dir).Remedy("set " + RunVariable + " to a shorter path")
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return unusable(dir, "cannot be made: "+err.Error())
+		return unusableFor(dir, "cannot be made", err)
 	}
 	return CheckPrivate(dir)
 }
@@ -210,7 +210,7 @@ func accountHome() string {
 func CheckPrivate(dir string) error {
 	info, err := os.Lstat(dir)
 	if err != nil {
-		return unusable(dir, "cannot be read: "+err.Error())
+		return unusableFor(dir, "cannot be read", err)
 	}
 	if info.Mode()&fs.ModeSymlink != 0 {
 		return unusable(dir, "is a symlink")
@@ -230,8 +230,15 @@ func CheckPrivate(dir string) error {
 }
 
 func unusable(dir, why string) *driver.Error {
-	return driver.Errorf(driver.PermissionDenied, "the run directory %s %s", dir, why).
-		About(dir).Remedy("set " + RunVariable + " to a directory of your own")
+	return ownRun(dir, driver.Errorf(driver.PermissionDenied, "the run directory %s %s", dir, why))
+}
+
+func unusableFor(dir, what string, err error) *driver.Error {
+	return ownRun(dir, driver.Errorf(driver.PermissionDenied, "the run directory %s %s: %w", dir, what, err))
+}
+
+func ownRun(dir string, e *driver.Error) *driver.Error {
+	return e.About(dir).Remedy("set " + RunVariable + " to a directory of your own")
 }
 
 func absolute(variable, dir string) (string, error) {

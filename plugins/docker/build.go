@@ -110,7 +110,7 @@ func (p *buildProgress) tell(line string) {
 // failed is the error of a build that did not come to its end.
 func (p *buildProgress) failed(tag string, err error) error {
 	_, refused := errors.AsType[*messageError](err)
-	if reason := driver.ReasonOf(err); !refused && reason != driver.InvalidArgument && reason != driver.Internal && reason != driver.NotFound {
+	if reason := driver.ReasonOf(err); reason == driver.OutOfDisk || !refused && reason != driver.InvalidArgument && reason != driver.Internal && reason != driver.NotFound {
 		return err
 	}
 	message := driver.AsError(err).Message

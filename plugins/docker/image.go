@@ -78,6 +78,7 @@ func (d *Driver) pull(ctx context.Context, reference string, report func(driver.
 	}
 	_, refused := errors.AsType[*messageError](err)
 	switch reason := driver.ReasonOf(err); {
+	case reason == driver.OutOfDisk:
 	case refused, reason == driver.NotFound, reason == driver.PermissionDenied, reason == driver.Internal:
 		e := driver.Errorf(driver.ImageNotFound, "image %s is not here and could not be pulled: %s", reference, driver.AsError(err).Message).About(reference)
 		e.Err = err

@@ -105,10 +105,23 @@ func (e *Error) Is(target error) bool {
 	return ok && t.Reason == e.Reason && t.Message == ""
 }
 
-// Errorf makes an Error; the format may wrap a cause with %w.
+// manyErrors is what fmt.Errorf makes of more than one cause.
+type manyErrors interface {
+	error
+	Unwrap() []error
+}
+
+// Errorf makes an Error; the format may wrap a cause with %w. Where the cause is
+// that a disk is full or a quota used up, the reason is OutOfDisk whatever was
+// given, and the message names the directory; a read-only file system is
+// PermissionDenied.
 func Errorf(reason Reason, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Reason: reason, Message: err.Error(), Err: errors.Unwrap(err)}
+	e := &Error{Reason: reason, Message: err.Error(), Err: errors.Unwrap(err)}
+	if _, several := errors.AsType[manyErrors](err); several && e.Err == nil {
+		e.Err = err
+	}
+	return e.full(e.Err)
 }
 
 // About returns the error with what it is about. The error itself is not changed:
@@ -128,12 +141,16 @@ func (e *Error) Remedy(text string, command ...string) *Error {
 }
 
 // AsError is err as an *Error: itself if it is one, Canceled or Timeout for the
-// end of a context, Internal for anything else. It is nil for nil.
+// end of a context, what Errorf makes of a full disk, Internal for anything else.
+// It is nil for nil.
 func AsError(err error) *Error {
 	if err == nil {
 		return nil
 	}
 	if e, ok := errors.AsType[*Error](err); ok {
+		if e.Reason == Internal {
+			return e.full(e.Err)
+		}
 		return e
 	}
 	reason := Internal
@@ -143,7 +160,8 @@ func AsError(err error) *Error {
 	case errors.Is(err, context.Canceled):
 		reason = Canceled
 	}
-	return &Error{Reason: reason, Message: err.Error(), Retryable: reason == Timeout, Err: err}
+	e := &Error{Reason: reason, Message: err.Error(), Retryable: reason == Timeout, Err: err}
+	return e.full(err)
 }
 
 // ReasonOf is the reason of err, or the empty string for nil.
