@@ -218,6 +218,10 @@ func (c *command) exec(ctx context.Context, d driver.Driver, spec driver.ExecSpe
 // driver is asked about it.
 const startPatience = 3 * time.Second
 
+// readyPatience is how long a command that has ended waits for the sandbox that
+// was made ready for it: what is listed next is then what the command ran in.
+const readyPatience = 2 * time.Second
+
 // watchStart makes the workspace ready again when the command has not begun in a
 // while: a sandbox that somebody paused then goes on, and begins it. The function
 // that it returns ends that, and says why it failed.
@@ -236,7 +240,7 @@ func (c *command) watchStart(ctx context.Context) (stop func() error) {
 		if timer.Stop() {
 			return nil
 		}
-		cancel(errBegun)
+		defer time.AfterFunc(readyPatience, func() { cancel(errBegun) }).Stop()
 		if err := <-result; !errors.Is(err, errBegun) {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -163,6 +164,73 @@ func TestACommandThatMayYetBeginIsSentOnce(t *testing.T) {
 	if n := w.box.Calls("Exec") - before; n != 1 {
 		t.Errorf("it was sent %d times", n)
 	}
+}
+
+// What a command that let a paused sandbox go on ran in is listed as running once
+// the command has ended, also where the engine lets it go on before it says so.
+func TestB15ACommandEndsInARunningSandbox(t *testing.T) {
+	w := newWorld(t, fake.Script{})
+	ref := workspace.Ref{Dir: w.dir("shop", "")}
+	w.sh(workspace.ExecOptions{Ref: ref}, "true")
+	d := &pausedDriver{Driver: w.box, running: make(chan struct{}), ran: make(chan struct{})}
+	d.paused.Store(true)
+	w.replace("box", d)
+	if _, _, err := w.exec(workspace.ExecOptions{Ref: ref, Argv: []string{"true"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := states(w.List(t.Context())); got != "shop:running" {
+		t.Error(got)
+	}
+}
+
+// pausedDriver has one paused sandbox. Its Start lets what runs in it go on, and
+// returns only after that has ended.
+type pausedDriver struct {
+	driver.Driver
+	paused       atomic.Bool
+	running, ran chan struct{}
+	once         sync.Once
+}
+
+func (d *pausedDriver) Start(ctx context.Context, id string) (driver.Sandbox, error) {
+	close(d.running)
+	<-d.ran
+	time.AfterFunc(100*time.Millisecond, func() { d.paused.Store(false) })
+	for d.paused.Load() {
+		if err := ctx.Err(); err != nil {
+			return driver.Sandbox{}, err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return d.Get(ctx, id)
+}
+
+func (d *pausedDriver) Exec(ctx context.Context, spec driver.ExecSpec, stdio driver.ExecIO) (driver.ExitStatus, error) {
+	select {
+	case <-d.running:
+	case <-ctx.Done():
+		return driver.ExitStatus{}, ctx.Err()
+	}
+	defer d.once.Do(func() { close(d.ran) })
+	return d.Driver.Exec(ctx, spec, stdio)
+}
+
+func (d *pausedDriver) Get(ctx context.Context, id string) (driver.Sandbox, error) {
+	sb, err := d.Driver.Get(ctx, id)
+	if d.paused.Load() {
+		sb.State = driver.SandboxPaused
+	}
+	return sb, err
+}
+
+func (d *pausedDriver) List(ctx context.Context, labels map[string]string) ([]driver.Sandbox, error) {
+	list, err := d.Driver.List(ctx, labels)
+	for i := range list {
+		if d.paused.Load() {
+			list[i].State = driver.SandboxPaused
+		}
+	}
+	return list, err
 }
 
 func TestExecRefusesBadInput(t *testing.T) {

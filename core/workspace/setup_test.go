@@ -34,8 +34,8 @@ type world struct {
 	host   *fake.Driver
 
 	mu       sync.Mutex
-	down     map[string]bool // drivers that do not run
-	hostSpy  driver.Driver   // in place of host
+	down     map[string]bool          // drivers that do not run
+	spies    map[string]driver.Driver // in place of the drivers of these names
 	requests []negotiate.Request
 
 	willStart bool // the choice says that the engine is stopped
@@ -45,7 +45,7 @@ type option func(*world, *workspace.Options)
 
 func newWorld(t *testing.T, script fake.Script, options ...option) *world {
 	t.Helper()
-	w := &world{t: t, root: resolved(t, t.TempDir()), state: t.TempDir(), events: event.NewBus(), down: map[string]bool{}}
+	w := &world{t: t, root: resolved(t, t.TempDir()), state: t.TempDir(), events: event.NewBus(), down: map[string]bool{}, spies: map[string]driver.Driver{}}
 	script.Name = "box"
 	w.box = fake.New(script)
 	w.host = fake.New(fake.Script{Name: "host", Isolation: "none"})
@@ -100,10 +100,10 @@ func (w *world) Started(name string) (driver.Driver, bool) {
 	switch {
 	case w.down[name]:
 		return nil, false
+	case w.spies[name] != nil:
+		return w.spies[name], true
 	case name == "box":
 		return w.box, true
-	case name == "host" && w.hostSpy != nil:
-		return w.hostSpy, true
 	case name == "host":
 		return w.host, true
 	default:
@@ -199,8 +199,11 @@ func (w *world) eventTypes() []event.Type {
 	return types
 }
 
-func (w *world) replaceHost(d driver.Driver) {
+func (w *world) replaceHost(d driver.Driver) { w.replace("host", d) }
+
+// replace puts a driver in the place of the one of this name.
+func (w *world) replace(name string, d driver.Driver) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.hostSpy = d
+	w.spies[name] = d
 }
