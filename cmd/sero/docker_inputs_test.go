@@ -46,7 +46,8 @@ func (d *dockerMachine) removeImages() {
 		d.t.Error(err)
 		return
 	}
-	label := "label=dev.sero.installation=" + strings.TrimSpace(string(installation))
+	id, _, _ := strings.Cut(strings.TrimSpace(string(installation)), " ") // its checksum follows
+	label := "label=dev.sero.installation=" + id
 	for id := range strings.FieldsSeq(dockertest.Docker(d.t, d.host, "images", "--quiet", "--no-trunc", "--filter", label)) {
 		dockertest.Docker(d.t, d.host, "rmi", "--force", id)
 	}
