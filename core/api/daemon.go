@@ -49,7 +49,7 @@ var verdicts = map[doctor.Verdict]apipb.CheckVerdict{
 // Doctor checks this machine.
 func (h daemonHandler) Doctor(ctx context.Context, _ *apipb.DoctorRequest) (*apipb.DoctorResponse, error) {
 	out := &apipb.DoctorResponse{}
-	for _, c := range doctor.Run(ctx, h.Daemon.Home, h.Drivers.Offers(ctx)) {
+	for _, c := range doctor.Run(ctx, h.Daemon.Home, h.Drivers.Survey(ctx)) {
 		out.Checks = append(out.Checks, &apipb.Check{
 			Name: valid(c.Name), Verdict: verdicts[c.Verdict], Message: valid(c.Message), Remedies: remedies(c.Remedies),
 		})

@@ -23,7 +23,7 @@ type driverHandler struct {
 
 // ListDrivers starts every driver that is not running and lists them all.
 func (h driverHandler) ListDrivers(ctx context.Context, _ *apipb.ListDriversRequest) (*apipb.ListDriversResponse, error) {
-	h.drivers.Offers(ctx)
+	h.drivers.Survey(ctx)
 	out := &apipb.ListDriversResponse{}
 	for _, e := range h.drivers.Entries() {
 		if registry.Hidden(e.Name) {

@@ -135,6 +135,10 @@ func rank(name string) int {
 	}
 }
 
+// MayPrecede reports whether a driver of which only the name is known may come
+// before another one in the order of Compare.
+func MayPrecede(name, other string) bool { return name != other && rank(name) <= rank(other) }
+
 // chooser is one choice under way.
 type chooser struct {
 	request Request

@@ -172,78 +172,6 @@ func (r *Registry) Started(name string) (driver.Driver, bool) {
 	return &remote{s}, true
 }
 
-// Offers starts the named drivers, or all that are not hidden, at once and tells what each
-// can do now, best first. One that does not start or tell its health within
-// HealthWait is offered with that as its problem; it never delays the others
-// further. Names that are not known are left out.
-func (r *Registry) Offers(ctx context.Context, names ...string) []negotiate.Offer {
-	r.Rescan()
-	if len(names) == 0 {
-		names = r.shown()
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, r.config.HealthWait,
-		driver.Errorf(driver.Timeout, "it has not started within %s; it may be starting still", r.config.HealthWait).
-			Remedy("try again in a moment"))
-	defer cancel()
-	var group sync.WaitGroup
-	var mu sync.Mutex
-	var offers []negotiate.Offer
-	for _, name := range names {
-		s, ok := r.find(name)
-		if !ok {
-			continue
-		}
-		group.Go(func() {
-			o := s.offer(ctx)
-			mu.Lock()
-			defer mu.Unlock()
-			offers = append(offers, o)
-		})
-	}
-	group.Wait()
-	slices.SortFunc(offers, negotiate.Compare)
-	return offers
-}
-
-// Choose picks the driver for a workspace, starting only those that may be
-// picked. See negotiate.Choose for its errors.
-func (r *Registry) Choose(ctx context.Context, request negotiate.Request) (negotiate.Choice, error) {
-	r.Rescan()
-	if named := request.Driver; named != "" && named != negotiate.FakeDriver && Hidden(negotiate.FakeDriver) {
-		request.HideFake = true // what was meant is another one
-	}
-	asked := r.candidates(request)
-	var offers []negotiate.Offer
-	if len(asked) > 0 {
-		offers = r.Offers(ctx, asked...)
-	}
-	for _, e := range r.Entries() {
-		if !slices.Contains(asked, e.Name) {
-			offers = append(offers, e.Offer())
-		}
-	}
-	choice, err := negotiate.Choose(request, offers)
-	if ctx.Err() != nil {
-		return negotiate.Choice{}, driver.AsError(context.Cause(ctx))
-	}
-	return choice, err
-}
-
-// candidates are the drivers that a request may lead to.
-func (r *Registry) candidates(request negotiate.Request) []string {
-	names := r.names()
-	return slices.DeleteFunc(names, func(name string) bool {
-		switch {
-		case request.Mode == negotiate.ModeHost:
-			return name != negotiate.HostDriver
-		case request.Driver != "":
-			return name != request.Driver && (name != negotiate.HostDriver || !request.FallbackHost)
-		default:
-			return name == negotiate.FakeDriver
-		}
-	})
-}
-
 // Entries tells what is known of each driver, best first. It starts nothing and
 // never waits.
 func (r *Registry) Entries() []Entry {
@@ -289,7 +217,7 @@ func (r *Registry) complete(ctx context.Context, e *driver.Error) error {
 	})
 	var offers []negotiate.Offer
 	if len(others) > 0 {
-		offers = r.Offers(ctx, others...)
+		offers = r.Survey(ctx, others...)
 	}
 	return negotiate.WhoHas(e, offers)
 }

@@ -112,26 +112,6 @@ func (s *supervisor) watchHealth(ctx context.Context, p *launch.Process) {
 	}
 }
 
-// lookAgain asks a driver whose runtime did not work when it last told: an engine
-// that came back a moment ago is not refused for what it was.
-func (s *supervisor) lookAgain(ctx context.Context) {
-	s.mu.Lock()
-	p, state := s.process, s.health.State
-	s.unlock()
-	switch state {
-	case driver.HealthStopped, driver.HealthWedged, driver.HealthUnhealthy:
-	default:
-		return
-	}
-	if p == nil {
-		return
-	}
-	_ = p.Health(ctx, func(h driver.Health) error {
-		s.healthReported(p, cleanHealth(h))
-		return errLooked
-	})
-}
-
 // errLooked ends a health stream after its first report.
 var errLooked = errors.New("looked")
 

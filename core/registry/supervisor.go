@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/event"
-	"github.com/sero-labs/sero-runtime/core/negotiate"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 	"github.com/sero-labs/sero-runtime/sdk/launch"
 )
@@ -24,7 +23,7 @@ const (
 	StateRunning  State = "running"   // it runs; its health says whether it works
 	StateCrashed  State = "crashed"   // it is about to be started again
 	StateSetAside State = "set-aside" // it crashed or hung too often and is left alone
-	StateUnusable State = "unusable"  // it could not be started
+	StateUnusable State = "unusable"  // it could not be started; it may be tried again
 )
 
 // supervisor runs one driver: it starts the process when somebody needs it,
@@ -47,6 +46,8 @@ type supervisor struct {
 	failures  int           // failed starts in a row
 	record    record
 	restarts  int
+	late      bool // it did not answer within its time when it was last asked
+	asking    bool // it is asked in the background
 	closed    bool
 	pending   []notice // events to send once mu is free
 }
@@ -260,6 +261,10 @@ func (s *supervisor) binaryChanged(b binary) {
 	defer s.unlock()
 	if !s.binary.same(b) {
 		s.retryAt, s.failures, s.record = time.Time{}, 0, newRecord(s.registry.config.Policy)
+		s.late = false
+		if s.process == nil && s.attempt == nil {
+			s.problem = nil // it was the other file's
+		}
 	}
 	s.binary = b
 }
@@ -339,54 +344,19 @@ func (s *supervisor) entry() Entry {
 		e.State = StateRunning
 	case s.attempt != nil && s.attempt.restart:
 		e.State = StateCrashed
+	case s.problem != nil: // also while it is tried again
+		e.State = StateUnusable
 	case s.attempt != nil:
 		e.State = StateStarting
-		if waited := time.Since(s.attempt.since); e.Problem == nil && !s.attempt.since.IsZero() && waited >= s.registry.config.HealthWait/2 {
+		if waited := time.Since(s.attempt.since); !s.attempt.since.IsZero() && waited >= s.registry.config.HealthWait/2 {
 			e.Problem = s.slowStart(waited)
 		}
-	case s.problem != nil:
-		e.State = StateUnusable
 	default:
 		if e.Problem = s.binary.check(); e.Problem != nil {
 			e.Problem.Driver, e.State = s.name, StateUnusable
 		}
 	}
 	return e
-}
-
-// offer starts the driver and waits for its health, both until ctx ends.
-func (s *supervisor) offer(ctx context.Context) negotiate.Offer {
-	_, err := s.acquire(ctx)
-	if err == nil {
-		s.mu.Lock()
-		reported := s.reported
-		s.mu.Unlock()
-		select {
-		case <-reported:
-		case <-ctx.Done():
-			err = driver.Errorf(unreported.Reason, "%s", unreported.Message).Remedy("try again in a moment")
-		}
-		s.lookAgain(ctx)
-	}
-	s.mu.Lock()
-	defer s.unlock()
-	o := s.known()
-	if err != nil {
-		o.Problem = driver.AsError(err)
-		if o.Problem.Reason == driver.Timeout && s.process == nil && s.problem != nil {
-			o.Problem = s.problem // what it failed with the last time says more
-		}
-	}
-	return o
-}
-
-// known is the offer without a look; mu is held.
-func (s *supervisor) known() negotiate.Offer {
-	o := negotiate.Offer{Name: s.name, Info: driver.Info{Name: s.name}, Health: s.health}
-	if s.handshake != nil {
-		o.Info, o.Capabilities = s.handshake.Info, s.handshake.Capabilities
-	}
-	return o
 }
 
 // unreported is the health of a driver that has not told it yet.

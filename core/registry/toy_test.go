@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -44,6 +45,9 @@ func TestMain(m *testing.M) {
 	}
 	serve.Main(d)
 }
+
+// asked counts the times that this process was asked for its health.
+var asked atomic.Int32
 
 // toy is a small driver; its mode says what is wrong with it.
 type toy struct {
@@ -93,6 +97,12 @@ func (d toy) Health(ctx context.Context, report func(driver.Health) error) error
 		state = driver.Health{State: driver.HealthWedged, Reason: driver.EngineWedged, Message: "the engine sleeps", Remedies: []driver.Remedy{{Text: "wake it", Command: []string{"wake", "up"}}, {Text: "x", Command: []string{"evil\x1b[2J"}}}}
 	case "future":
 		state = driver.Health{State: 77}
+	case "slow-look": // an engine that hangs: what was said of it first is all there is
+		state = driver.Health{State: driver.HealthWedged, Reason: driver.EngineWedged, Message: "the engine sleeps", Remedies: []driver.Remedy{{Text: "wake it"}}}
+		if asked.Add(1) > 1 {
+			<-ctx.Done()
+			return ctx.Err()
+		}
 	}
 	if err := report(state); err != nil {
 		return err

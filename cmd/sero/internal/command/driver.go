@@ -23,7 +23,8 @@ func (a *app) driverListCommand() *cobra.Command {
 		Use:   "ls [flags]",
 		Short: "list the drivers",
 		Long: `Lists every driver that was found, in the order of preference. One that cannot be used is
-listed with the reason and what to do.`,
+listed with the reason and what to do. One that is slow to answer is waited for once, for
+two seconds at most, and then listed as what is known of it.`,
 		Example: `  sero driver ls
   sero driver ls --json`,
 		Args: arguments(0, 0, ""),
