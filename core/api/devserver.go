@@ -156,7 +156,7 @@ func devServer(s devserver.Server, previews *preview.Gateway, runsIn negotiate.C
 		Id: s.ID, Uid: s.UID, WorkspaceId: s.WorkspaceID, Scope: s.Scope, CardId: s.CardID, Port: uint32(s.Port), Name: s.Name,
 		Dir: valid(s.Dir), Url: s.URL, Status: devServerStatuses[s.Status], StatusMessage: valid(s.StatusMessage),
 		Pid: s.PID, Started: timestamp(s.Started), Detected: s.Detected, PreviewUrl: previews.URL(s.WorkspaceID, s.Name),
-		Isolation: isolation(runsIn), HostMode: runsIn.HostMode,
+		Isolation: isolation(runsIn), HostMode: runsIn.HostMode, ParentUid: s.ParentUID,
 	}
 	for _, word := range s.Command {
 		out.Command = append(out.Command, valid(word))

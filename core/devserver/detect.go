@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -42,7 +43,7 @@ var notWeb = []uint16{
 // that somebody wants to see. Debuggers, databases and the ports that a system
 // hands out by itself, as tests use them, are not.
 func announced(port uint16) bool {
-	return port != 0 && classOf(port, 0) == classOrdinary && !slices.Contains(notWeb, port)
+	return port != 0 && classOf(port, 0) == classOrdinary
 }
 
 // attend follows workspaces as they come and go, so that what listens in a
@@ -165,7 +166,7 @@ func (s *Supervisor) claimed(workspaceID string, l driver.Listener) bool {
 		if v.workspaceID != workspaceID {
 			return false
 		}
-		if v.found != nil {
+		if v.found != nil || v.parent != nil {
 			return v.port == l.Port
 		}
 		return v.live() && (v.port == l.Port || l.ExecID != "" && l.ExecID == v.run.execID || l.ExecID == "" && v.status == StatusStarting)
@@ -210,6 +211,13 @@ func (s *Supervisor) addFound(w *watch, l driver.Listener, entries map[string]co
 	for _, other := range slices.Clone(s.servers) {
 		if other.workspaceID == w.place.ID && !other.live() && other.status != StatusStarting && (other.port == l.Port || other.name == spec.Name) && other.found != nil {
 			s.drop(other, "another one listens in its place")
+		}
+	}
+	for _, first := range s.servers { // another port of the same command
+		if first.uid == spec.uid && first.workspaceID == w.place.ID && first.name == spec.Name && first.live() {
+			number := strconv.Itoa(int(l.Port))
+			spec.Name, spec.uid = partName(spec.Name, number), spec.uid+"-"+number
+			break
 		}
 	}
 	v := s.entry(*w.place, &spec, spec.Name)

@@ -16,7 +16,7 @@ import (
 const (
 	classRequested = iota // the one that was asked for
 	classOrdinary
-	classOdd // debuggers' ports, and those that a system gives by itself
+	classOdd // ports of debuggers and databases, and those that a system gives by itself
 	classNone
 )
 
@@ -28,11 +28,15 @@ const firstEphemeral = 32768
 // debugpy, delve, the JVM and bun.
 var debuggerPorts = []uint16{9222, 5858, 5678, 2345, 5005, 6499}
 
+func isDebugger(port uint16) bool {
+	return port >= 9229 && port <= 9239 || slices.Contains(debuggerPorts, port)
+}
+
 func classOf(port, requested uint16) int {
 	switch {
 	case requested != 0 && port == requested:
 		return classRequested
-	case port >= firstEphemeral, port >= 9229 && port <= 9239, slices.Contains(debuggerPorts, port):
+	case port >= firstEphemeral, isDebugger(port), slices.Contains(notWeb, port):
 		return classOdd
 	default:
 		return classOrdinary

@@ -66,14 +66,19 @@ func (s *Supervisor) Ports(ctx context.Context, workspaceID string) ([]Port, err
 	return ports, nil
 }
 
-// serverAt is the live server that a listener is of. mu must be held.
-func (s *Supervisor) serverAt(workspaceID string, l driver.Listener) *server {
+// serverAt is the live server that a listener is of: the one with its port, else the
+// one whose command it is of. mu must be held.
+func (s *Supervisor) serverAt(workspaceID string, l driver.Listener) (of *server) {
 	for _, v := range s.servers {
-		if v.workspaceID == workspaceID && v.live() && (v.port == l.Port || v.run != nil && v.found == nil && l.ExecID == v.run.execID) {
+		switch {
+		case v.workspaceID != workspaceID || !v.live():
+		case v.port == l.Port:
 			return v
+		case v.run != nil && v.found == nil && l.ExecID == v.run.execID:
+			of = v
 		}
 	}
-	return nil
+	return of
 }
 
 // listeners are those of a workspace now.

@@ -192,17 +192,64 @@ func ask(ctx context.Context, dial func() (net.Conn, error), text string, limit 
 	return said[:n], err
 }
 
-// handshake finds out whether a server speaks TLS. Whatever certificate it has is
-// taken: who it is was decided by where it listens.
+// webLimit is how long a server may take to answer a request, when that it does is
+// what makes it one.
+const webLimit = 10 * time.Second
+
+// webAt finds out what the first of the addresses that answers speaks, and whether that
+// is HTTP for certain.
+func (s *Supervisor) webAt(ctx context.Context, workspaceID string, dials []string) (protocol Protocol, isWeb bool) {
+	for _, address := range dials {
+		dial := func() (net.Conn, error) {
+			bounded, cancel := context.WithTimeoutCause(ctx, answerLimit, errNoAnswer)
+			defer cancel()
+			return s.runner.Dial(bounded, workspaceID, address)
+		}
+		if protocol, err := protocolOf(ctx, dial); err == nil {
+			return protocol, answersRequests(ctx, dial, protocol, address)
+		}
+	}
+	return "", false
+}
+
+// answersRequests reports whether a server answers a request in the protocol that it
+// seems to speak. Node's debugger answers all but its own with HTTP/1.0 and 400.
+func answersRequests(ctx context.Context, dial func() (net.Conn, error), protocol Protocol, address string) bool {
+	plain := dial
+	switch protocol {
+	case ProtocolH2, ProtocolH2C: // it has said so
+		return true
+	case ProtocolHTTPS:
+		dial = func() (net.Conn, error) {
+			raw, err := plain()
+			if err != nil {
+				return nil, err
+			}
+			return secured(raw, "http/1.1"), nil
+		}
+	case ProtocolHTTP:
+	}
+	_, port, _ := net.SplitHostPort(address)
+	said, _ := ask(ctx, dial, "HEAD / HTTP/1.1\r\nHost: localhost:"+port+"\r\nConnection: close\r\n\r\n", webLimit)
+	return isHTTP(said) && !bytes.HasPrefix(said, []byte("HTTP/1.0 400"))
+}
+
+// secured is a connection to a server of TLS. Whatever certificate that has is taken:
+// who it is was decided by where it listens.
+func secured(raw net.Conn, protocols ...string) *tls.Conn {
+	return tls.Client(raw, &tls.Config{
+		InsecureSkipVerify: true, //nolint:gosec // see above
+		ServerName:         "localhost", NextProtos: protocols,
+	})
+}
+
+// handshake finds out whether a server speaks TLS.
 func handshake(ctx context.Context, dial func() (net.Conn, error)) (Protocol, error) {
 	raw, err := dial()
 	if err != nil {
 		return "", err
 	}
-	c := tls.Client(raw, &tls.Config{
-		InsecureSkipVerify: true, //nolint:gosec // see above
-		ServerName:         "localhost", NextProtos: []string{"http/1.1", "h2"},
-	})
+	c := secured(raw, "http/1.1", "h2")
 	defer raw.Close()
 	ctx, cancel := context.WithTimeoutCause(ctx, answerLimit, errNoAnswer)
 	defer cancel()

@@ -84,6 +84,7 @@ type Server struct {
 	LogTail       []string  // the last lines, when its command ended before it was seen to listen
 	Detected      bool      // it was found, not started by this core
 	Forgotten     bool      // its record has ended
+	ParentUID     string    // of the server whose command listens on this port, too; empty: its own
 }
 
 // server is one entry of the registry. What is below turn is guarded by the
@@ -102,6 +103,7 @@ type server struct {
 	driver      string
 	log         outputLog
 	turn        chan struct{} // holds one token; whoever takes it may start or stop it
+	parent      *server       // of a part; nil for a server with a command of its own
 
 	place    workspace.Workspace // as it was when the command was started
 	port     uint16
@@ -145,19 +147,26 @@ func (v *server) snapshot() Server {
 	if dir == "." {
 		dir = ""
 	}
+	parent := ""
+	if v.parent != nil {
+		parent = v.parent.uid
+	}
 	return Server{
 		ID: v.id(), UID: v.uid, WorkspaceID: v.workspaceID, Scope: v.scope, CardID: v.card, Port: v.port, Name: v.name,
 		Command: slices.Clone(v.command), Dir: dir, URL: v.url, Protocol: v.protocol, Status: v.status, StatusMessage: v.message,
 		PID: v.pid, Started: v.started, LogTail: slices.Clone(v.tail), Addresses: slices.Clone(v.dials),
-		Detected: v.detected(), Forgotten: v.removed,
+		Detected: v.detected(), Forgotten: v.removed, ParentUID: parent,
 	}
 }
 
-func (v *server) detected() bool { return v.found != nil || v.run != nil && v.run.takenUp }
+func (v *server) detected() bool {
+	w := v.whole()
+	return w.found != nil || w.run != nil && w.run.takenUp
+}
 
 // live tells whether something of the server may still run.
 func (v *server) live() bool {
-	if v.found != nil {
+	if v.found != nil || v.parent != nil {
 		return v.status == StatusRunning
 	}
 	return v.run != nil && !v.run.settled
@@ -165,7 +174,7 @@ func (v *server) live() bool {
 
 // same tells whether a spec asks for this server.
 func (v *server) same(s *Spec) bool {
-	if v.scope != s.Scope || v.card != s.CardID || v.dir != s.Dir || !slices.Equal(v.command, s.Command) {
+	if v.parent != nil || v.scope != s.Scope || v.card != s.CardID || v.dir != s.Dir || !slices.Equal(v.command, s.Command) {
 		return false
 	}
 	// The same command on another port is another server.
@@ -175,7 +184,7 @@ func (v *server) same(s *Spec) bool {
 // isFound tells whether a spec asks for this server by its own name, and it was
 // found, or runs with a command that is not known.
 func (v *server) isFound(s *Spec) bool {
-	sure := v.found != nil && v.found.sure || v.found == nil && v.live() && len(v.command) == 0
+	sure := v.found != nil && v.found.sure || v.found == nil && v.parent == nil && v.live() && len(v.command) == 0
 	return sure && s.Name != "" && v.name == s.Name
 }
 

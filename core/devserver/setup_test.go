@@ -40,7 +40,8 @@ type world struct {
 	host    bool
 
 	mu    sync.Mutex
-	taken map[string]bool // addresses where somebody else answers
+	taken map[string]bool           // addresses where somebody else answers
+	talks map[string]func(net.Conn) // what does at an address
 	kills []string
 	execs int
 
@@ -59,7 +60,7 @@ func newWorld(t *testing.T, script fake.Script, settings ...func(*devserver.Opti
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, root: root, events: event.NewBus(), taken: map[string]bool{}, host: script.Isolation == "none"}
+	w := &world{t: t, root: root, events: event.NewBus(), taken: map[string]bool{}, talks: map[string]func(net.Conn){}, host: script.Isolation == "none"}
 	script.Name = "box"
 	w.driver = fake.New(script)
 	w.manager, err = workspace.NewManager(workspace.Options{
@@ -123,11 +124,17 @@ func (w *world) count() (execs, kills int) {
 func (w *world) Dial(_ context.Context, _, address string) (net.Conn, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.taken[address] {
+	talk := w.talks[address]
+	if !w.taken[address] && talk == nil {
 		return nil, errors.New("no answer")
 	}
 	near, far := net.Pipe()
-	_ = far.Close()
+	go func() {
+		defer far.Close()
+		if talk != nil {
+			talk(far)
+		}
+	}()
 	return near, nil
 }
 

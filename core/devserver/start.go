@@ -40,6 +40,7 @@ type run struct {
 	firstSeen time.Time
 	answers   bool // the last probe connected
 	refusals  int  // probes in a row that were refused
+	extras    map[uint16]*extra
 }
 
 // StartResult is what Start found or did.

@@ -417,7 +417,7 @@ func (s *Supervisor) StopWorkspace(ctx context.Context, workspaceID string) ([]s
 	s.mu.Lock()
 	var live []*server
 	for _, v := range s.servers {
-		if v.workspaceID == workspaceID && v.found == nil && (v.live() || v.status == StatusStarting) {
+		if v.workspaceID == workspaceID && v.found == nil && v.parent == nil && (v.live() || v.status == StatusStarting) {
 			live = append(live, v)
 		}
 	}

@@ -216,7 +216,7 @@ func (s *Supervisor) Running() int {
 	defer s.mu.Unlock()
 	n := 0
 	for _, v := range s.servers {
-		if v.live() {
+		if v.live() && v.parent == nil {
 			n++
 		}
 	}
@@ -276,7 +276,7 @@ func listCommand(workspaceID string) []string {
 	return command
 }
 
-// seek is find for who can wait.
+// seek is find for whoever can wait and wants what a part belongs to.
 func (s *Supervisor) seek(ctx context.Context, ref Ref) (*server, error) {
 	s.mu.Lock()
 	v, err := s.find(ref)
@@ -287,7 +287,10 @@ func (s *Supervisor) seek(ctx context.Context, ref Ref) (*server, error) {
 		v, err = s.find(ref)
 		s.mu.Unlock()
 	}
-	return v, err
+	if err != nil {
+		return nil, err
+	}
+	return v.whole(), nil
 }
 
 // Logs calls report with what a server wrote: its last tail lines, all that is
@@ -317,6 +320,9 @@ func (s *Supervisor) set(v *server, status Status, message string) {
 	if status != StatusRunning {
 		v.probed = probed{}
 		s.unlead(v)
+	}
+	if !v.live() {
+		s.dropParts(v, v.name+" is "+status.String())
 	}
 	v.tail = nil
 	if status == StatusFailed && v.run != nil {
@@ -351,6 +357,7 @@ func (s *Supervisor) drop(v *server, why string) {
 	s.servers = slices.DeleteFunc(s.servers, func(other *server) bool { return other == v })
 	v.removed = true
 	s.unlead(v)
+	s.dropParts(v, v.name+" is removed")
 	v.log.close()
 	s.events.Publish(event.Event{Type: event.DevServerRemoved, WorkspaceID: v.workspaceID, Subject: v.id(), Name: v.name, UID: v.uid, Message: v.name + " is removed: " + why})
 	v.wake()

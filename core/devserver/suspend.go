@@ -14,7 +14,7 @@ func (s *Supervisor) SuspendWorkspace(ctx context.Context, workspaceID string) (
 	s.mu.Lock()
 	var live []*server
 	for _, v := range s.servers {
-		if v.workspaceID == workspaceID && v.live() && len(v.command) > 0 {
+		if v.workspaceID == workspaceID && v.live() && v.parent == nil && len(v.command) > 0 {
 			live = append(live, v)
 		}
 	}
@@ -53,7 +53,7 @@ func (s *Supervisor) Commands(workspaceID string) []string {
 	defer s.mu.Unlock()
 	var ids []string
 	for _, v := range s.servers {
-		if v.workspaceID == workspaceID && v.live() && v.found == nil && len(v.command) > 0 {
+		if v.workspaceID == workspaceID && v.live() && v.found == nil && v.parent == nil && len(v.command) > 0 {
 			ids = append(ids, v.run.execID)
 		}
 	}

@@ -128,6 +128,7 @@ func (s *Supervisor) judgeAll(workspaceID string) {
 	for _, v := range slices.Clone(s.servers) {
 		if v.workspaceID == workspaceID {
 			s.judge(v)
+			s.judgeParts(v)
 		}
 	}
 	if w := s.watches[workspaceID]; w != nil && w.place != nil {
@@ -168,7 +169,7 @@ func (s *Supervisor) tickle(ctx context.Context, workspaceID string, w *watch) {
 func (s *Supervisor) calm(workspaceID string, w *watch) bool {
 	return !w.blind && len(w.pending) == 0 && !slices.ContainsFunc(s.servers, func(v *server) bool {
 		changing := v.found != nil && !v.found.changing.IsZero()
-		return v.workspaceID == workspaceID && (changing || v.live() && v.status != StatusRunning)
+		return v.workspaceID == workspaceID && (changing || v.extrasMayChange() || v.live() && v.status != StatusRunning)
 	})
 }
 
@@ -272,7 +273,10 @@ const refusedProbes = 2
 // judge works out a server's status from its command and its listeners. mu must
 // be held.
 func (s *Supervisor) judge(v *server) {
-	if v.found != nil {
+	switch {
+	case v.parent != nil: // by judgeParts
+		return
+	case v.found != nil:
 		s.judgeFound(v)
 		return
 	}
@@ -301,7 +305,7 @@ func (s *Supervisor) judge(v *server) {
 // accepted is the port among a server's own listeners that is taken for the
 // server's, 0 for none yet. mu must be held.
 func (s *Supervisor) accepted(v *server, own []driver.Listener) uint16 {
-	port, class := pick(own, v.requested, v.port)
+	port, class := pick(v.elsewhere(own), v.requested, v.port)
 	switch {
 	case port == 0, class <= bestClass(v.requested):
 		return port

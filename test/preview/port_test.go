@@ -121,3 +121,71 @@ func TestC8AnyPortIsForwarded(t *testing.T) {
 		t.Error("the port is still open")
 	}
 }
+
+// serving has a page on each port that is named, and says nothing on the last one.
+const serving = `
+import http.server, os, socket, sys, threading, time
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"page %d" % self.server.server_port)
+    def log_message(self, *a): pass
+servers = [http.server.ThreadingHTTPServer(("127.0.0.1", int(p)), Page) for p in sys.argv[1:-1]]
+for s in servers: threading.Thread(target=s.serve_forever, daemon=True).start()
+silent = socket.create_server(("127.0.0.1", int(sys.argv[-1])))
+while not os.path.exists("close"): time.sleep(0.05)
+servers[-1].shutdown(); servers[-1].server_close()
+time.sleep(6301)
+`
+
+// TestC8EveryWebPortHasAPreview looks at each port of one command by name and by number,
+// also with the next daemon; a port that is closed has no name any more.
+func TestC8EveryWebPortHasAPreview(t *testing.T) {
+	for _, driver := range drivers {
+		t.Run(driver, func(t *testing.T) {
+			m := newMachine(t, driver)
+			m.write("serve.py", serving)
+			ports := []string{freePort(t), freePort(t), freePort(t), freePort(t)}
+			web := m.run("--name", "web", "--port", ports[0], "--", "python3", "serve.py", ports[0], ports[1], ports[2], ports[3])
+			looks := func() {
+				for _, port := range ports[1:3] {
+					part := m.becomes("web-"+port, "running")
+					want := strings.Replace(web.PreviewURL, "//web.", "//web-"+port+".", 1)
+					if part.PreviewURL != want || m.fetch(part.PreviewURL) != "page "+port || m.fetch(part.URL) != "page "+port {
+						t.Errorf("%+v", part)
+					}
+				}
+				if text := m.fetch(web.PreviewURL); text != "page "+ports[0] {
+					t.Errorf("%q", text)
+				}
+			}
+			looks()
+			if s := m.find(ports[3]); s.Name != "" {
+				t.Errorf("a port that speaks no HTTP is %+v", s)
+			}
+			listed, notices, err := m.sero("port", "ls")
+			if err != nil || !strings.Contains(listed, ports[3]) || driver != "host" && !strings.Contains(notices, "no URL: "+ports[3]+"; ") {
+				t.Errorf("%v: %s%s", err, listed, notices)
+			}
+			if driver != "host" {
+				m.killDaemon()
+				looks()
+			}
+			m.write("close", "")
+			for range 600 {
+				if m.find("web-"+ports[2]).Name == "" {
+					break
+				}
+				time.Sleep(50 * time.Millisecond)
+			}
+			if status := m.status(strings.Replace(web.PreviewURL, "//web.", "//web-"+ports[2]+".", 1)); status != 404 {
+				t.Errorf("a name that has gone answers %d", status)
+			}
+			m.ok("dev", "stop", "web-"+ports[1])
+			if s := m.find("web"); s.Status != "stopped" || m.find("web-"+ports[1]).Name != "" {
+				t.Errorf("%+v", s)
+			}
+		})
+	}
+}

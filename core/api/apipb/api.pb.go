@@ -2505,7 +2505,12 @@ type DevServer struct {
 	HostMode bool `protobuf:"varint,31,opt,name=host_mode,json=hostMode,proto3" json:"host_mode,omitempty"`
 	// uid never changes, whatever becomes of its port, and is never another
 	// server's.
-	Uid           string `protobuf:"bytes,32,opt,name=uid,proto3" json:"uid,omitempty"`
+	Uid string `protobuf:"bytes,32,opt,name=uid,proto3" json:"uid,omitempty"`
+	// parent_uid is the uid of the server whose command listens on this port, too:
+	// this is one more web port of that. Stopping, restarting or removing it, and
+	// reading its output, is done to that server; it is forgotten when the port is
+	// not listened on any more. Empty for a server with a command of its own.
+	ParentUid     string `protobuf:"bytes,33,opt,name=parent_uid,json=parentUid,proto3" json:"parent_uid,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2669,6 +2674,13 @@ func (x *DevServer) GetHostMode() bool {
 func (x *DevServer) GetUid() string {
 	if x != nil {
 		return x.Uid
+	}
+	return ""
+}
+
+func (x *DevServer) GetParentUid() string {
+	if x != nil {
+		return x.ParentUid
 	}
 	return ""
 }
@@ -5027,7 +5039,7 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"\x04exit\x18\x05 \x01(\v2\x15.sero.api.v1.ExecExitH\x00R\x04exit\x12'\n" +
 	"\x0estdin_consumed\x18\x06 \x01(\x03H\x00R\rstdinConsumed\x127\n" +
 	"\battached\x18\a \x01(\v2\x19.sero.api.v1.ExecAttachedH\x00R\battachedB\a\n" +
-	"\x05frame\"\x9d\x04\n" +
+	"\x05frame\"\xbc\x04\n" +
 	"\tDevServer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fworkspace_id\x18\x02 \x01(\tR\vworkspaceId\x12\x14\n" +
@@ -5049,7 +5061,9 @@ const file_sero_api_v1_api_proto_rawDesc = "" +
 	"previewUrl\x12\x1c\n" +
 	"\tisolation\x18\x1e \x01(\tR\tisolation\x12\x1b\n" +
 	"\thost_mode\x18\x1f \x01(\bR\bhostMode\x12\x10\n" +
-	"\x03uid\x18  \x01(\tR\x03uid\"\xf1\x02\n" +
+	"\x03uid\x18  \x01(\tR\x03uid\x12\x1d\n" +
+	"\n" +
+	"parent_uid\x18! \x01(\tR\tparentUid\"\xf1\x02\n" +
 	"\x15StartDevServerRequest\x127\n" +
 	"\tworkspace\x18\x01 \x01(\v2\x19.sero.api.v1.WorkspaceRefR\tworkspace\x12\x18\n" +
 	"\acommand\x18\x02 \x03(\tR\acommand\x12\x12\n" +

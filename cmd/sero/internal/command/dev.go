@@ -30,7 +30,8 @@ func (a *app) devCommand() *cobra.Command {
 		Short: "start, watch and stop dev servers",
 		Long: `A dev server is a command that listens on a port. It runs in the background, its output
 is kept, and it is known by its id, its uid, its name or its port. The uid never changes; the
-id has the port, which may.`,
+id has the port, which may. Each further web port of the command is listed as NAME-PORT, with
+a URL of its own; what is done to it is done to the server.`,
 		Example: `  sero dev ls
   sero dev logs --tail 20 web`,
 	}

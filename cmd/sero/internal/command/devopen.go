@@ -76,7 +76,10 @@ func (a *app) oneServer(ctx context.Context, name string) (*apipb.DevServer, err
 	if err != nil {
 		return nil, err
 	}
-	servers := slices.DeleteFunc(r.GetDevServers(), func(s *apipb.DevServer) bool { return name != "" && !named(s, name) })
+	servers := slices.DeleteFunc(r.GetDevServers(), func(s *apipb.DevServer) bool {
+		isPart := s.GetParentUid() != ""
+		return name == "" && isPart || name != "" && !named(s, name)
+	})
 	if running := slices.DeleteFunc(slices.Clone(servers), func(s *apipb.DevServer) bool {
 		return s.GetStatus() != apipb.DevServerStatus_DEV_SERVER_STATUS_RUNNING
 	}); len(running) > 0 {

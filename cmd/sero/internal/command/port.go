@@ -27,7 +27,8 @@ func (a *app) portListCommand() *cobra.Command {
 		Short: "list the ports that something listens on",
 		Long: `Lists the ports of the workspace with what listens there, how it came to be known
 (started by sero, detected, or other: no dev server) and where it can be reached. In host
-mode these are the ports of commands that sero runs in the workspace.`,
+mode these are the ports of commands that sero runs in the workspace. What has no URL is
+reached with "sero port forward".`,
 		Example: `  sero port ls
   sero port ls --json`,
 		Args: arguments(0, 0, ""),

@@ -44,7 +44,11 @@ func (v *View) Ports(r *apipb.ListPortsResponse) error {
 		return nil
 	}
 	rows := [][]string{{"PORT", "ADDRESS", "PROCESS", "ORIGIN", "SERVER", "URL", "PREVIEW"}}
+	var bare []string
 	for _, p := range each(r.GetPorts(), portOf) {
+		if p.URL == "" {
+			bare = append(bare, strconv.FormatUint(uint64(p.Port), 10))
+		}
 		process := p.Command
 		if p.PID > 0 {
 			process += " (" + strconv.FormatInt(p.PID, 10) + ")"
@@ -52,6 +56,9 @@ func (v *View) Ports(r *apipb.ListPortsResponse) error {
 		rows = append(rows, []string{
 			strconv.FormatUint(uint64(p.Port), 10), strings.Join(p.Addresses, ","), process, p.Origin, p.DevServer, p.URL, p.PreviewURL,
 		})
+	}
+	if len(bare) > 0 && !r.GetHostMode() {
+		v.Notice("no URL: " + strings.Join(bare, ", ") + "; to have such a port on this machine: sero port forward " + bare[0])
 	}
 	return v.table(rows)
 }

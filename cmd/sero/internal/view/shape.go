@@ -83,6 +83,7 @@ type devServerJSON struct {
 	PreviewURL    string     `json:"previewUrl,omitempty"`
 	Isolation     string     `json:"isolation,omitempty"`
 	HostMode      bool       `json:"hostMode,omitempty"`
+	ParentUID     string     `json:"parentUid,omitempty"`
 }
 
 type driverJSON struct {
@@ -184,7 +185,7 @@ func devServerOf(d *apipb.DevServer) devServerJSON {
 		Port: d.GetPort(), Name: d.GetName(), Command: list(d.GetCommand()), Dir: d.GetDir(), URL: d.GetUrl(),
 		Status: statusWord(d.GetStatus()), StatusMessage: d.GetStatusMessage(), PID: d.GetPid(),
 		Started: timeOf(d.GetStarted()), LogTail: list(d.GetLogTail()), Detected: d.GetDetected(), PreviewURL: d.GetPreviewUrl(),
-		Isolation: d.GetIsolation(), HostMode: d.GetHostMode(),
+		Isolation: d.GetIsolation(), HostMode: d.GetHostMode(), ParentUID: d.GetParentUid(),
 	}
 }
 
