@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -56,4 +57,26 @@ func TestD5NestedRepositoriesOfOthers(t *testing.T) {
 		script += "\ncd \"" + strings.ReplaceAll(dir, "$", `\$`) + "\" && git status --short >/dev/null && git rev-parse --show-toplevel"
 	}
 	d.want("status in each", script, "1\n/workspace\n/workspace/a\n/workspace/a/b/c\n/workspace/it's $odd\n/mnt/data\n/mnt/data/deep/repo\n")
+}
+
+// TestD5OwnPath has the workspace at /workspace and at its own path, which is the
+// same directory; commands run in the first (row D5).
+func TestD5OwnPath(t *testing.T) {
+	d := newDockerMachine(t)
+	dir, err := filepath.EvalSymlinks(d.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.want("both", "set -e; pwd; echo x > "+dir+"/made; cat made; cd "+dir+"; pwd -P; stat -c %i . > /tmp/a; stat -c %i /workspace | cmp - /tmp/a && cat made",
+		"/workspace\nx\n"+dir+"\nx\n")
+	var w struct {
+		SandboxDirectory string
+		Drift            []any
+	}
+	if err := json.Unmarshal([]byte(d.ok("inspect", "--json")), &w); err != nil {
+		t.Fatal(err)
+	}
+	if w.SandboxDirectory != "/workspace" || len(w.Drift) > 0 {
+		t.Errorf("%+v", w)
+	}
 }

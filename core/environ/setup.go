@@ -17,6 +17,7 @@ type Setup struct {
 	Online bool   // it has a network, and so needs a nameserver
 	Owner  Owner  // of Dir, looked for; the zero value: nobody is
 	Dir    string // the workspace's directory in the sandbox
+	Places Places
 }
 
 // Script is a shell script that does it, as root in the sandbox. Each step goes
@@ -29,6 +30,7 @@ func (s Setup) Script() string {
 		b.WriteString(s.Owner.Script(s.Dir))
 	}
 	b.WriteString("fail() { echo \"$1\" >&2; status=1; }\nstatus=0\n")
+	b.WriteString(s.Places.Script())
 	b.WriteString(s.profileScript())
 	if s.Online {
 		fmt.Fprintf(&b, "grep -q '^[[:space:]]*nameserver' /etc/resolv.conf 2>/dev/null || printf 'nameserver %%s\\n' %s >> /etc/resolv.conf || fail 'there is no nameserver, and none can be set'\n",

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sero-labs/sero-runtime/core/environ"
+	"github.com/sero-labs/sero-runtime/core/mount"
 	"github.com/sero-labs/sero-runtime/internal/oneline"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -28,7 +29,7 @@ func (a *attempt) prepare(ctx context.Context, state driver.Sandbox) bool {
 	setup := environ.Setup{
 		Env: environ.Sandbox(), Git: environ.GitIdentityOf(a.m.userHome, os.Getenv("XDG_CONFIG_HOME")),
 		Online: a.spec.Network != driver.NetworkIsolated,
-		Owner:  ownerIn(a.driver), Dir: state.WorkspaceDir,
+		Owner:  ownerIn(a.driver), Dir: state.WorkspaceDir, Places: placesIn(a.e.directory, state),
 	}
 	said, err := a.m.asRoot(ctx, a.driver, state.ID, setup.Script())
 	a.user = setup.Owner.Found(said)
@@ -37,6 +38,16 @@ func (a *attempt) prepare(ctx context.Context, state driver.Sandbox) bool {
 	}
 	a.looked = err == nil || a.user != environ.User{} // else run looks again
 	return err == nil
+}
+
+// placesIn are what a sandbox gets at paths outside of its workspace: a link at the
+// workspace's own absolute path, unless a mount is there.
+func placesIn(dir string, state driver.Sandbox) environ.Places {
+	places := environ.Places{Dir: state.WorkspaceDir}
+	if state.WorkspaceDir != dir && mount.OwnOf(dir, state.Mounts) != mount.OwnNone {
+		places.Links = append(places.Links, dir)
+	}
+	return places
 }
 
 // ownerIn is who the files of workspaces belong to, where that may be somebody

@@ -3,12 +3,14 @@ package workspace
 import (
 	"cmp"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/sero-labs/sero-runtime/core/config"
 	"github.com/sero-labs/sero-runtime/core/environ"
 	"github.com/sero-labs/sero-runtime/core/image"
+	"github.com/sero-labs/sero-runtime/core/mount"
 	"github.com/sero-labs/sero-runtime/core/negotiate"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
@@ -52,9 +54,23 @@ func (m *Manager) buildSpec(e *entry, file config.Workspace, choice negotiate.Ch
 	spec.Labels = m.labels(e, choice.Actual)
 	label(&spec)
 	if !choice.HostMode {
+		ownMount(&spec, choice, d)
 		m.helperMount(&spec, d)
 	}
 	return spec, warnings, driver.NeedAll(d, spec.Needs())
+}
+
+// ownMount shows the workspace's directory at its own absolute path, too, for what
+// keeps absolute paths: git, source maps, debuggers. It comes after the spec's hash is
+// taken: a sandbox that was made without it is not stale. Not every virtual machine
+// can be given one directory twice; there, prepare makes a link.
+func ownMount(spec *driver.SandboxSpec, choice negotiate.Choice, d driver.Driver) {
+	if choice.Isolation == driver.IsolationVM || !driver.Has(d, driver.CapMountBind) {
+		return
+	}
+	if mount.OwnOf(spec.WorkspaceDir, spec.Mounts) == mount.OwnMount {
+		spec.Mounts = append(slices.Clip(spec.Mounts), driver.Mount{Source: spec.WorkspaceDir, Target: spec.WorkspaceDir})
+	}
 }
 
 // withoutEffect are the keys of a file that host mode does nothing for.

@@ -89,6 +89,8 @@ func (d *Driver) admit(spec driver.SandboxSpec) error {
 
 // firstView is a new sandbox as Get shows it. mu must be held.
 func (d *Driver) firstView(spec driver.SandboxSpec, n int, now time.Time) driver.Sandbox {
+	// The workspace is at its own path without a mount.
+	own := func(m driver.Mount) bool { return m.Source == spec.WorkspaceDir && m.Target == spec.WorkspaceDir }
 	v := driver.Sandbox{
 		ID:           spec.ID,
 		Instance:     fmt.Sprintf("fake-%06d-%d", n, os.Getpid()),
@@ -97,7 +99,7 @@ func (d *Driver) firstView(spec driver.SandboxSpec, n int, now time.Time) driver
 		WorkspaceDir: spec.WorkspaceDir,
 		Image:        spec.Image,
 		ImageDigest:  d.images[spec.Image].Digest,
-		Mounts:       slices.Clone(spec.Mounts),
+		Mounts:       slices.DeleteFunc(slices.Clone(spec.Mounts), own),
 		Publish:      slices.Clone(spec.Publish),
 		Created:      now,
 		Network:      spec.Network,
