@@ -124,8 +124,10 @@ func hasRecords(state string) bool { return len(knownDirectories(state)) > 0 }
 // knownDirectories are the directories of the records, by id.
 func knownDirectories(state string) map[string]string {
 	known := map[string]string{}
-	files, _ := filepath.Glob(filepath.Join(state, "workspaces", "*.json")) // the pattern is sound
-	for _, file := range files {
+	records := filepath.Join(state, recordsDir)
+	copies, _ := filepath.Glob(filepath.Join(records+copySuffix, "*.json")) // the patterns are sound
+	files, _ := filepath.Glob(filepath.Join(records, "*.json"))
+	for _, file := range append(copies, files...) {
 		info, err := os.Lstat(file)
 		if err != nil || !info.Mode().IsRegular() || info.Size() > maxRecord {
 			continue

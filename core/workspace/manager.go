@@ -171,7 +171,7 @@ func NewManager(options Options) (*Manager, error) {
 		byDir:    map[string]*entry{},
 		foreign:  map[string]bool{},
 	}
-	st, records, err := openStore(filepath.Join(options.StateDir, "workspaces"))
+	st, records, err := openStore(filepath.Join(options.StateDir, recordsDir))
 	if err != nil {
 		return nil, err
 	}

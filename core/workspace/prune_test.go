@@ -21,8 +21,10 @@ func lasting(w *world, o *workspace.Options) {
 // lose drops what the Manager's state directory knows of workspaces.
 func (w *world) lose() {
 	w.t.Helper()
-	if err := os.RemoveAll(filepath.Join(w.state, "workspaces")); err != nil {
-		w.t.Fatal(err)
+	for _, name := range []string{"workspaces", "workspaces.copy"} {
+		if err := os.RemoveAll(filepath.Join(w.state, name)); err != nil {
+			w.t.Fatal(err)
+		}
 	}
 }
 

@@ -39,21 +39,26 @@ type lastUse struct {
 	HostMode bool   `json:"hostMode"`
 }
 
-// store keeps one file for each workspace. A file that makes no sense is put
-// aside, never deleted, and never in the way of the others.
+// store keeps one file for each workspace, and a copy of those that must not be
+// lost. A file that makes no sense is put aside, never deleted, and never in the
+// way of the others.
 type store struct {
 	dir     string
+	copies  string
 	newer   map[string]bool // ids whose files a newer sero wrote
 	notices []string
 }
 
 func openStore(dir string) (*store, []record, error) {
-	s := &store{dir: dir, newer: map[string]bool{}}
+	s := &store{dir: dir, copies: dir + copySuffix, newer: map[string]bool{}}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, storeError(dir, err)
 	}
 	if refusal := ownpath.Refusal("the records of workspaces", ownpath.Directory(dir)); refusal != nil {
 		return nil, nil, refusal
+	}
+	if err := s.openCopies(); err != nil {
+		return nil, nil, err
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -79,38 +84,52 @@ func openStore(dir string) (*store, []record, error) {
 		case s.newer[id]:
 			s.notices = append(s.notices, fmt.Sprintf("workspace %s is left out: %s", id, problem))
 		case problem != "":
-			s.quarantine(name, problem)
+			s.quarantine(s.dir, name, problem)
 		default:
 			directories[r.Directory] = id
 			records = append(records, r)
 		}
 	}
-	return s, records, nil
+	records, err = s.mend(records, directories)
+	return s, records, err
 }
 
 // maxRecord is far above any record that sero writes.
 const maxRecord = 64 << 10
 
 func (s *store) read(id string) (record, string) {
-	path := filepath.Join(s.dir, id+".json")
+	r, problem, newer := readRecord(s.dir, id)
+	if newer {
+		s.newer[id] = true
+	}
+	return r, problem
+}
+
+// readRecord reads a record, or says what is wrong with it.
+func readRecord(dir, id string) (r record, problem string, newer bool) {
+	path := filepath.Join(dir, id+".json")
 	info, err := os.Lstat(path)
 	switch {
 	case err != nil:
-		return record{}, err.Error()
+		return record{}, err.Error(), false
 	case !info.Mode().IsRegular():
-		return record{}, "it is not a regular file"
+		return record{}, "it is not a regular file", false
 	case info.Size() > maxRecord:
-		return record{}, "it is too large"
+		return record{}, "it is too large", false
 	}
 	text, err := ownpath.Read(path)
 	if err != nil {
-		return record{}, err.Error()
+		return record{}, err.Error(), false
 	}
 	var version struct{ Version int }
 	if err := json.Unmarshal(text, &version); err == nil && version.Version > recordVersion {
-		s.newer[id] = true
-		return record{}, "a newer sero wrote it"
+		return record{}, "a newer sero wrote it", true
 	}
+	r, problem = parseRecord(id, text)
+	return r, problem, false
+}
+
+func parseRecord(id string, text []byte) (record, string) {
 	var r record
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	switch err := decoder.Decode(&r); {
@@ -131,8 +150,8 @@ func (s *store) read(id string) (record, string) {
 }
 
 // quarantine renames a broken file to name.corrupt-N.
-func (s *store) quarantine(name, problem string) {
-	from := filepath.Join(s.dir, name)
+func (s *store) quarantine(dir, name, problem string) {
+	from := filepath.Join(dir, name)
 	for n := 1; n < 1000; n++ {
 		to := fmt.Sprintf("%s.corrupt-%d", from, n)
 		if _, err := os.Lstat(to); !errors.Is(err, fs.ErrNotExist) {
@@ -152,23 +171,21 @@ func (s *store) save(r record) error {
 		return driver.Errorf(driver.AlreadyExists, "the record of workspace %s was written by a newer sero", r.ID).About(r.ID).
 			Remedy("use the newer sero, or another id")
 	}
-	r.Version = recordVersion
-	text, err := json.MarshalIndent(r, "", "  ")
+	text, err := r.text()
 	if err != nil {
 		return storeError(s.dir, err)
 	}
-	if err := durable.WriteFile(s.dir, r.ID+".json", append(text, '\n')); err != nil {
+	if err := durable.WriteFile(s.dir, r.ID+".json", text); err != nil {
 		return storeError(filepath.Join(s.dir, r.ID+".json"), err)
 	}
-	return nil
+	return s.saveCopy(r, text)
 }
 
-func (s *store) remove(id string) error {
-	err := os.Remove(filepath.Join(s.dir, id+".json"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return storeError(s.dir, err)
-	}
-	return nil
+// text is what a record's file says.
+func (r record) text() ([]byte, error) {
+	r.Version = recordVersion
+	text, err := json.MarshalIndent(r, "", "  ")
+	return append(text, '\n'), err
 }
 
 func storeError(path string, err error) error {

@@ -34,7 +34,7 @@ func TestRecordsOutlastTheManager(t *testing.T) {
 func TestBrokenRecordsArePutAside(t *testing.T) {
 	w := newWorld(t, fake.Script{})
 	w.upDir(w.dir("good", ""))
-	w.upDir(w.dir("shop", ""))
+	w.up(workspace.UpOptions{Ref: workspace.Ref{Dir: w.dir("shop", "")}, Driver: "host"}) // one that has no copy
 	whole, err := os.ReadFile(filepath.Join(w.records(), "shop.json"))
 	if err != nil {
 		t.Fatal(err)
