@@ -301,10 +301,9 @@ func (a *attempt) create(ctx context.Context) (driver.Sandbox, error) {
 		a.refetched = true // it was removed since we looked
 		return a.create(ctx)
 	case driver.Internal:
-		if a.repeated || !a.settle(ctx) {
+		if !a.mayRepeat(ctx) {
 			return state, err
 		}
-		a.repeated = true
 		return a.create(ctx)
 	default:
 		return state, err

@@ -407,6 +407,28 @@ func TestESandboxThatEndsAtOnce(t *testing.T) {
 	}
 }
 
+// TestB14WhatAnEngineEndsIsStartedAgain is about an engine that is restarted: it
+// ends the sandbox that it has just started, which is no fault of the image.
+func TestB14WhatAnEngineEndsIsStartedAgain(t *testing.T) {
+	stopped := int(driver.SandboxStopped)
+	for name, rules := range map[string][]fake.Rule{
+		"said by Start":       {{Call: "StartSandbox", Times: 1, State: &stopped}},
+		"seen a moment later": {{Call: "Exec", Times: 2, Error: &fake.Failure{Reason: driver.NotRunning}}, {Call: "GetSandbox", Nth: 2, Times: 1, State: &stopped}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, fake.Script{Rules: rules})
+			ref := workspace.Ref{Dir: w.dir("shop", "")}
+			if _, err := w.Up(t.Context(), workspace.UpOptions{Ref: ref}, nil); err != nil {
+				t.Fatal(err)
+			}
+			w.sh(workspace.ExecOptions{Ref: ref}, "true")
+			if w.box.Calls("CreateSandbox") != 1 || w.box.Calls("RemoveSandbox") != 0 {
+				t.Error("it was made anew")
+			}
+		})
+	}
+}
+
 func TestStoppedEngineIsStarted(t *testing.T) {
 	t.Run("known to the choice", func(t *testing.T) {
 		w := newWorld(t, fake.Script{})

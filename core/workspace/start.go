@@ -37,17 +37,27 @@ func (a *attempt) start(ctx context.Context, found driver.Sandbox) (driver.Sandb
 		return state, err
 	case (reason == driver.Corrupt || reason == driver.NotFound) && !a.recreated:
 		return a.recreate(ctx, "it cannot be started: "+driver.AsError(err).Message)
-	case reason == driver.Internal && !a.repeated && a.settle(ctx):
-		a.repeated = true
+	case reason == driver.Internal && a.mayRepeat(ctx):
 		return a.start(ctx, found)
 	}
 	return state, errNotStarted(a.e, err)
 }
 
+// mayRepeat reports whether a start that failed for no known reason is to be
+// repeated, which it is once: an engine that is ending ends what it has just
+// started, and that means nothing.
+func (a *attempt) mayRepeat(ctx context.Context) bool {
+	if a.repeated || !a.settle(ctx) {
+		return false
+	}
+	a.repeated = true
+	return true
+}
+
 // started takes a sandbox that was just started into use.
 func (a *attempt) started(ctx context.Context, state driver.Sandbox, open []display) (driver.Sandbox, error) {
 	if state.ID == a.spec.ID && state.State == driver.SandboxStopped {
-		return state, a.errEnded(ctx, state)
+		return a.ended(ctx, state)
 	}
 	state, err := a.checked(state)
 	if err != nil || a.choice.HostMode {
@@ -60,8 +70,11 @@ func (a *attempt) started(ctx context.Context, state driver.Sandbox, open []disp
 	both.Wait()
 	if !prepared || err != nil {
 		if now, lost := a.get(ctx); lost == nil && now.State == driver.SandboxStopped {
-			return now, a.errEnded(ctx, now)
+			return a.ended(ctx, now)
 		}
+	}
+	if err != nil && other == "" && a.mayRepeat(ctx) {
+		return a.start(ctx, state)
 	}
 	if other != "" {
 		err = errExchanged(a.e, other)
@@ -74,6 +87,15 @@ func (a *attempt) started(ctx context.Context, state driver.Sandbox, open []disp
 	}
 	a.takeOver(open)
 	return state, nil
+}
+
+// ended starts a sandbox again that ended as soon as it was started. One that
+// ends again is at fault itself.
+func (a *attempt) ended(ctx context.Context, state driver.Sandbox) (driver.Sandbox, error) {
+	if a.mayRepeat(ctx) {
+		return a.start(ctx, state)
+	}
+	return state, a.errEnded(ctx, state)
 }
 
 // errEnded is about a sandbox whose main process ended as soon as it was started,
