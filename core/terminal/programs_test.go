@@ -54,7 +54,7 @@ func TestBPrograms(t *testing.T) {
 				for {
 					n, err := master.Read(buf)
 					mu.Lock()
-					s.write(buf[:n])
+					s.write(buf[:n], screenAnswers)
 					if answers := s.answers; len(answers) > 0 { // nobody is there
 						s.answers = nil
 						_, _ = master.Write(answers)

@@ -36,8 +36,10 @@ type screen struct {
 	lines      []string // that have scrolled away, oldest first
 	size       int      // of lines, in bytes
 	pending    []byte   // that is not drawn yet
-	unfinished []byte   // a sequence that has begun
 	answers    []byte   // to what the program has asked
+	toWriter   []byte   // of the last write: see there
+	toOthers   []byte
+	skip       bool // what is left of a long string has no viewer that got its beginning
 }
 
 func newScreen(size driver.TerminalSize) *screen {
@@ -62,44 +64,65 @@ func (s *screen) shown() *vt.Emulator {
 	return s.main
 }
 
-// write takes output. It is drawn when somebody wants to see it, or when the
-// program asks for an answer: to draw is slow, and most output just scrolls away.
-func (s *screen) write(p []byte) {
-	clean := s.cleaner.Clean(p)
-	for len(clean) > 0 {
-		n := s.modes.Step(clean)
-		s.pending, clean = append(s.pending, clean[:n]...), clean[n:]
-		alternate := s.modes.Alternate() != 0
-		changed := alternate != (s.other != nil)
-		if s.modes.Asked() || changed || alternate {
-			s.flush()
+// write takes output, and returns what of it the viewer that writes is to get, and
+// what the others: only its terminal is asked, and nobody else's. Both end with a
+// complete sequence, and are valid until the next write.
+//
+// Output is drawn when somebody wants to see it, or when the program asks for an
+// answer: to draw is slow, and most output just scrolls away.
+func (s *screen) write(p []byte, who asked) (toWriter, toOthers []byte) {
+	s.toWriter, s.toOthers = s.toWriter[:0], s.toOthers[:0]
+	for clean := s.cleaner.Clean(p); len(clean) > 0; {
+		passing := s.modes.Passing()
+		step := s.modes.Step(clean)
+		clean = clean[step.Taken:]
+		if step.Part && !passing {
+			s.skip = who != viewerAnswers
 		}
-		if changed {
-			s.other = nil
-			if alternate {
-				s.other = s.emulator()
-			}
+		if !step.Part || !s.skip {
+			s.toWriter = append(s.toWriter, step.Pass...)
+		}
+		if step.Safe {
+			s.toOthers = append(s.toOthers, step.Pass...)
+		}
+		s.follow(step)
+		if step.Query != nil && (who == screenAnswers || who == viewerAnswers && step.Own()) {
+			s.answer(step.Query)
 		}
 	}
-	s.unfinish(p)
+	if s.other != nil {
+		s.flush()
+	}
 	if len(s.pending) > 2*MaxBytes {
 		s.trim()
 	}
+	return s.toWriter, s.toOthers
 }
 
-// unfinish keeps the beginning of a sequence, which goes on with the next output: a
-// viewer that comes between the two needs both.
-func (s *screen) unfinish(p []byte) {
-	if s.modes.Whole() {
-		s.unfinished = s.unfinished[:0]
+// follow takes one step of the output.
+func (s *screen) follow(step ttymode.Step) {
+	if step.Title != nil {
+		s.title = oneline.Of(string(step.Title), 200, ' ')
+	}
+	if !step.Draw {
 		return
 	}
-	if i := bytes.LastIndexByte(p, 0x1b); i >= 0 {
-		s.unfinished, p = s.unfinished[:0], p[i:]
+	s.pending = append(s.pending, step.Pass...)
+	if alternate := s.modes.Alternate() != 0; alternate != (s.other != nil) {
+		s.flush()
+		s.other = nil
+		if alternate {
+			s.other = s.emulator()
+		}
 	}
-	if len(s.unfinished)+len(p) <= maxAnswers {
-		s.unfinished = append(s.unfinished, p...)
-	}
+}
+
+// newWriter is called when another viewer writes. It reports whether the terminal of
+// the one before has got only the beginning of a long string.
+func (s *screen) newWriter() (cut bool) {
+	cut = s.modes.Passing() && !s.skip
+	s.skip = true
+	return cut
 }
 
 // flush draws all output.
@@ -217,7 +240,7 @@ func (s *screen) replay(viewer driver.TerminalSize) []byte {
 		row -= top - 1
 	}
 	fmt.Fprintf(&b, "\x1b[%d;%dH%s", min(max(row, 0), rows-1)+1, min(at.X, cols-1)+1, s.modes.Pen())
-	return append([]byte(b.String()), s.unfinished...)
+	return []byte(b.String())
 }
 
 // paint draws the lines of a screen that fit, those around the cursor first, and
@@ -242,12 +265,11 @@ func (s *screen) paint(b *strings.Builder, e *vt.Emulator, rows, cols int) (firs
 	return first
 }
 
-// emulator makes an empty screen whose questions this screen answers.
+// emulator makes an empty screen. It gets what draws, and no questions: its own
+// answers would wait for a reader that there is not.
 func (s *screen) emulator() *vt.Emulator {
 	e := vt.NewEmulator(s.cols, s.rows)
 	e.SetScrollbackSize(2 * feedPiece)
-	e.SetCallbacks(vt.Callbacks{Title: func(title string) { s.title = oneline.Of(title, 200, ' ') }})
-	s.answer(e)
 	for _, final := range []byte("bIZ") {
 		e.RegisterCsiHandler(int(final), func(params ansi.Params) bool {
 			n, _, _ := params.Param(0, 1)
@@ -265,7 +287,6 @@ func (s *screen) emulator() *vt.Emulator {
 			return false
 		})
 	}
-	e.RegisterOscHandler(7, func([]byte) bool { return true })
 	e.RegisterOscHandler(8, func(data []byte) bool { return len(data) > maxLink })
 	return e
 }

@@ -1,7 +1,6 @@
 package terminal
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -9,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -21,7 +19,7 @@ const queries = "\x1b[6n\x1b[?6n\x1b[5n\x1b[c\x1b[>c\x1b[=c\x1b[>q\x1b[?u\x1b[?2
 // drawn is what a terminal shows that is fed with text.
 func drawn(size driver.TerminalSize, text string) *screen {
 	s := newScreen(size)
-	s.write([]byte(text))
+	s.write([]byte(text), screenAnswers)
 	s.flush()
 	return s
 }
@@ -89,11 +87,11 @@ func TestBReplayWithinASequence(t *testing.T) {
 	for _, text := range []string{"a\x1b[1;31mred\x1b[5;7Hx", "\x1b]2;title\x07y", "\x1b[?1049h\x1b[2Jz"} {
 		for at := range len(text) {
 			s := newScreen(usualSize)
-			s.write([]byte(text[:at]))
+			s.write([]byte(text[:at]), screenAnswers)
 			copied := newScreen(usualSize)
-			copied.write(s.replay(usualSize))
-			s.write([]byte(text[at:]))
-			copied.write([]byte(text[at:]))
+			copied.write(s.replay(usualSize), screenAnswers)
+			rest, _ := s.write([]byte(text[at:]), viewerAnswers)
+			copied.write(rest, screenAnswers)
 			s.flush()
 			copied.flush()
 			if a, b := s.shown().Render(), copied.shown().Render(); a != b || s.title != copied.title || s.modes.Set() != copied.modes.Set() {
@@ -112,33 +110,22 @@ func TestBQueriesAreAnsweredOnce(t *testing.T) {
 			t.Errorf("%q is missing in %q", want, s.answers)
 		}
 	}
-	service := New(echo{}, nil, nil)
-	defer service.Close()
-	one := sit(t, func(ctx context.Context, v Viewer) (workspace.ExecResult, error) {
-		return service.Open(ctx, workspace.ExecOptions{LoginShell: true, Terminal: &usualSize}, v)
-	}, nil)
-	one.types("x\x1b[6n") // a viewer is there: its terminal answers
+	stage, one := newStage(t, usualSize)
+	stage.writes("x\x1b[6n", one) // a viewer is there: its terminal answers
 	one.sees("x\x1b[6n")
-	close(one.detach)
-	<-one.done
-	session := service.sessions[one.id]
-	_, _ = io.WriteString(session, "\x1b[5n") // nobody is there: echo writes what is typed
-	for range 2000 {
-		session.mu.Lock()
-		done := session.written.IsZero() || len(session.answers) == 0
-		session.mu.Unlock()
-		if done {
-			break
-		}
-		time.Sleep(time.Millisecond)
-	}
-	two := sit(t, func(ctx context.Context, v Viewer) (workspace.ExecResult, error) {
-		return service.View(ctx, workspace.Ref{}, one.id, v)
-	}, nil)
-	two.types("end")
-	two.sees("end")
-	if out := two.out.String(); strings.Contains(out, "[6n") || strings.Contains(out, "[5n") {
+	stage.leaves(one)
+	_, _ = io.WriteString(stage.session, "\x1b[5n") // nobody is there
+	one.until("the answer is typed", func() bool { return stage.tape.text() != "" })
+	two := stage.looks(nil)
+	stage.writes("", two)
+	if out := two.text(); strings.Contains(out, "[6n") || strings.Contains(out, "[5n") {
 		t.Errorf("who comes later is asked: %q", out)
+	}
+	stage.leaves(two)
+	stage.writes("\x1b[c") // answered after whatever was answered before
+	two.until("the answer is typed", func() bool { return strings.HasSuffix(stage.tape.text(), "c") })
+	if typed := stage.tape.text(); typed != "\x1b[0n\x1b[?62;22c" {
+		t.Errorf("typed is %q", typed)
 	}
 }
 
@@ -157,7 +144,7 @@ func TestBHostileScreens(t *testing.T) {
 		for range random.IntN(60) {
 			part := parts[random.IntN(len(parts))]
 			all += part
-			s.write([]byte(part))
+			s.write([]byte(part), screenAnswers)
 			if random.IntN(20) == 0 {
 				s.resize(driver.TerminalSize{Rows: uint16(1 + random.IntN(30)), Cols: uint16(1 + random.IntN(90))})
 			}
@@ -171,7 +158,7 @@ func TestBHostileScreens(t *testing.T) {
 	}
 	s := newScreen(driver.TerminalSize{Rows: 65535, Cols: 65535})
 	for range 20 {
-		s.write([]byte(strings.Repeat("\x1b[6n", 100) + strings.Repeat("long ", 1000) + strings.Repeat("short\r\n", 100)))
+		s.write([]byte(strings.Repeat("\x1b[6n", 100)+strings.Repeat("long ", 1000)+strings.Repeat("short\r\n", 100)), screenAnswers)
 	}
 	s.flush()
 	if len(s.lines) > MaxLines || s.size > MaxBytes {
@@ -183,7 +170,7 @@ func TestBHostileScreens(t *testing.T) {
 func TestBMuchOutput(t *testing.T) {
 	s := newScreen(usualSize)
 	for i := range 200_000 {
-		s.write(fmt.Appendf(nil, "a line of much output: %d\r\n", i))
+		s.write(fmt.Appendf(nil, "a line of much output: %d\r\n", i), screenAnswers)
 	}
 	if len(s.pending) > 3*MaxBytes {
 		t.Errorf("%d bytes wait", len(s.pending))
@@ -200,6 +187,6 @@ func BenchmarkScreen(b *testing.B) {
 	s := newScreen(usualSize)
 	b.SetBytes(int64(len(text)))
 	for b.Loop() {
-		s.write(text)
+		s.write(text, screenAnswers)
 	}
 }

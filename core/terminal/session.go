@@ -40,7 +40,7 @@ type session struct {
 	result workspace.ExecResult
 	err    error
 
-	output sync.Mutex // orders what viewers get; held while one is waited for
+	output sync.Mutex // of Write; held while a viewer is waited for
 
 	answers chan []byte // to what the program has asked while no viewer was attached
 	begun   bool        // there was a viewer; guarded by mu
@@ -61,6 +61,7 @@ type view struct {
 	queue   []byte
 	ready   chan struct{} // has a token when there is output or news
 	room    chan struct{} // has a token when output was taken
+	over    chan struct{} // closed when it looks no more
 	news    bool          // who writes has changed
 	dropped bool          // it was too slow
 }
@@ -97,33 +98,51 @@ func (t *session) describe() Terminal {
 	return about
 }
 
-// Write keeps output and gives it to all viewers. The slowest sets the pace,
-// until it is dropped.
+// Write keeps output and gives it to all viewers, what it asks to one at most. The
+// slowest sets the pace, until it is dropped.
 func (t *session) Write(b []byte) (int, error) {
 	t.output.Lock()
 	defer t.output.Unlock()
 	t.mu.Lock()
-	t.screen.write(b)
-	answers := t.screen.answers
 	now := time.Now()
 	if now.Sub(t.written) > quietFor {
 		t.adopted = false // what it repeats comes at once
 	}
-	t.screen.answers, t.written = nil, now
-	if t.writer == nil && len(answers) > 0 && !t.adopted { // else the viewer's terminal answers
+	t.written = now
+	toWriter, toOthers := t.screen.write(b, t.asks())
+	for _, v := range t.viewers {
+		if v == t.writer {
+			v.add(toWriter)
+		} else {
+			v.add(toOthers)
+		}
+	}
+	if answers := t.screen.answers; len(answers) > 0 {
 		select {
 		case t.answers <- answers:
 		default: // it asks and asks, and does not listen
 		}
 	}
+	t.screen.answers = nil
 	viewers := slices.Clone(t.viewers)
 	t.mu.Unlock()
 	for _, v := range viewers {
-		if !v.push(b) {
+		if !v.await() {
 			t.leave(v)
 		}
 	}
 	return len(b), nil
+}
+
+// asks is who answers what the program asks now. mu must be held.
+func (t *session) asks() asked {
+	switch {
+	case t.adopted:
+		return wasAnswered
+	case t.writer == nil:
+		return screenAnswers
+	}
+	return viewerAnswers
 }
 
 // answer types what the program has asked for.
@@ -167,18 +186,28 @@ func (t *session) settle(ctx context.Context) {
 	}
 }
 
-// push adds output to a viewer's queue, and waits a while for room in it.
-func (v *view) push(b []byte) bool {
+// add adds output to a viewer's queue. The session's mu must be held: so what it
+// gets follows what the screen is.
+func (v *view) add(b []byte) {
+	if len(b) == 0 {
+		return
+	}
+	v.mu.Lock()
+	v.queue = append(v.queue, b...)
+	v.mu.Unlock()
+	v.wake()
+}
+
+// await waits a while until a viewer's queue has room, and reports whether it has.
+func (v *view) await() bool {
 	var late <-chan time.Time
 	for {
 		v.mu.Lock()
-		if len(v.queue) == 0 || len(v.queue)+len(b) <= viewQueue {
-			v.queue = append(v.queue, b...)
-			v.mu.Unlock()
-			v.wake()
+		room := len(v.queue) <= viewQueue
+		v.mu.Unlock()
+		if room {
 			return true
 		}
-		v.mu.Unlock()
 		if late == nil {
 			timer := time.NewTimer(viewPatience)
 			defer timer.Stop()
@@ -186,6 +215,8 @@ func (v *view) push(b []byte) bool {
 		}
 		select {
 		case <-v.room:
+		case <-v.over:
+			return true
 		case <-late:
 			v.mu.Lock()
 			v.dropped = true
@@ -218,9 +249,7 @@ func (v *view) take() (b []byte, news, dropped bool) {
 
 // join makes a viewer one of the terminal's.
 func (t *session) join(viewer Viewer) (*view, error) {
-	v := &view{Viewer: viewer, ready: make(chan struct{}, 1), room: make(chan struct{}, 1), news: true}
-	t.output.Lock()
-	defer t.output.Unlock()
+	v := &view{Viewer: viewer, ready: make(chan struct{}, 1), room: make(chan struct{}, 1), over: make(chan struct{}), news: true}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.viewers) >= maxViewers {
@@ -255,8 +284,18 @@ func (t *session) write(v *view) {
 			told.wake()
 		}
 	}
+	t.leaveWriter()
 	t.writer = v
 	t.setSize(v.Size)
+}
+
+// leaveWriter ends what the terminal of the one that writes has got only the
+// beginning of. mu must be held.
+func (t *session) leaveWriter() {
+	if cut := t.screen.newWriter(); cut && t.writer != nil {
+		t.writer.add([]byte{0x18}) // CAN
+	}
+	t.writer = nil
 }
 
 // setSize has the terminal's size changed. mu must be held.
@@ -296,7 +335,7 @@ func (t *session) leave(v *view) {
 	defer t.mu.Unlock()
 	t.viewers = slices.DeleteFunc(t.viewers, func(other *view) bool { return other == v })
 	if t.writer == v {
-		t.writer = nil
+		t.leaveWriter()
 	}
 }
 
@@ -328,12 +367,11 @@ func (t *session) look(ctx context.Context, viewer Viewer) (workspace.ExecResult
 		return workspace.ExecResult{}, err
 	}
 	defer t.leave(v)
-	over := make(chan struct{})
-	defer close(over)
+	defer close(v.over)
 	if v.Stdin != nil {
 		go t.keys(v) // ends when the viewer's reader returns
 	}
-	go t.follow(v, over) // ends with over
+	go t.follow(v) // ends with over
 	for {
 		b, news, dropped := v.take()
 		if news && v.Attached != nil {
@@ -387,7 +425,7 @@ func (t *session) keys(v *view) {
 }
 
 // follow keeps the terminal at the size of the one that writes.
-func (t *session) follow(v *view, over <-chan struct{}) {
+func (t *session) follow(v *view) {
 	resize := v.Resize
 	for {
 		select {
@@ -402,7 +440,7 @@ func (t *session) follow(v *view, over <-chan struct{}) {
 				t.setSize(size)
 			}
 			t.mu.Unlock()
-		case <-over:
+		case <-v.over:
 			return
 		}
 	}

@@ -107,6 +107,12 @@ func (p *person) Write(b []byte) (int, error) {
 	return p.out.Write(b)
 }
 
+func (p *person) text() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.out.String()
+}
+
 func (p *person) until(what string, is func() bool) {
 	p.t.Helper()
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {

@@ -8,10 +8,10 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/charmbracelet/x/ansi"
-	"github.com/charmbracelet/x/ansi/parser"
 )
 
 // Bounds of what is kept, for the program may be hostile.
@@ -24,8 +24,13 @@ const (
 
 // Tracker follows the output of one program. It is not safe for concurrent use.
 type Tracker struct {
-	cleaner Cleaner
-	parser  *ansi.Parser
+	cleaner  Cleaner
+	splitter *splitter
+	parser   *ansi.Parser // of control sequences
+	pass     []byte       // the piece, less what is the session's own
+	query    *Query       // that the piece is
+	draws    bool         // the piece does
+	titled   bool         // the piece puts a title aside, or takes it back
 
 	private, saved, standard map[int]bool // modes that were set or reset: DEC's, those kept by XTSAVE, ANSI's
 	resources                map[int]int  // of the keyboard, XTMODKEYS
@@ -40,7 +45,6 @@ type Tracker struct {
 	titles                   int // that were put aside
 	link, tabs               bool
 	pen                      string
-	asked                    bool
 }
 
 // keyboard is a stack of kitty's flags.
@@ -51,62 +55,26 @@ type keyboard struct {
 
 // New makes a Tracker of a terminal in its initial state.
 func New() *Tracker {
-	t := &Tracker{parser: ansi.NewParser()}
+	t := &Tracker{parser: ansi.NewParser(), splitter: &splitter{}}
 	t.clear()
-	t.parser.SetDataSize(1 << 10)
-	t.parser.SetHandler(ansi.Handler{
-		Execute: t.execute, HandleEsc: t.escape, HandleCsi: t.control, HandleOsc: t.command,
-		HandleDcs: func(ansi.Cmd, ansi.Params, []byte) { t.asked = true },
-	})
+	t.parser.SetDataSize(1)
+	t.parser.SetHandler(ansi.Handler{HandleEsc: t.escape, HandleCsi: t.control})
 	return t
 }
 
 func (t *Tracker) clear() {
 	*t = Tracker{
-		cleaner: t.cleaner, parser: t.parser, titles: t.titles,
+		cleaner: t.cleaner, splitter: t.splitter, parser: t.parser, titles: t.titles, pass: t.pass, query: t.query, draws: t.draws,
 		private: map[int]bool{}, saved: map[int]bool{}, standard: map[int]bool{}, resources: map[int]int{}, colours: map[int]bool{},
 	}
 }
 
 // Write follows the next piece of output.
 func (t *Tracker) Write(p []byte) (int, error) {
-	rest := t.cleaner.Clean(p)
-	for len(rest) > 0 {
-		if t.parser.State() == parser.GroundState {
-			if rest = rest[skip(rest):]; len(rest) == 0 {
-				break
-			}
-		}
-		t.parser.Advance(rest[0])
-		rest = rest[1:]
+	for rest := t.cleaner.Clean(p); len(rest) > 0; {
+		rest = rest[t.Step(rest).Taken:]
 	}
 	return len(p), nil
-}
-
-// Step follows output that is clean already, until the screen that is shown changes
-// or all of it is followed, and returns how much it took.
-func (t *Tracker) Step(p []byte) int {
-	before := t.screen()
-	for i := 0; i < len(p); {
-		if t.parser.State() == parser.GroundState {
-			if i += skip(p[i:]); i == len(p) {
-				break
-			}
-		}
-		t.parser.Advance(p[i])
-		if i++; t.screen() != before {
-			return i
-		}
-	}
-	return len(p)
-}
-
-// Asked reports whether the program may have asked the terminal something since
-// Asked was called last.
-func (t *Tracker) Asked() bool {
-	asked := t.asked
-	t.asked = false
-	return asked
 }
 
 // Pen is the sequences that choose the colours in which the program writes.
@@ -143,19 +111,9 @@ func btoi(b bool) int {
 	return 0
 }
 
-// skip is how many bytes at the beginning change nothing.
-func skip(p []byte) int {
-	for i, b := range p {
-		if b == 0x1b || b == 0x0e || b == 0x0f {
-			return i
-		}
-	}
-	return len(p)
-}
-
 // Whole reports whether the output so far does not end within a sequence.
 func (t *Tracker) Whole() bool {
-	return t.parser.State() == parser.GroundState && len(t.cleaner.part) == 0
+	return t.splitter.state == ground && len(t.cleaner.part) == 0
 }
 
 // Alternate is the mode that switched the alternate screen on; 0 for the main one.
@@ -176,7 +134,7 @@ func (t *Tracker) Standard(mode int) bool { return t.standard[mode] }
 // Known reports whether the program has set or reset one of DEC's modes.
 func (t *Tracker) Known(mode int) bool {
 	_, known := t.private[mode]
-	return known || usual(mode)
+	return known && mode != inBand || usual(mode)
 }
 
 // Keyboard is the flags of kitty's protocol.
@@ -194,10 +152,12 @@ func (t *Tracker) screen() int {
 
 func (t *Tracker) execute(b byte) {
 	switch b {
-	case 0x0e:
+	case so:
 		t.shift = 1
-	case 0x0f:
+	case si:
 		t.shift = 0
+	case enq:
+		t.query = &Query{Key: "\x05"}
 	}
 }
 
@@ -213,6 +173,8 @@ func (t *Tracker) escape(cmd ansi.Cmd) {
 		t.shift = final - 'n' + 2
 	case final == 'H':
 		t.tabs = true
+	case final == 'Z':
+		t.query = &Query{Key: "Z"}
 	case final == 'c':
 		t.clear()
 	}
@@ -220,10 +182,20 @@ func (t *Tracker) escape(cmd ansi.Cmd) {
 
 func (t *Tracker) control(cmd ansi.Cmd, params ansi.Params) {
 	n := value(params, 0, 0)
-	t.asked = t.asked || strings.IndexByte("ncpqutx", cmd.Final()) >= 0
-	switch key := string(cmd.Prefix()) + string(cmd.Intermediate()) + string(cmd.Final()); strings.ReplaceAll(key, "\x00", "") {
+	key := strings.ReplaceAll(string(cmd.Prefix())+string(cmd.Intermediate())+string(cmd.Final()), "\x00", "")
+	if csiAsks(key, n) {
+		t.query = &Query{Key: key, Params: numbers(params)}
+		return
+	}
+	t.draws = csiDraws(key)
+	switch key {
 	case "?h", "?l":
-		each(params, func(mode int) { t.set(mode, cmd.Final() == 'h') })
+		each(params, func(mode int) {
+			t.set(mode, cmd.Final() == 'h')
+			if mode == inBand && len(t.pass) > 0 {
+				t.pass = without(t.pass, strconv.Itoa(inBand))
+			}
+		})
 	case "h", "l":
 		each(params, func(mode int) { keep(t.standard, mode, cmd.Final() == 'h') })
 	case "?s":
@@ -257,6 +229,7 @@ func (t *Tracker) control(cmd ansi.Cmd, params ansi.Params) {
 	case "?W":
 		t.tabs = false
 	case "t":
+		t.titled = n == 22 || n == 23
 		switch n {
 		case 22:
 			t.titles = min(t.titles+1, maxDepth)
@@ -311,12 +284,22 @@ func (k *keyboard) change(prefix byte, params ansi.Params) {
 	}
 }
 
+// inBand is the mode in which a terminal types its size at once, and whenever that
+// changes. A session's terminal does not know it: the size is the session's, not that
+// of a terminal that looks.
+const inBand = 2048
+
+func numbers(params ansi.Params) (out []int) {
+	for i := range params {
+		out = append(out, value(params, i, -1))
+	}
+	return out
+}
+
 // command takes an OSC: colours, the pointer's shape, links.
-func (t *Tracker) command(number int, data []byte) {
-	_, argument, _ := bytes.Cut(data, []byte(";"))
+func (t *Tracker) command(number int, argument []byte) {
 	switch {
-	case bytes.HasSuffix(argument, []byte("?")):
-		t.asked = true
+	case oscAsks(number, argument):
 	case number == 8:
 		_, target, _ := bytes.Cut(argument, []byte(";"))
 		t.link = len(target) > 0
@@ -357,7 +340,7 @@ func keep[V any](in map[int]V, key int, v V) {
 func (t *Tracker) Set() string {
 	var b strings.Builder
 	for _, mode := range slices.Sorted(maps.Keys(t.private)) {
-		if t.private[mode] != usual(mode) && mode != 2026 {
+		if t.private[mode] != usual(mode) && mode != 2026 && mode != inBand {
 			fmt.Fprintf(&b, "\x1b[?%d%c", mode, letter(t.private[mode]))
 		}
 	}
