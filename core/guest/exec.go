@@ -45,10 +45,14 @@ func (l *link) exec(ctx context.Context, spec driver.ExecSpec, keep Keep, stdio 
 	}
 	s, err := l.open(ctx, &frame.Open{Exec: e})
 	if err != nil {
-		return driver.ExitStatus{}, errGone(err)
+		return driver.ExitStatus{}, &lost{link: l, err: errGone(err)}
 	}
 	c := &call{link: l, stream: s, stdio: stdio, detached: spec.Detach, grace: grace, limit: openLimit}
-	return c.run(ctx)
+	status, err := c.run(ctx)
+	if err != nil && !c.started && ctx.Err() == nil && !l.alive() {
+		return status, &lost{link: l, stream: s.ID(), err: err}
+	}
+	return status, err
 }
 
 // call is a command in the helper that the core is connected with.

@@ -28,15 +28,7 @@ const (
 // the connection breaks, with its last output kept: Attach goes on with it.
 // Without the helper it is an Exec like any other, of which nothing is kept.
 func (g *Guest) ExecKept(ctx context.Context, spec driver.ExecSpec, keep Keep, stdio driver.ExecIO) (driver.ExitStatus, error) {
-	l, err := g.living(ctx)
-	if err != nil {
-		return driver.ExitStatus{}, err
-	}
-	if l == nil || spec.User != "" && l.about.UID != 0 {
-		return g.plain.exec(ctx, spec, stdio)
-	}
-	spec.Detach = true
-	return l.exec(ctx, spec, keep, stdio)
+	return g.exec(ctx, spec, &keep, stdio)
 }
 
 // Attach goes on with a kept command: what was kept of its output comes first.

@@ -32,6 +32,7 @@ func (h *Hello) fields(c *codec) {
 	flag(c, 6, &h.Sockets)
 	text(c, 7, &h.Socket)
 	text(c, 8, &h.Token)
+	text(c, 9, &h.Connection)
 }
 
 func (o *Open) fields(c *codec) {
@@ -45,6 +46,12 @@ func (o *Open) fields(c *codec) {
 	one(c, 8, &o.Kill)
 	flag(c, 9, &o.Sessions)
 	flag(c, 10, &o.Clock)
+	one(c, 11, &o.Claim)
+}
+
+func (c *Claim) fields(codec *codec) {
+	text(codec, 1, &c.Connection)
+	number(codec, 2, &c.Stream)
 }
 
 func (e *Exec) fields(c *codec) {

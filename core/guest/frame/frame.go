@@ -64,6 +64,8 @@ type Hello struct {
 	Sockets  bool
 	Socket   string
 	Token    string
+
+	Connection string
 }
 
 // Open says what a stream is for.
@@ -78,6 +80,13 @@ type Open struct {
 	Kill     *Kill
 	Sessions bool
 	Clock    bool
+	Claim    *Claim
+}
+
+// Claim asks whether a command of a lost connection has begun.
+type Claim struct {
+	Connection string
+	Stream     uint64
 }
 
 // Exec describes a command.

@@ -214,5 +214,8 @@ func (s *Stream) Copy(ctx context.Context, r io.Reader) (readErr, sendErr error)
 	}
 }
 
+// ID is the stream's number, which grows from one stream of a connection to the next.
+func (s *Stream) ID() uint64 { return s.id }
+
 // Forget drops the stream on this side: what still comes is ignored.
 func (s *Stream) Forget() { s.conn.forget(s.id) }

@@ -51,7 +51,7 @@ func Main(args []string) int {
 }
 
 // runChannel gives standard input and output to the host, starting one if there
-// is none, and waits until the connection is over.
+// is none, and shows that it lives until the connection is over.
 func runChannel() error {
 	build, err := buildOf(self)
 	if err != nil {
@@ -66,7 +66,7 @@ func runChannel() error {
 	for range 10 {
 		host, err := handOver(path)
 		if err == nil {
-			_, _ = io.Copy(io.Discard, host) // until the host closes it
+			echo(host)
 			return nil
 		}
 		last = err
@@ -76,6 +76,21 @@ func runChannel() error {
 		time.Sleep(10 * time.Millisecond) // another channel's host may be about to listen, or to end
 	}
 	return fmt.Errorf("the host cannot be reached: %w", last)
+}
+
+// echo gives back what comes, until the other side closes the connection. What was
+// killed gives nothing back any more, also where it still takes a while to die.
+func echo(host net.Conn) {
+	b := make([]byte, 256)
+	for {
+		n, err := host.Read(b)
+		if err == nil {
+			_, err = host.Write(b[:n])
+		}
+		if err != nil {
+			return
+		}
+	}
 }
 
 // buildOf is a short name for the content of a program.

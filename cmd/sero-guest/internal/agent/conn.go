@@ -4,6 +4,7 @@ package agent
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"net"
@@ -23,6 +24,7 @@ import (
 // detached commands.
 type conn struct {
 	agent   *agent
+	channel *life
 	in, out *os.File
 	socket  atomic.Pointer[net.UnixConn] // takes their place; nil: none does
 	mux     *mux.Conn
@@ -32,14 +34,16 @@ type conn struct {
 	heard   atomic.Bool // something came since the last look
 	ports   ports
 
+	beginnings *beginnings
+
 	writing sync.Mutex
 
 	mu    sync.Mutex
 	owner string
 }
 
-func newConn(a *agent, in, out *os.File) *conn {
-	c := &conn{agent: a, in: in, out: out}
+func newConn(a *agent, channel *net.UnixConn, in, out *os.File) *conn {
+	c := &conn{agent: a, channel: newLife(channel), in: in, out: out, beginnings: newBeginnings(rand.Text())}
 	c.ctx, c.end = context.WithCancelCause(context.Background())
 	c.mux = mux.New(c.send, c.control, c.opened)
 	return c
@@ -61,8 +65,10 @@ func (c *conn) send(_ context.Context, b []byte) error {
 
 // close ends the connection; serve returns once its commands have ended.
 func (c *conn) close(err error) {
-	c.mux.Close(err)
+	c.mux.Close(err) // first: no answer to a command that cannot begin any more
+	c.beginnings.close()
 	c.end(err)
+	_ = c.channel.channel.SetWriteDeadline(time.Now())
 	_ = c.in.SetReadDeadline(time.Now()) // in and out may be one that cannot be polled
 	_ = c.out.SetWriteDeadline(time.Now())
 	if socket := c.socket.Load(); socket != nil {
@@ -75,6 +81,7 @@ func (c *conn) serve() {
 	go c.listenForLife(lifeLimit) // ends with ctx
 	err := c.mux.Send(c.ctx, &frame.Frame{Hello: &frame.Hello{
 		Version: frame.Version, Build: c.agent.build, UID: uint32(os.Geteuid()), Instance: c.agent.instance, Sockets: true,
+		Connection: c.beginnings.name,
 	}})
 	if err == nil {
 		err = c.read(c.in, func() bool { return c.socket.Load() != nil })
@@ -184,6 +191,9 @@ func (c *conn) ownedBy() string {
 }
 
 func (c *conn) opened(s *mux.Stream, open *frame.Open) {
+	if open.Exec != nil {
+		c.beginnings.opened(s.ID())
+	}
 	c.streams.Go(func() {
 		defer s.Forget()
 		if err := c.handle(s, open); err != nil {
@@ -197,7 +207,7 @@ func (c *conn) opened(s *mux.Stream, open *frame.Open) {
 func (c *conn) handle(s *mux.Stream, open *frame.Open) error {
 	switch {
 	case open.Exec != nil && open.Exec.Detach:
-		return c.agent.sessions.start(c.ctx, s, open.Exec)
+		return c.agent.sessions.start(c, s, open.Exec)
 	case open.Exec != nil:
 		return c.exec(s, open.Exec)
 	case open.Attach != "":
@@ -216,7 +226,12 @@ func (c *conn) handle(s *mux.Stream, open *frame.Open) error {
 		return c.listen(s, open.Listen)
 	case open.Accept != 0:
 		return c.accept(s, open.Accept)
-	case open.Clock:
+	case open.Claim != nil:
+		return c.done(s, c.agent.claim(open.Claim))
+	case open.Clock: // from here to the core, and the channel
+		if err := c.channel.await(c.ctx); err != nil {
+			return err
+		}
 		return c.done(s, s.Send(c.ctx, &frame.Frame{Clock: time.Now().UnixNano()}))
 	default:
 		return driver.Errorf(driver.Unsupported, "this helper does not know what is asked of it")

@@ -26,7 +26,7 @@ func TestFSilenceOnASocketIsNoDeath(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				conn := newConn(nil, nil, nil)
+				conn := newConn(nil, &net.UnixConn{}, nil, nil)
 				if c.socket {
 					conn.socket.Store(&net.UnixConn{})
 				}

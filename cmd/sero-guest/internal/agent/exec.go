@@ -121,6 +121,9 @@ func (c *conn) exec(s *mux.Stream, e *frame.Exec) error {
 		cancel(err)
 		cmd.stdin.Close(io.ErrClosedPipe) // no io.EOF: what came is not all
 	}()
+	if err := c.begin(s.ID()); err != nil {
+		return err
+	}
 	// What a command that is being ended still writes is to arrive.
 	out := streamOutput{ctx: c.ctx, stream: s}
 	status, err := c.agent.inside.Exec(ctx, execSpec(e), cmd.io(e, out, func(pid int64) {

@@ -36,6 +36,7 @@ type agent struct {
 	mu    sync.Mutex
 	conns map[*conn]bool
 	idle  *time.Timer
+	known []*beginnings // of connections, oldest first; also of those that are over
 	over  bool
 }
 
@@ -121,7 +122,8 @@ func (a *agent) take(channel *net.UnixConn) {
 	}
 	defer in.Close()
 	defer out.Close()
-	c := newConn(a, in, out)
+	c := newConn(a, channel, in, out)
+	a.know(c.beginnings)
 	a.mu.Lock()
 	if a.over {
 		a.mu.Unlock()
@@ -131,7 +133,7 @@ func (a *agent) take(channel *net.UnixConn) {
 	a.mu.Unlock()
 	if _, err := channel.Write([]byte{1}); err == nil {
 		go func() { // ends with the channel, which ends with this function
-			_, _ = channel.Read(make([]byte, 1))
+			c.channel.listen()
 			c.close(errChannel)
 		}()
 		c.serve()

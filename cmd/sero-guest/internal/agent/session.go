@@ -82,9 +82,12 @@ func (a *sessions) needed() bool {
 }
 
 // start runs a detached command; the stream that asked for it is its first view.
-func (a *sessions) start(ctx context.Context, stream *mux.Stream, e *frame.Exec) error {
+func (a *sessions) start(c *conn, stream *mux.Stream, e *frame.Exec) error {
 	if e.Keep > maxKeep {
 		return driver.Errorf(driver.InvalidArgument, "at most %d bytes of output are kept", maxKeep)
+	}
+	if err := c.begin(stream.ID()); err != nil {
+		return err
 	}
 	life, end := context.WithCancelCause(context.Background())
 	s := &session{exec: e, cmd: newCommand(), end: end, done: make(chan struct{}), started: time.Now()}
@@ -96,7 +99,7 @@ func (a *sessions) start(ctx context.Context, stream *mux.Stream, e *frame.Exec)
 	}
 	a.all = append(a.all, s)
 	a.mu.Unlock()
-	v := s.take(ctx, stream)
+	v := s.take(c.ctx, stream)
 	go func() { // ends with the command
 		defer end(nil)
 		status, err := a.inside.Exec(life, execSpec(e), s.cmd.io(e, sessionOutput{s, false}, s.hasStarted))

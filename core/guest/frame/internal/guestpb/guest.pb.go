@@ -417,7 +417,9 @@ type Hello struct {
 	// socket, from a core, is the path in the sandbox of a socket to go on over.
 	Socket string `protobuf:"bytes,7,opt,name=socket,proto3" json:"socket,omitempty"`
 	// token is what the core expects there first.
-	Token         string `protobuf:"bytes,8,opt,name=token,proto3" json:"token,omitempty"`
+	Token string `protobuf:"bytes,8,opt,name=token,proto3" json:"token,omitempty"`
+	// connection names this connection, from a helper that answers claims.
+	Connection    string `protobuf:"bytes,9,opt,name=connection,proto3" json:"connection,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -508,6 +510,13 @@ func (x *Hello) GetToken() string {
 	return ""
 }
 
+func (x *Hello) GetConnection() string {
+	if x != nil {
+		return x.Connection
+	}
+	return ""
+}
+
 // Open says what a stream is for. Exactly one is set.
 type Open struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -525,6 +534,7 @@ type Open struct {
 	//	*Open_Kill
 	//	*Open_Sessions
 	//	*Open_Clock
+	//	*Open_Claim
 	What          isOpen_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -657,6 +667,15 @@ func (x *Open) GetClock() bool {
 	return false
 }
 
+func (x *Open) GetClaim() *Claim {
+	if x != nil {
+		if x, ok := x.What.(*Open_Claim); ok {
+			return x.Claim
+		}
+	}
+	return nil
+}
+
 type isOpen_What interface {
 	isOpen_What()
 }
@@ -714,6 +733,11 @@ type Open_Clock struct {
 	Clock bool `protobuf:"varint,10,opt,name=clock,proto3,oneof"`
 }
 
+type Open_Claim struct {
+	// claim asks about a command on a connection that is lost.
+	Claim *Claim `protobuf:"bytes,11,opt,name=claim,proto3,oneof"`
+}
+
 func (*Open_Exec) isOpen_What() {}
 
 func (*Open_Watch) isOpen_What() {}
@@ -733,6 +757,65 @@ func (*Open_Kill) isOpen_What() {}
 func (*Open_Sessions) isOpen_What() {}
 
 func (*Open_Clock) isOpen_What() {}
+
+func (*Open_Claim) isOpen_What() {}
+
+// Claim ends another connection with the same helper, where that still stands,
+// and asks about a command on it. Answered with exit when the command has not
+// begun, and never will; with error when it has, or may have.
+type Claim struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// connection by the name in the helper's hello.
+	Connection string `protobuf:"bytes,1,opt,name=connection,proto3" json:"connection,omitempty"`
+	// stream of that connection.
+	Stream        uint64 `protobuf:"varint,2,opt,name=stream,proto3" json:"stream,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Claim) Reset() {
+	*x = Claim{}
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Claim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Claim) ProtoMessage() {}
+
+func (x *Claim) ProtoReflect() protoreflect.Message {
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Claim.ProtoReflect.Descriptor instead.
+func (*Claim) Descriptor() ([]byte, []int) {
+	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Claim) GetConnection() string {
+	if x != nil {
+		return x.Connection
+	}
+	return ""
+}
+
+func (x *Claim) GetStream() uint64 {
+	if x != nil {
+		return x.Stream
+	}
+	return 0
+}
 
 // Exec describes a command.
 type Exec struct {
@@ -766,7 +849,7 @@ type Exec struct {
 
 func (x *Exec) Reset() {
 	*x = Exec{}
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[3]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +861,7 @@ func (x *Exec) String() string {
 func (*Exec) ProtoMessage() {}
 
 func (x *Exec) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[3]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +874,7 @@ func (x *Exec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exec.ProtoReflect.Descriptor instead.
 func (*Exec) Descriptor() ([]byte, []int) {
-	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{3}
+	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Exec) GetArgv() []string {
@@ -884,7 +967,7 @@ type Size struct {
 
 func (x *Size) Reset() {
 	*x = Size{}
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[4]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -896,7 +979,7 @@ func (x *Size) String() string {
 func (*Size) ProtoMessage() {}
 
 func (x *Size) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[4]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -909,7 +992,7 @@ func (x *Size) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Size.ProtoReflect.Descriptor instead.
 func (*Size) Descriptor() ([]byte, []int) {
-	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{4}
+	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Size) GetRows() uint32 {
@@ -937,7 +1020,7 @@ type Listen struct {
 
 func (x *Listen) Reset() {
 	*x = Listen{}
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[5]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -949,7 +1032,7 @@ func (x *Listen) String() string {
 func (*Listen) ProtoMessage() {}
 
 func (x *Listen) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[5]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -962,7 +1045,7 @@ func (x *Listen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listen.ProtoReflect.Descriptor instead.
 func (*Listen) Descriptor() ([]byte, []int) {
-	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{5}
+	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Listen) GetPort() uint32 {
@@ -985,7 +1068,7 @@ type Stop struct {
 
 func (x *Stop) Reset() {
 	*x = Stop{}
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[6]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -997,7 +1080,7 @@ func (x *Stop) String() string {
 func (*Stop) ProtoMessage() {}
 
 func (x *Stop) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[6]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1010,7 +1093,7 @@ func (x *Stop) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stop.ProtoReflect.Descriptor instead.
 func (*Stop) Descriptor() ([]byte, []int) {
-	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{6}
+	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Stop) GetPort() uint32 {
@@ -1038,7 +1121,7 @@ type Kill struct {
 
 func (x *Kill) Reset() {
 	*x = Kill{}
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[7]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1050,7 +1133,7 @@ func (x *Kill) String() string {
 func (*Kill) ProtoMessage() {}
 
 func (x *Kill) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[7]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1063,7 +1146,7 @@ func (x *Kill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Kill.ProtoReflect.Descriptor instead.
 func (*Kill) Descriptor() ([]byte, []int) {
-	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{7}
+	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Kill) GetExecId() string {
@@ -1089,7 +1172,7 @@ type Started struct {
 
 func (x *Started) Reset() {
 	*x = Started{}
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[8]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1101,7 +1184,7 @@ func (x *Started) String() string {
 func (*Started) ProtoMessage() {}
 
 func (x *Started) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[8]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1114,7 +1197,7 @@ func (x *Started) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Started.ProtoReflect.Descriptor instead.
 func (*Started) Descriptor() ([]byte, []int) {
-	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{8}
+	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Started) GetPid() uint64 {
@@ -1153,7 +1236,7 @@ type Exit struct {
 
 func (x *Exit) Reset() {
 	*x = Exit{}
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[9]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1165,7 +1248,7 @@ func (x *Exit) String() string {
 func (*Exit) ProtoMessage() {}
 
 func (x *Exit) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[9]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1178,7 +1261,7 @@ func (x *Exit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Exit.ProtoReflect.Descriptor instead.
 func (*Exit) Descriptor() ([]byte, []int) {
-	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{9}
+	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Exit) GetCode() uint32 {
@@ -1219,7 +1302,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[10]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1231,7 +1314,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[10]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1244,7 +1327,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{10}
+	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Error) GetReason() string {
@@ -1286,7 +1369,7 @@ type Listeners struct {
 
 func (x *Listeners) Reset() {
 	*x = Listeners{}
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[11]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1381,7 @@ func (x *Listeners) String() string {
 func (*Listeners) ProtoMessage() {}
 
 func (x *Listeners) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[11]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1394,7 @@ func (x *Listeners) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listeners.ProtoReflect.Descriptor instead.
 func (*Listeners) Descriptor() ([]byte, []int) {
-	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{11}
+	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Listeners) GetListeners() []*Listener {
@@ -1340,7 +1423,7 @@ type Listener struct {
 
 func (x *Listener) Reset() {
 	*x = Listener{}
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[12]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1352,7 +1435,7 @@ func (x *Listener) String() string {
 func (*Listener) ProtoMessage() {}
 
 func (x *Listener) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[12]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1365,7 +1448,7 @@ func (x *Listener) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listener.ProtoReflect.Descriptor instead.
 func (*Listener) Descriptor() ([]byte, []int) {
-	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{12}
+	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Listener) GetAddress() string {
@@ -1414,7 +1497,7 @@ type Sessions struct {
 
 func (x *Sessions) Reset() {
 	*x = Sessions{}
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[13]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +1509,7 @@ func (x *Sessions) String() string {
 func (*Sessions) ProtoMessage() {}
 
 func (x *Sessions) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[13]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +1522,7 @@ func (x *Sessions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sessions.ProtoReflect.Descriptor instead.
 func (*Sessions) Descriptor() ([]byte, []int) {
-	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{13}
+	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Sessions) GetSessions() []*Session {
@@ -1468,7 +1551,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[14]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1480,7 +1563,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_sero_guest_v1_guest_proto_msgTypes[14]
+	mi := &file_sero_guest_v1_guest_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1493,7 +1576,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{14}
+	return file_sero_guest_v1_guest_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Session) GetExecId() string {
@@ -1557,7 +1640,7 @@ const file_sero_guest_v1_guest_proto_rawDesc = "" +
 	"\bsessions\x18\x10 \x01(\v2\x17.sero.guest.v1.SessionsH\x00R\bsessions\x12\x16\n" +
 	"\x05clock\x18\x11 \x01(\x03H\x00R\x05clock\x12\x14\n" +
 	"\x04ping\x18\x12 \x01(\bH\x00R\x04pingB\x06\n" +
-	"\x04body\"\xc3\x01\n" +
+	"\x04body\"\xe3\x01\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05build\x18\x02 \x01(\tR\x05build\x12\x10\n" +
@@ -1566,7 +1649,10 @@ const file_sero_guest_v1_guest_proto_rawDesc = "" +
 	"\x05owner\x18\x05 \x01(\tR\x05owner\x12\x18\n" +
 	"\asockets\x18\x06 \x01(\bR\asockets\x12\x16\n" +
 	"\x06socket\x18\a \x01(\tR\x06socket\x12\x14\n" +
-	"\x05token\x18\b \x01(\tR\x05token\"\xd8\x02\n" +
+	"\x05token\x18\b \x01(\tR\x05token\x12\x1e\n" +
+	"\n" +
+	"connection\x18\t \x01(\tR\n" +
+	"connection\"\x86\x03\n" +
 	"\x04Open\x12)\n" +
 	"\x04exec\x18\x01 \x01(\v2\x13.sero.guest.v1.ExecH\x00R\x04exec\x12\x16\n" +
 	"\x05watch\x18\x02 \x01(\bH\x00R\x05watch\x12\x14\n" +
@@ -1578,8 +1664,14 @@ const file_sero_guest_v1_guest_proto_rawDesc = "" +
 	"\x04kill\x18\b \x01(\v2\x13.sero.guest.v1.KillH\x00R\x04kill\x12\x1c\n" +
 	"\bsessions\x18\t \x01(\bH\x00R\bsessions\x12\x16\n" +
 	"\x05clock\x18\n" +
-	" \x01(\bH\x00R\x05clockB\x06\n" +
-	"\x04what\"\x98\x02\n" +
+	" \x01(\bH\x00R\x05clock\x12,\n" +
+	"\x05claim\x18\v \x01(\v2\x14.sero.guest.v1.ClaimH\x00R\x05claimB\x06\n" +
+	"\x04what\"?\n" +
+	"\x05Claim\x12\x1e\n" +
+	"\n" +
+	"connection\x18\x01 \x01(\tR\n" +
+	"connection\x12\x16\n" +
+	"\x06stream\x18\x02 \x01(\x04R\x06stream\"\x98\x02\n" +
 	"\x04Exec\x12\x12\n" +
 	"\x04argv\x18\x01 \x03(\tR\x04argv\x12\x10\n" +
 	"\x03env\x18\x02 \x03(\tR\x03env\x12\x10\n" +
@@ -1645,46 +1737,48 @@ func file_sero_guest_v1_guest_proto_rawDescGZIP() []byte {
 	return file_sero_guest_v1_guest_proto_rawDescData
 }
 
-var file_sero_guest_v1_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_sero_guest_v1_guest_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_sero_guest_v1_guest_proto_goTypes = []any{
 	(*Frame)(nil),     // 0: sero.guest.v1.Frame
 	(*Hello)(nil),     // 1: sero.guest.v1.Hello
 	(*Open)(nil),      // 2: sero.guest.v1.Open
-	(*Exec)(nil),      // 3: sero.guest.v1.Exec
-	(*Size)(nil),      // 4: sero.guest.v1.Size
-	(*Listen)(nil),    // 5: sero.guest.v1.Listen
-	(*Stop)(nil),      // 6: sero.guest.v1.Stop
-	(*Kill)(nil),      // 7: sero.guest.v1.Kill
-	(*Started)(nil),   // 8: sero.guest.v1.Started
-	(*Exit)(nil),      // 9: sero.guest.v1.Exit
-	(*Error)(nil),     // 10: sero.guest.v1.Error
-	(*Listeners)(nil), // 11: sero.guest.v1.Listeners
-	(*Listener)(nil),  // 12: sero.guest.v1.Listener
-	(*Sessions)(nil),  // 13: sero.guest.v1.Sessions
-	(*Session)(nil),   // 14: sero.guest.v1.Session
+	(*Claim)(nil),     // 3: sero.guest.v1.Claim
+	(*Exec)(nil),      // 4: sero.guest.v1.Exec
+	(*Size)(nil),      // 5: sero.guest.v1.Size
+	(*Listen)(nil),    // 6: sero.guest.v1.Listen
+	(*Stop)(nil),      // 7: sero.guest.v1.Stop
+	(*Kill)(nil),      // 8: sero.guest.v1.Kill
+	(*Started)(nil),   // 9: sero.guest.v1.Started
+	(*Exit)(nil),      // 10: sero.guest.v1.Exit
+	(*Error)(nil),     // 11: sero.guest.v1.Error
+	(*Listeners)(nil), // 12: sero.guest.v1.Listeners
+	(*Listener)(nil),  // 13: sero.guest.v1.Listener
+	(*Sessions)(nil),  // 14: sero.guest.v1.Sessions
+	(*Session)(nil),   // 15: sero.guest.v1.Session
 }
 var file_sero_guest_v1_guest_proto_depIdxs = []int32{
 	1,  // 0: sero.guest.v1.Frame.hello:type_name -> sero.guest.v1.Hello
 	2,  // 1: sero.guest.v1.Frame.open:type_name -> sero.guest.v1.Open
-	8,  // 2: sero.guest.v1.Frame.started:type_name -> sero.guest.v1.Started
-	9,  // 3: sero.guest.v1.Frame.exit:type_name -> sero.guest.v1.Exit
-	10, // 4: sero.guest.v1.Frame.error:type_name -> sero.guest.v1.Error
-	4,  // 5: sero.guest.v1.Frame.resize:type_name -> sero.guest.v1.Size
-	11, // 6: sero.guest.v1.Frame.listeners:type_name -> sero.guest.v1.Listeners
-	13, // 7: sero.guest.v1.Frame.sessions:type_name -> sero.guest.v1.Sessions
-	3,  // 8: sero.guest.v1.Open.exec:type_name -> sero.guest.v1.Exec
-	5,  // 9: sero.guest.v1.Open.listen:type_name -> sero.guest.v1.Listen
-	6,  // 10: sero.guest.v1.Open.stop:type_name -> sero.guest.v1.Stop
-	7,  // 11: sero.guest.v1.Open.kill:type_name -> sero.guest.v1.Kill
-	4,  // 12: sero.guest.v1.Exec.terminal:type_name -> sero.guest.v1.Size
-	12, // 13: sero.guest.v1.Listeners.listeners:type_name -> sero.guest.v1.Listener
-	14, // 14: sero.guest.v1.Sessions.sessions:type_name -> sero.guest.v1.Session
-	9,  // 15: sero.guest.v1.Session.exit:type_name -> sero.guest.v1.Exit
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	9,  // 2: sero.guest.v1.Frame.started:type_name -> sero.guest.v1.Started
+	10, // 3: sero.guest.v1.Frame.exit:type_name -> sero.guest.v1.Exit
+	11, // 4: sero.guest.v1.Frame.error:type_name -> sero.guest.v1.Error
+	5,  // 5: sero.guest.v1.Frame.resize:type_name -> sero.guest.v1.Size
+	12, // 6: sero.guest.v1.Frame.listeners:type_name -> sero.guest.v1.Listeners
+	14, // 7: sero.guest.v1.Frame.sessions:type_name -> sero.guest.v1.Sessions
+	4,  // 8: sero.guest.v1.Open.exec:type_name -> sero.guest.v1.Exec
+	6,  // 9: sero.guest.v1.Open.listen:type_name -> sero.guest.v1.Listen
+	7,  // 10: sero.guest.v1.Open.stop:type_name -> sero.guest.v1.Stop
+	8,  // 11: sero.guest.v1.Open.kill:type_name -> sero.guest.v1.Kill
+	3,  // 12: sero.guest.v1.Open.claim:type_name -> sero.guest.v1.Claim
+	5,  // 13: sero.guest.v1.Exec.terminal:type_name -> sero.guest.v1.Size
+	13, // 14: sero.guest.v1.Listeners.listeners:type_name -> sero.guest.v1.Listener
+	15, // 15: sero.guest.v1.Sessions.sessions:type_name -> sero.guest.v1.Session
+	10, // 16: sero.guest.v1.Session.exit:type_name -> sero.guest.v1.Exit
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_sero_guest_v1_guest_proto_init() }
@@ -1722,6 +1816,7 @@ func file_sero_guest_v1_guest_proto_init() {
 		(*Open_Kill)(nil),
 		(*Open_Sessions)(nil),
 		(*Open_Clock)(nil),
+		(*Open_Claim)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1729,7 +1824,7 @@ func file_sero_guest_v1_guest_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_sero_guest_v1_guest_proto_rawDesc), len(file_sero_guest_v1_guest_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   15,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
