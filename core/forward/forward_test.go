@@ -16,6 +16,7 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/forward"
 	"github.com/sero-labs/sero-runtime/internal/loopback"
+	"github.com/sero-labs/sero-runtime/internal/testutil"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -57,18 +58,6 @@ func open(t *testing.T, wanted uint16, dial func(context.Context) (net.Conn, err
 	return f
 }
 
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	listeners, err := loopback.Listen(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, l := range listeners {
-		defer l.Close()
-	}
-	return uint16(listeners[0].Addr().(*net.TCPAddr).Port)
-}
-
 func dial(t *testing.T, ip string, port uint16) net.Conn {
 	t.Helper()
 	c, err := net.Dial("tcp", net.JoinHostPort(ip, strconv.Itoa(int(port))))
@@ -80,7 +69,7 @@ func dial(t *testing.T, ip string, port uint16) net.Conn {
 }
 
 func TestB36BytesAndTheirEndAreCarried(t *testing.T) {
-	f := open(t, freePort(t), upper(t))
+	f := open(t, testutil.FreePort(t), upper(t))
 	if f.Conflict() != 0 {
 		t.Error(f.Conflict())
 	}
@@ -100,7 +89,7 @@ func TestB36BytesAndTheirEndAreCarried(t *testing.T) {
 }
 
 func TestConflictsAreToldAndTheNextPortIsTaken(t *testing.T) {
-	first := open(t, freePort(t), upper(t))
+	first := open(t, testutil.FreePort(t), upper(t))
 	second := open(t, first.Port(), upper(t))
 	if second.Port() <= first.Port() || second.Conflict() != first.Port() {
 		t.Error(second.Port(), second.Conflict())
@@ -111,7 +100,7 @@ func TestConflictsAreToldAndTheNextPortIsTaken(t *testing.T) {
 }
 
 func TestAServerThatIsDown(t *testing.T) {
-	f := open(t, freePort(t), func(context.Context) (net.Conn, error) { return nil, errors.New("refused") })
+	f := open(t, testutil.FreePort(t), func(context.Context) (net.Conn, error) { return nil, errors.New("refused") })
 	c := dial(t, "127.0.0.1", f.Port())
 	if _, err := c.Read(make([]byte, 1)); err == nil {
 		t.Error("somebody answered")
@@ -119,10 +108,10 @@ func TestAServerThatIsDown(t *testing.T) {
 }
 
 func TestCloseEndsConnectionsAndFreesThePort(t *testing.T) {
-	f := open(t, freePort(t), upper(t))
+	f := open(t, testutil.FreePort(t), upper(t))
 	idle := dial(t, "127.0.0.1", f.Port())
 	_, _ = io.WriteString(idle, "never ended")
-	held := open(t, freePort(t), func(ctx context.Context) (net.Conn, error) { <-ctx.Done(); return nil, context.Cause(ctx) })
+	held := open(t, testutil.FreePort(t), func(ctx context.Context) (net.Conn, error) { <-ctx.Done(); return nil, context.Cause(ctx) })
 	waiting := dial(t, "127.0.0.1", held.Port())
 	f.Close()
 	f.Close()
@@ -150,7 +139,7 @@ func TestCloseEndsConnectionsAndFreesThePort(t *testing.T) {
 // TestA9ForwardsAreBounded opens more connections than a Forward carries: those
 // above are closed at once, and there is room again when others end.
 func TestA9ForwardsAreBounded(t *testing.T) {
-	f := open(t, freePort(t), upper(t))
+	f := open(t, testutil.FreePort(t), upper(t))
 	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(int(f.Port())))
 	var held []net.Conn
 	closed := 0

@@ -16,6 +16,7 @@ import (
 	"github.com/sero-labs/sero-runtime/core/negotiate"
 	"github.com/sero-labs/sero-runtime/core/workspace"
 	"github.com/sero-labs/sero-runtime/internal/loopback"
+	"github.com/sero-labs/sero-runtime/internal/testutil"
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
@@ -78,7 +79,7 @@ func exchange(t *testing.T, port uint16, text string) string {
 // and to what does not listen yet, which is said once.
 func TestC8AnyPortIsForwarded(t *testing.T) {
 	o, s, bus := newOne(t)
-	local := freePort(t)
+	local := testutil.FreePort(t)
 	set, err := s.Open(t.Context(), forward.Request{Wishes: []forward.Wish{{Port: 5432, Local: local}, {Port: 9229}}}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -164,8 +165,8 @@ func wantEnd(t *testing.T, s *forward.Service, do func(), want driver.Reason) {
 // TestC8ForwardsAreRefused asks for what cannot be: nothing is started for it, and no
 // port stays taken.
 func TestC8ForwardsAreRefused(t *testing.T) {
-	taken := open(t, freePort(t), upper(t)).Port()
-	free := freePort(t)
+	taken := open(t, testutil.FreePort(t), upper(t)).Port()
+	free := testutil.FreePort(t)
 	many := make([]forward.Wish, 33)
 	for i := range many {
 		many[i].Port = 5432

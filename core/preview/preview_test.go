@@ -22,7 +22,6 @@ import (
 
 	"github.com/sero-labs/sero-runtime/core/devserver"
 	"github.com/sero-labs/sero-runtime/core/preview"
-	"github.com/sero-labs/sero-runtime/internal/loopback"
 	"github.com/sero-labs/sero-runtime/internal/testutil"
 )
 
@@ -40,7 +39,7 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	w := &world{t: t, servers: map[string]devserver.Server{}}
-	w.Gateway = open(t, preview.Options{Servers: w, Dial: w.dial, Port: freePort(t)})
+	w.Gateway = open(t, preview.Options{Servers: w, Dial: w.dial, Port: testutil.FreePort(t)})
 	return w
 }
 
@@ -52,18 +51,6 @@ func open(t *testing.T, o preview.Options) *preview.Gateway {
 	}
 	t.Cleanup(g.Close)
 	return g
-}
-
-func freePort(t *testing.T) uint16 {
-	t.Helper()
-	listeners, err := loopback.Listen(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, l := range listeners {
-		defer l.Close()
-	}
-	return uint16(listeners[0].Addr().(*net.TCPAddr).Port)
 }
 
 func (w *world) Named(workspaceID, name string) (devserver.Server, bool) {
@@ -267,7 +254,7 @@ func TestB37WaitingAndErrorPages(t *testing.T) {
 	if response, text = w.page(host, "/"); response.StatusCode != 502 || !strings.Contains(text, "sero dev restart -w shop web") {
 		t.Error(response.Status, text)
 	}
-	server.Status, server.Addresses = devserver.StatusRunning, []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(int(freePort(t))))}
+	server.Status, server.Addresses = devserver.StatusRunning, []string{net.JoinHostPort("127.0.0.1", strconv.Itoa(int(testutil.FreePort(t))))}
 	w.put(server)
 	if response, text = w.page(host, "/"); response.StatusCode != 503 || !strings.Contains(text, "does not accept connections") {
 		t.Error(response.Status, text)
@@ -478,7 +465,7 @@ func TestCloseEndsUpgradedConnections(t *testing.T) {
 }
 
 func TestPortConflictsAreNamedAndThePortIsRemembered(t *testing.T) {
-	taken, state := freePort(t), t.TempDir()
+	taken, state := testutil.FreePort(t), t.TempDir()
 	holder, err := net.Listen("tcp6", net.JoinHostPort("::1", strconv.Itoa(int(taken)))) // one family is enough to be taken
 	if err != nil {
 		testutil.Missing(t, "ipv6", err.Error())

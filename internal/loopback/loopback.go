@@ -12,7 +12,17 @@ import (
 // Listen listens on a port of 127.0.0.1 and of ::1, on the first alone where the
 // machine has no IPv6. Port 0 is chosen by the system. A port counts as taken
 // when it is on either: the error then is EADDRINUSE.
-func Listen(port uint16) ([]net.Listener, error) {
+func Listen(port uint16) (listeners []net.Listener, err error) {
+	for range 16 { // the system's choice for one address may be taken on the other
+		listeners, err = listen(port)
+		if port != 0 || !errors.Is(err, syscall.EADDRINUSE) {
+			break
+		}
+	}
+	return listeners, err
+}
+
+func listen(port uint16) ([]net.Listener, error) {
 	var config net.ListenConfig
 	v4, err := config.Listen(context.Background(), "tcp4", net.JoinHostPort("127.0.0.1", strconv.Itoa(int(port))))
 	if err != nil {

@@ -3,9 +3,13 @@
 package testutil
 
 import (
+	"math/rand/v2"
 	"os"
 	"strings"
+	"sync"
 	"testing"
+
+	"github.com/sero-labs/sero-runtime/internal/loopback"
 )
 
 // RequireVariable lists what this machine must have, separated by commas; "all"
@@ -42,4 +46,35 @@ func ShortDir(t testing.TB) string {
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	return dir
+}
+
+// Free ports are below those that Linux and macOS give to whoever asks for any: no
+// connection of another program takes one meanwhile.
+const (
+	firstPort = 15000
+	portCount = 15000
+)
+
+var chosen sync.Map // port to true: those that FreePort has returned
+
+// FreePort returns a TCP port that nothing on this machine's loopback addresses
+// listens on, another one each time.
+func FreePort(t testing.TB) uint16 {
+	t.Helper()
+	for range portCount {
+		port := firstPort + rand.IntN(portCount)
+		if _, again := chosen.LoadOrStore(port, true); !again && isFree(port) {
+			return uint16(port)
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
+}
+
+func isFree(port int) bool {
+	listeners, err := loopback.Listen(uint16(port))
+	for _, l := range listeners {
+		_ = l.Close()
+	}
+	return err == nil
 }

@@ -50,3 +50,16 @@ func TestMissing(t *testing.T) {
 		})
 	}
 }
+
+// A port that was free once is not given again: tests ask for two before they use
+// the first. Issue 6, row F.
+func TestFNoPortIsGivenTwice(t *testing.T) {
+	seen := map[uint16]bool{}
+	for range 500 {
+		port := FreePort(t)
+		if seen[port] {
+			t.Fatalf("port %d came twice", port)
+		}
+		seen[port] = true
+	}
+}

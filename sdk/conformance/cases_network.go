@@ -4,12 +4,14 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sero-labs/sero-runtime/sdk/driver"
@@ -133,23 +135,54 @@ func onPort(port int) func([]driver.Listener) bool {
 	}
 }
 
-// freePort is a port that nothing on the host listens on.
-func freePort(t T) int {
+// Ports that the suite listens on are below those that Linux and macOS give to
+// whoever asks for any: no connection of another program takes one meanwhile.
+const (
+	firstPort = 15000
+	portCount = 15000
+)
+
+// freePort is a port that nothing on the host listens on, another one each time.
+func (s *Session) freePort(t T) int {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it does not wait
-	if err != nil {
-		t.Fatalf("%v", err)
+	for range portCount {
+		n := firstPort + rand.IntN(portCount)
+		if !s.r.ports.add(n) {
+			continue
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(n))) //nolint:noctx // it does not wait
+		if err != nil {
+			continue
+		}
+		_ = l.Close()
+		return n
 	}
-	defer l.Close()
-	_, port, _ := strings.Cut(l.Addr().String(), ":")
-	n, _ := strconv.Atoi(port)
-	return n
+	t.Fatalf("no port is free")
+	return 0
+}
+
+// numbers is a set of them.
+type numbers struct {
+	mu  sync.Mutex
+	set map[int]bool
+}
+
+// add reports whether n is new.
+func (s *numbers) add(n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.set == nil {
+		s.set = map[int]bool{}
+	}
+	isNew := !s.set[n]
+	s.set[n] = true
+	return isNew
 }
 
 func listenAppears(t T, s *Session) {
 	id := s.Running(t)
 	sets := s.watch(t, id)
-	first, second := freePort(t), freePort(t)
+	first, second := s.freePort(t), s.freePort(t)
 	s.seen(t, sets, "the first, empty set", func(ls []driver.Listener) bool { return len(ls) == 0 })
 	run := s.listening(t, id, first)
 	set := s.seen(t, sets, "a new listener", onPort(first))
@@ -179,7 +212,7 @@ func listenForeign(t T, s *Session) {
 	_, port, _ := strings.Cut(foreign.Addr().String(), ":")
 	n, _ := strconv.Atoi(port)
 	other, id := s.Running(t), s.Running(t)
-	theirs, ours := freePort(t), freePort(t)
+	theirs, ours := s.freePort(t), s.freePort(t)
 	s.listening(t, other, theirs)
 	s.seen(t, s.watch(t, other), "the other sandbox's listener", onPort(theirs))
 	s.listening(t, id, ours)

@@ -31,6 +31,7 @@ type runner struct {
 	nonce string
 	base  string // private directory, short enough for sockets below it
 	seq   counter
+	ports numbers // that were chosen
 
 	shake  launch.Handshake
 	health driver.Health

@@ -24,7 +24,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sero-labs/sero-runtime/internal/loopback"
 	"github.com/sero-labs/sero-runtime/internal/paths"
 	"github.com/sero-labs/sero-runtime/internal/testutil"
 )
@@ -141,18 +140,7 @@ func (m *machine) ownPort(home string) {
 // freePort is one that nobody of this machine has now.
 func freePort(t *testing.T) string {
 	t.Helper()
-	listeners, err := loopback.Listen(0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, l := range listeners {
-		defer l.Close()
-	}
-	_, port, err := net.SplitHostPort(listeners[0].Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return port
+	return strconv.Itoa(int(testutil.FreePort(t)))
 }
 
 // needs ends the test where the driver cannot be used.

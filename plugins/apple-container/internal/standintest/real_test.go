@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sero-labs/sero-runtime/internal/testutil"
 	"github.com/sero-labs/sero-runtime/internal/testutil/dockertest"
 )
 
@@ -124,7 +125,7 @@ func TestCopy(t *testing.T) {
 
 func TestNetwork(t *testing.T) {
 	everyVersion(t, func(t *testing.T, s *Standin) {
-		port := freePort(t)
+		port := testutil.FreePort(t)
 		id := s.container("net", "--publish", fmt.Sprintf("127.0.0.1:%d:8000", port), "--dns", "192.0.2.1", "--label", "a.b/c=d e,f")
 		type attachment struct{ Address, IPv4Address, Gateway, IPv4Gateway string }
 		address := ""
@@ -168,19 +169,6 @@ while True:
 		s.must("start", "none")
 		s.Run("exec", "none", "hostname", "-I").want(t, 0, "\n")
 	})
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	var number int
-	_, _ = fmt.Sscan(port, &number)
-	return number
 }
 
 // answer is what a server says, once it is there.
