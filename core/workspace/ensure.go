@@ -368,8 +368,8 @@ func (a *attempt) ensureImage(ctx context.Context) error {
 	return err
 }
 
-// recreate removes a sandbox that is known to be ours and makes it again, once.
-// Whose it is is looked up once more: what had its name may have changed.
+// recreate removes a sandbox that is known to be ours and makes it again, once,
+// after it has tried out the new one. Whose it is is looked up once more: what had its name may have changed.
 func (a *attempt) recreate(ctx context.Context, why string) (driver.Sandbox, error) {
 	a.recreated = true
 	a.m.log.Warn("a sandbox is recreated", "workspace", a.e.id, "why", why)
@@ -387,6 +387,9 @@ func (a *attempt) recreate(ctx context.Context, why string) (driver.Sandbox, err
 		return a.create(ctx)
 	case driver.Corrupt: // it was listed under our labels
 	default:
+		return state, err
+	}
+	if err := a.tryOut(ctx); err != nil {
 		return state, err
 	}
 	err = a.call(ctx, func(ctx context.Context) error { return a.driver.Remove(ctx, a.spec.ID, true) })

@@ -186,11 +186,10 @@ func TestB15RunningUsedStoppedStarted(t *testing.T) {
 
 func TestB17BrokenSandboxesAreMadeAnew(t *testing.T) {
 	corrupt := int(driver.SandboxCorrupt)
-	for name, rule := range map[string]fake.Rule{
-		"corrupt":           {Call: "GetSandbox", Times: 1, State: &corrupt},
-		"not inspectable":   {Call: "GetSandbox", Times: 1, Error: &fake.Failure{Reason: driver.Corrupt}},
-		"cannot be started": {Call: "StartSandbox", Times: 1, Error: &fake.Failure{Reason: driver.Corrupt}},
-		"vanishes":          {Call: "StartSandbox", Times: 1, Error: &fake.Failure{Reason: driver.NotFound}},
+	for name, rules := range map[string][]fake.Rule{
+		"corrupt":           {{Call: "GetSandbox", Times: 1, State: &corrupt}},
+		"not inspectable":   {{Call: "GetSandbox", Times: 1, Error: &fake.Failure{Reason: driver.Corrupt}}},
+		"cannot be started": {{Call: "StartSandbox", Times: 1, Error: &fake.Failure{Reason: driver.Corrupt}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, fake.Script{})
@@ -199,15 +198,31 @@ func TestB17BrokenSandboxesAreMadeAnew(t *testing.T) {
 			if _, _, err := w.Stop(t.Context(), workspace.Ref{ID: "shop"}, time.Second); err != nil {
 				t.Fatal(err)
 			}
-			w.script(fake.Script{Rules: []fake.Rule{rule}})
+			before := w.instances()
+			w.script(fake.Script{Rules: rules})
 			if got := w.upDir(dir); got.State != workspace.StateRunning || !strings.Contains(strings.Join(got.Warnings, "\n"), "was recreated") {
 				t.Errorf("%+v", got)
 			}
-			if n := w.box.Calls("RemoveSandbox"); n != 1 {
-				t.Errorf("%d removals", n)
+			if after := w.instances(); len(after) != 1 || after["sero-shop"] == before["sero-shop"] {
+				t.Errorf("%v became %v", before, after)
 			}
 		})
 	}
+	t.Run("vanishes", func(t *testing.T) {
+		w := newWorld(t, fake.Script{})
+		dir := w.dir("shop", "")
+		w.upDir(dir)
+		w.script(fake.Script{Rules: []fake.Rule{
+			{Call: "StartSandbox", Times: 1, Error: &fake.Failure{Reason: driver.NotFound}},
+			{Call: "GetSandbox", Nth: 2, Times: 2, Error: &fake.Failure{Reason: driver.NotFound}},
+		}})
+		if _, _, err := w.Stop(t.Context(), workspace.Ref{ID: "shop"}, time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.upDir(dir); got.State != workspace.StateRunning {
+			t.Errorf("%+v", got)
+		}
+	})
 	t.Run("only once", func(t *testing.T) {
 		w := newWorld(t, fake.Script{Rules: []fake.Rule{{Call: "StartSandbox", Error: &fake.Failure{Reason: driver.Corrupt, Message: "no"}}}})
 		_, err := w.Up(t.Context(), workspace.UpOptions{Ref: workspace.Ref{Dir: w.dir("shop", "")}}, nil)
@@ -225,6 +240,7 @@ func TestA12FailedStartKeepsTheSandbox(t *testing.T) {
 		driver.Internal, driver.NotRunning, driver.NotStopped, driver.InvalidArgument, driver.PermissionDenied, driver.OutOfDisk, driver.OutOfMemory,
 		driver.MountDenied, driver.PortInUse, driver.ImageNotFound, driver.AlreadyExists, driver.Unsupported, driver.Timeout, driver.EngineWedged,
 		driver.EngineNotRunning, driver.EngineTooOld, driver.CommandNotFound, "X_VENDOR_TROUBLE", "SOMETHING_NEW",
+		driver.NotFound, // of a sandbox that is there: it is not absent
 	} {
 		t.Run(string(reason), func(t *testing.T) {
 			w := newWorld(t, fake.Script{})

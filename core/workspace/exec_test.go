@@ -455,10 +455,20 @@ func TestRandomPairs(t *testing.T) {
 type recordingServers struct {
 	mu        sync.Mutex
 	forgotten []string
+	stopped   int
 }
 
 func (r *recordingServers) StopWorkspace(context.Context, string) ([]string, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.stopped++
 	return []string{"dev server web"}, nil
+}
+
+func (r *recordingServers) stops() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.stopped
 }
 
 func (r *recordingServers) ForgetWorkspace(id string) {

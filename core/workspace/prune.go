@@ -104,6 +104,9 @@ func (m *Manager) judgeWorkspace(e *entry) (PruneItem, bool) {
 
 // judgeSandbox is why nobody needs a sandbox, or empty.
 func (m *Manager) judgeSandbox(name string, s driver.Sandbox, unused time.Duration) string {
+	if m.isTrial(s) {
+		return "it was made to try out a new sandbox, and left"
+	}
 	e := m.named(s.Labels[driver.LabelWorkspaceID])
 	if e == nil || s.ID != SandboxID(e.id) {
 		return "its workspace is not known any more"

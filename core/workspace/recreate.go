@@ -30,7 +30,8 @@ type Recreated struct {
 // mounts, environment and limits reach it, and starts the dev servers that ran
 // again, also where the old one could not be taken away. Everything in the
 // workspace's directory stays; what was written elsewhere in the sandbox is lost.
-// What the new one needs is looked for before the old one is touched. report, which may be nil, gets progress.
+// The new one is tried out before the old one, or what runs in it, is touched; see
+// tryOut. report, which may be nil, gets progress.
 //
 // Errors: NotFound for an unknown workspace, NotStopped when commands run in it
 // and Force is not set, ForeignResource when the sandbox is not ours, and those
@@ -164,7 +165,7 @@ func (m *Manager) prepareInTime(ctx context.Context, e *entry, report func(drive
 	return err
 }
 
-// prepare finds out whether a sandbox could be made now, and gets its image.
+// prepare finds out whether a sandbox can be made and started now.
 func (m *Manager) prepare(ctx context.Context, e *entry, report func(driver.Progress)) error {
 	if err := e.checkDirectory(); err != nil {
 		return err
@@ -182,7 +183,17 @@ func (m *Manager) prepare(ctx context.Context, e *entry, report func(driver.Prog
 			return err
 		}
 	}
-	return a.gather(ctx)
+	if err := a.gather(ctx); err != nil { // which may take long, and keeps nobody
+		return errKept(e, "", err)
+	}
+	if err := e.take(ctx); err != nil {
+		return err
+	}
+	defer e.leave()
+	if err := a.mayReplace(ctx); err != nil {
+		return err
+	}
+	return a.tryOut(ctx)
 }
 
 func (m *Manager) suspendDevServers(ctx context.Context, e *entry) ([]string, func(context.Context) ([]string, error), error) {

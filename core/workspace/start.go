@@ -35,7 +35,7 @@ func (a *attempt) start(ctx context.Context, found driver.Sandbox) (driver.Sandb
 	switch reason := driver.ReasonOf(err); {
 	case ctx.Err() != nil:
 		return state, err
-	case (reason == driver.Corrupt || reason == driver.NotFound) && !a.recreated:
+	case (reason == driver.Corrupt || reason == driver.NotFound && a.isGone(ctx)) && !a.recreated:
 		return a.recreate(ctx, "it cannot be started: "+driver.AsError(err).Message)
 	case reason == driver.Internal && a.mayRepeat(ctx):
 		return a.start(ctx, found)
@@ -52,6 +52,13 @@ func (a *attempt) mayRepeat(ctx context.Context) bool {
 	}
 	a.repeated = true
 	return true
+}
+
+// isGone reports whether there is no sandbox any more. A driver that cannot start
+// what it still describes says nothing that would be worth its files.
+func (a *attempt) isGone(ctx context.Context) bool {
+	_, err := a.get(ctx)
+	return driver.ReasonOf(err) == driver.NotFound
 }
 
 // started takes a sandbox that was just started into use.

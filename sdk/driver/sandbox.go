@@ -27,7 +27,7 @@ const (
 
 // SandboxSpec is everything that a sandbox is made from.
 type SandboxSpec struct {
-	ID              string // its name everywhere: "sero-" and the workspace id
+	ID              string // its name everywhere: "sero-" and the workspace id; "sero--" and more for one that is only tried out
 	WorkspaceDir    string // the workspace's directory on the host, absolute
 	Image           string // reference; ignored by drivers without images
 	Mounts          []Mount

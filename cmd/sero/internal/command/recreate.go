@@ -14,7 +14,8 @@ func (a *app) recreateCommand() *cobra.Command {
 		SuggestFor: []string{"rebuild", "reset"},
 		Long: `Makes the sandbox anew, so that a changed image, mount, environment or limit reaches it,
 and starts the dev servers that ran again. Files in the workspace stay; what was written
-elsewhere in the sandbox is lost. Commands that run are in the way, unless --force ends them.`,
+elsewhere in the sandbox is lost. The new one is tried out first: if it cannot be made or started,
+the old one goes on as it was. Commands that run are in the way, unless --force ends them.`,
 		Example: `  sero recreate
   sero recreate --stale
   sero recreate --all --force --json`,
