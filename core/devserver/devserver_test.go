@@ -103,11 +103,12 @@ func TestC5JobThatEndsWithZeroIsNoFailure(t *testing.T) {
 		status devserver.Status
 		why    string
 	}{
-		"at once":            {"echo done", devserver.StatusStopped, "the command exited with code 0 before it listened"},
-		"later":              {"sleep 20; echo done", devserver.StatusStopped, "the command exited with code 0 before it listened"},
-		"failed":             {"echo done; exit 1", devserver.StatusFailed, "the command exited with code 1 before it listened"},
-		"leaves a server":    {"echo done; listen 3000 & exit 0", devserver.StatusRunning, ""},
-		"listened before it": {"sh -c 'listen 3000' & sleep 10; kill $!; exit 0", devserver.StatusRunning, ""},
+		"at once":                {"echo done", devserver.StatusStopped, "the command exited with code 0 before it listened"},
+		"later":                  {"sleep 20; echo done", devserver.StatusStopped, "the command exited with code 0 before it listened"},
+		"failed":                 {"echo done; exit 1", devserver.StatusFailed, "the command exited with code 1 before it listened"},
+		"leaves a server":        {"echo done; listen 3000 & exit 0", devserver.StatusRunning, ""},
+		"leaves one that starts": {"echo done; sh -c 'sleep 1; echo starting; listen 3000' & exit 0", devserver.StatusRunning, ""},
+		"listened before it":     {"sh -c 'listen 3000' & sleep 10; kill $!; exit 0", devserver.StatusRunning, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, host, func(w *world) {

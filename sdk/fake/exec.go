@@ -196,6 +196,16 @@ func (x *execution) left(p *process, status driver.ExitStatus) {
 	}
 }
 
+// hasEnded reports whether the command has ended; what it left behind may go on.
+func (x *execution) hasEnded() bool {
+	select {
+	case <-x.ended:
+		return true
+	default:
+		return false
+	}
+}
+
 // control delivers signals and terminal sizes.
 func (x *execution) control(stdio driver.ExecIO) {
 	resize, signals := stdio.Resize, stdio.Signals

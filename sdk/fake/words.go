@@ -57,7 +57,7 @@ func (c *invocation) wrote(err error) (int, error) {
 	case err == nil:
 		return 0, nil
 	case errors.Is(err, errClosedPipe):
-		if c.sh.x.spec.Detach { // its output is dropped, it goes on
+		if c.sh.x.spec.Detach || c.sh.x.hasEnded() { // its output is dropped, it goes on
 			return 0, nil
 		}
 		c.sh.p.signal("SIGPIPE")
