@@ -31,7 +31,7 @@ const full = `// how the shop runs
   "user": "1000:dev",
   "mounts": [{"source": "/srv/data", "target": "/data", "readOnly": true}, {"source": "/srv/x"}],
   "roots": ["/home/me/lib"],
-  "resources": {"cpus": 1.5, "memory": "2GiB"},
+  "resources": {"cpus": 1.5, "memory": "2GiB", "processes": 500, "sharedMemory": "2g"},
   "devServers": {"web": {"command": ["npm", "run", "dev"], "dir": "web", "port": 3000, "env": {"A": "b"}}},
   "egress": {"allow": ["*.npmjs.org", "10.0.0.0/8", "::1"], "deny": ["example.com"]},
 }
@@ -50,7 +50,7 @@ func TestWorkspaceFull(t *testing.T) {
 		Secrets:   map[string]string{"TOKEN": "env:SHOP_TOKEN", "KEY": "file:~/shop.key"},
 		Mounts:    []config.Mount{{Source: "/srv/data", Target: "/data", ReadOnly: true}, {Source: "/srv/x"}},
 		Roots:     []string{"/home/me/lib"},
-		Resources: config.Resources{CPUs: 1.5, Memory: "2GiB"},
+		Resources: config.Resources{CPUs: 1.5, Memory: "2GiB", Processes: 500, SharedMemory: "2g"},
 		DevServers: map[string]config.DevServer{
 			"web": {Command: []string{"npm", "run", "dev"}, Dir: "web", Port: 3000, Env: map[string]string{"A": "b"}},
 		},
@@ -63,8 +63,8 @@ func TestWorkspaceFull(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if got.Resources.MemoryBytes() != 2<<30 {
-		t.Error(got.Resources.MemoryBytes())
+	if got.Resources.MemoryBytes() != 2<<30 || got.Resources.SharedMemoryBytes() != 2<<30 {
+		t.Error(got.Resources.MemoryBytes(), got.Resources.SharedMemoryBytes())
 	}
 	if diff := cmp.Diff([]string{"egress", "image", "resources"}, got.NeedsIsolation()); diff != "" {
 		t.Error(diff)
@@ -162,6 +162,15 @@ func TestBrokenWorkspaceFiles(t *testing.T) {
 		"cpus":           {`{"resources": {"cpus": 0}}`, ":1:24:", "above 0"},
 		"memory":         {`{"resources": {"memory": "lots"}}`, ":1:26:", "amount of memory"},
 		"huge memory":    {`{"resources": {"memory": "999999999999T"}}`, ":1:26:", "amount of memory"},
+		"shm":            {`{"resources": {"sharedMemory": "all"}}`, ":1:32:", "amount of memory"},
+		"no shm":         {`{"resources": {"sharedMemory": "0"}}`, ":1:32:", "amount of memory"},
+		"number of shm":  {`{"resources": {"sharedMemory": 64}}`, ":1:32:", "a string"},
+		"no processes":   {`{"resources": {"processes": 0}}`, ":1:29:", "from 1 to 4194304"},
+		"any processes":  {`{"resources": {"processes": -1}}`, ":1:29:", "from 1 to 4194304"},
+		"many processes": {`{"resources": {"processes": 4194305}}`, ":1:29:", "from 1 to 4194304"},
+		"huge processes": {`{"resources": {"processes": 99999999999999999999}}`, ":1:29:", "whole number"},
+		"half a process": {`{"resources": {"processes": 1.5}}`, ":1:29:", "whole number"},
+		"process text":   {`{"resources": {"processes": "64"}}`, ":1:29:", "whole number"},
 		"no command":     {`{"devServers": {"web": {}}}`, ":1:24:", "no command"},
 		"server name":    {`{"devServers": {"a:b": {"command": ["x"]}}}`, ":1:24:", "not allowed as a name"},
 		"server dir":     {`{"devServers": {"web": {"command": ["x"], "dir": "../y"}}}`, ":1:50:", "below the workspace"},

@@ -138,6 +138,12 @@ func (d *document) scalar(v *hujson.Value, out reflect.Value, path string) error
 			return d.wrongType(v, path, "a whole number from 0 to 65535")
 		}
 		out.SetUint(n)
+	case reflect.Int64:
+		n, err := strconv.ParseInt(string(literal), 10, 64)
+		if !isLiteral || kind != '0' || err != nil {
+			return d.wrongType(v, path, "a whole number")
+		}
+		out.SetInt(n)
 	default:
 		panic("config: no rule for the type " + out.Type().String())
 	}

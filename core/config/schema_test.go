@@ -36,7 +36,7 @@ func compare(t *testing.T, path string, n *node, typ reflect.Type) {
 	t.Helper()
 	want := map[reflect.Kind]string{
 		reflect.Struct: "object", reflect.Map: "object", reflect.Slice: "array", reflect.String: "string",
-		reflect.Bool: "boolean", reflect.Float64: "number", reflect.Uint16: "integer",
+		reflect.Bool: "boolean", reflect.Float64: "number", reflect.Uint16: "integer", reflect.Int64: "integer",
 	}[typ.Kind()]
 	if n.Type != want {
 		t.Errorf("%s: the schema says %q, the struct %q", path, n.Type, want)
@@ -91,6 +91,7 @@ func TestSchemaRulesAreTheCodesRules(t *testing.T) {
 		"env":              {p["env"].Names.Pattern, envPattern.String()},
 		"secrets":          {p["secrets"].Names.Pattern, envPattern.String()},
 		"devServers":       {p["devServers"].Names.Pattern, serverPattern.String()},
+		"resources.shm":    {p["resources"].Properties["sharedMemory"].Pattern, memoryPattern.String()},
 		"resources.memory": {p["resources"].Properties["memory"].Pattern, memoryPattern.String()},
 	} {
 		if pair[0] != pair[1] {

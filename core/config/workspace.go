@@ -79,6 +79,9 @@ type Mount struct {
 type Resources struct {
 	CPUs   float64 `json:"cpus"`
 	Memory string  `json:"memory"` // "512MiB", "4GiB"; see MemoryBytes
+
+	Processes    int64  `json:"processes"`    // and threads, at once
+	SharedMemory string `json:"sharedMemory"` // of /dev/shm, as Memory; see SharedMemoryBytes
 }
 
 // DevServer is a dev server that the workspace is known to have.
@@ -183,6 +186,12 @@ func (w Workspace) NeedsIsolation() []string {
 // MemoryBytes is the memory limit in bytes, 0 for none.
 func (r Resources) MemoryBytes() int64 {
 	n, _ := parseMemory(r.Memory)
+	return n
+}
+
+// SharedMemoryBytes is the size of /dev/shm in bytes, 0 for the default.
+func (r Resources) SharedMemoryBytes() int64 {
+	n, _ := parseMemory(r.SharedMemory)
 	return n
 }
 
@@ -356,11 +365,19 @@ func (r Resources) check(d *document) *driver.Error {
 	if r.CPUs < 0 || r.CPUs > 1024 || r.CPUs == 0 && d.positions["resources.cpus"] > 0 {
 		return d.errorAt("resources.cpus", "the number of CPUs must be above 0 and at most 1024").Remedy("give a number such as 2 or 0.5")
 	}
-	if n, ok := parseMemory(r.Memory); d.positions["resources.memory"] > 0 && (!ok || n == 0) {
-		return d.errorAt("resources.memory", "%s is not an amount of memory", shown(r.Memory)).Remedy(`give one such as "512MiB" or "4GiB"`)
+	for at, amount := range map[string]string{"resources.memory": r.Memory, "resources.sharedMemory": r.SharedMemory} {
+		if n, ok := parseMemory(amount); d.positions[at] > 0 && (!ok || n == 0) {
+			return d.errorAt(at, "%s is not an amount of memory", shown(amount)).Remedy(`give one such as "512MiB" or "4GiB"`)
+		}
+	}
+	if d.positions["resources.processes"] > 0 && (r.Processes < 1 || r.Processes > maxProcesses) {
+		return d.errorAt("resources.processes", "the number of processes must be from 1 to %d", maxProcesses).Remedy("give a number such as 4096")
 	}
 	return nil
 }
+
+// maxProcesses is as many as Linux can have.
+const maxProcesses = 1 << 22
 
 // parseMemory reads "512MiB"; units are powers of 1024, whatever their spelling.
 func parseMemory(s string) (int64, bool) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sero-labs/sero-runtime/core/config"
+	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
 const hostText = "commands run on this machine with your rights, outside of any sandbox"
@@ -15,6 +16,10 @@ func fieldOf(key string, i int) string { return fmt.Sprintf("%s[%d]", key, i) }
 // has, and the files of another number belong to another user on the machine.
 func userText(user string) string {
 	return fmt.Sprintf("commands run as %+q in the sandbox, and may leave files of that user in the workspace, also such as run with that user's rights", user)
+}
+
+func processesText(n int64) string {
+	return fmt.Sprintf("commands in the sandbox may have %d processes at once, where %d is the usual limit; the machine has one number for all", n, driver.DefaultProcesses)
 }
 
 func mountText(m config.Mount) string {

@@ -23,7 +23,7 @@ import (
 // Item is one thing that a file asks of the host.
 type Item struct {
 	Field string // "mode", "mounts[1]", "secrets.TOKEN"
-	Kind  string // "host", "mount", "secret" or "user"
+	Kind  string // "host", "limit", "mount", "secret" or "user"
 	Text  string // one line: what is allowed if it is trusted
 }
 
@@ -41,6 +41,9 @@ func Items(file config.Workspace) []Item {
 	}
 	if file.User != "" {
 		items = append(items, Item{"user", "user", userText(file.User)})
+	}
+	if file.Resources.Processes > driver.DefaultProcesses {
+		items = append(items, Item{"resources.processes", "limit", processesText(file.Resources.Processes)})
 	}
 	for i, m := range file.Mounts {
 		items = append(items, Item{fieldOf("mounts", i), "mount", mountText(m)})

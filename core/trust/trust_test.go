@@ -19,9 +19,11 @@ func TestItems(t *testing.T) {
 		Roots:   []string{"/srv/c"},
 		Secrets: map[string]string{"T": "env:TOKEN", "K": "file:~/key"},
 		Env:     map[string]string{"A": "env:TOKEN"}, Image: "x", User: "app",
+		Resources: config.Resources{Processes: 20000},
 	})
 	if diff := cmp.Diff([]trust.Item{
 		{Field: "user", Kind: "user", Text: `commands run as "app" in the sandbox, and may leave files of that user in the workspace, also such as run with that user's rights`},
+		{Field: "resources.processes", Kind: "limit", Text: "commands in the sandbox may have 20000 processes at once, where 16384 is the usual limit; the machine has one number for all"},
 		{Field: "mounts[0]", Kind: "mount", Text: `commands in the sandbox may read and change "/srv/a", as "/a"`},
 		{Field: "mounts[1]", Kind: "mount", Text: `commands in the sandbox may read "/srv/b\x1b"`},
 		{Field: "roots[0]", Kind: "mount", Text: `commands in the sandbox may read and change "/srv/c"`},

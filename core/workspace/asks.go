@@ -55,6 +55,19 @@ func (m *Manager) userOf(e *entry, file config.Workspace) string {
 	return file.User
 }
 
+// resources are the limits that a file asks for. More processes than the usual are
+// for a trusted file only: sandboxes that share the kernel share its number of them.
+func (m *Manager) resources(e *entry, file config.Workspace) driver.Resources {
+	limits := driver.Resources{
+		CPUs: file.Resources.CPUs, MemoryBytes: file.Resources.MemoryBytes(),
+		Processes: file.Resources.Processes, SharedMemoryBytes: file.Resources.SharedMemoryBytes(),
+	}
+	if limits.Processes > driver.DefaultProcesses && !m.trusted(e, file) {
+		limits.Processes = 0
+	}
+	return limits
+}
+
 // mounts are what a workspace's sandbox shows of the host besides its directory:
 // what a trusted file asks for, and what a person attached.
 func (m *Manager) mounts(e *entry, file config.Workspace) ([]driver.Mount, []mount.Skip, error) {

@@ -182,7 +182,9 @@ func saysResources(_ driver.Sandbox, want driver.SandboxSpec) string {
 	if want.Resources.MemoryBytes > 0 {
 		memory = fmt.Sprintf("%d MiB of memory", want.Resources.MemoryBytes>>20)
 	}
-	return "other limits are asked for: " + cpus + ", " + memory
+	processes := cmp.Or(want.Resources.Processes, driver.DefaultProcesses)
+	shm := cmp.Or(want.Resources.SharedMemoryBytes, driver.DefaultSharedMemory)
+	return fmt.Sprintf("other limits are asked for: %s, %s, %d processes, %d MiB of shared memory", cpus, memory, processes, shm>>20)
 }
 
 func saysNetwork(have driver.Sandbox, want driver.SandboxSpec) string {

@@ -61,6 +61,8 @@ func TestB19DriftIsNamedByPart(t *testing.T) {
 		"a new name":    {`{"env": {"A": "1"}}`, `{"env": {"A": "1", "B": "2"}}`, "env", "A, B"},
 		"another value": {`{"env": {"A": "1"}}`, `{"env": {"A": "2"}}`, "", ""}, // it comes with each command
 		"limits":        {"", `{"resources": {"cpus": 2}}`, "resources", "2 processors"},
+		"processes":     {"", `{"resources": {"processes": 500}}`, "resources", "500 processes"},
+		"shm":           {"", `{"resources": {"sharedMemory": "2g"}}`, "resources", "2048 MiB of shared memory"},
 		"two":           {"", `{"resources": {"memory": "1g"}, "image": "other:1"}`, "image resources", "1024 MiB"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -38,6 +38,21 @@ func TestB19EveryFieldOfASpecIsInAPart(t *testing.T) {
 	}
 }
 
+// TestA8AnUpgradeIsNoDrift compares with what releases wrote that knew two limits.
+func TestA8AnUpgradeIsNoDrift(t *testing.T) {
+	for _, limits := range []driver.Resources{{}, {CPUs: 1.5}, {CPUs: 2, MemoryBytes: 1 << 30}} {
+		spec := driver.SandboxSpec{Labels: map[string]string{}, Resources: limits}
+		label(&spec)
+		before := hashOf(struct {
+			CPUs        float64
+			MemoryBytes int64
+		}{limits.CPUs, limits.MemoryBytes})
+		if got := spec.Labels[driver.LabelSpecResources]; got != before {
+			t.Errorf("%+v: %s, before %s", limits, got, before)
+		}
+	}
+}
+
 // fill makes a value other than its zero.
 func fill(t *testing.T, v reflect.Value) {
 	t.Helper()

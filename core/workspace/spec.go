@@ -40,7 +40,7 @@ func (m *Manager) buildSpec(e *entry, file config.Workspace, choice negotiate.Ch
 		if driver.Has(d, driver.CapImagePull) {
 			spec.Image = cmp.Or(file.Image, m.options.Machine.Image, image.Default)
 		}
-		spec.Resources = driver.Resources{CPUs: file.Resources.CPUs, MemoryBytes: file.Resources.MemoryBytes()}
+		spec.Resources = m.resources(e, file)
 		spec.Env = environ.Merge(environ.Sandbox(), spec.Env)
 		mounts, skipped, err := m.mounts(e, file)
 		if err != nil {

@@ -22,6 +22,7 @@ type dialect struct {
 	minMemory    int64  // bytes; less is refused, or does not boot
 	maxName      int    // of a container
 	sameSource   bool   // one host directory can be mounted at two targets
+	sharedMemory bool   // create --shm-size
 	sshSocket    string // where --ssh puts the agent's socket
 }
 
@@ -38,8 +39,8 @@ var dialects = []dialect{
 	{since: release("0.9.0"), pullProgress: "none", minMemory: minMemory, maxName: 64, sshSocket: agentSocketOld},
 	{since: release("0.10.0"), statusJSON: true, startTimeout: true, pullProgress: "none", minMemory: minMemory, maxName: 64, sameSource: true, sshSocket: agentSocketOld},
 	{since: release("0.12.0"), statusJSON: true, startTimeout: true, pullProgress: "plain", minMemory: minMemory, maxName: 64, sameSource: true, sshSocket: agentSocketNew},
-	{since: release("1.0.0"), statusJSON: true, startTimeout: true, pullProgress: "plain", minMemory: minMemory, maxName: 64, sameSource: true, sshSocket: agentSocketNew},
-	{since: release("1.2.0"), statusJSON: true, startTimeout: true, pullProgress: "plain", minMemory: minMemory, maxName: 63, sameSource: true, sshSocket: agentSocketNew},
+	{since: release("1.0.0"), statusJSON: true, startTimeout: true, pullProgress: "plain", minMemory: minMemory, maxName: 64, sameSource: true, sharedMemory: true, sshSocket: agentSocketNew},
+	{since: release("1.2.0"), statusJSON: true, startTimeout: true, pullProgress: "plain", minMemory: minMemory, maxName: 63, sameSource: true, sharedMemory: true, sshSocket: agentSocketNew},
 }
 
 // newest is the last release whose sources were read.

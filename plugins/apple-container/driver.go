@@ -57,7 +57,7 @@ func (d *Driver) Info() driver.Info {
 			driver.CapExecTTY, driver.CapExecSignal, driver.CapExecUser,
 			driver.CapMountBind, driver.CapMountRO,
 			driver.CapNetAddress, driver.CapNetGateway, driver.CapNetPublish, driver.CapNetContainer, driver.CapNetIsolated,
-			driver.CapLimitCPU, driver.CapLimitMemory, driver.CapSSHAgent,
+			driver.CapLimitCPU, driver.CapLimitMemory, driver.CapSharedMemory, driver.CapSSHAgent,
 			driver.CapBrowser, driver.CapTooling, driver.CapLinuxParity, driver.CapPreview,
 		},
 	}

@@ -1,6 +1,7 @@
 package applecontainer
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"maps"
@@ -70,6 +71,9 @@ func newPlan(e engine, spec driver.SandboxSpec, dns []string) (plan, error) {
 	if spec.Resources.MemoryBytes > 0 {
 		add("--memory", strconv.FormatInt(spec.Resources.MemoryBytes, 10))
 	}
+	if e.sharedMemory {
+		add("--shm-size", strconv.FormatInt(cmp.Or(spec.Resources.SharedMemoryBytes, driver.DefaultSharedMemory), 10))
+	}
 	mounts, err := mountOptions(e, spec)
 	if err != nil {
 		return plan{}, err
@@ -129,6 +133,11 @@ func checkSpec(e engine, spec driver.SandboxSpec) error {
 	case spec.Resources.MemoryBytes != 0 && spec.Resources.MemoryBytes < e.minMemory:
 		return argument("resources.memory_bytes", "%d MiB of memory are too little: a sandbox is a virtual machine and needs %d MiB", spec.Resources.MemoryBytes>>20, e.minMemory>>20).
 			Remedy("ask for more, or for nothing: 1 GiB is given then")
+	case spec.Resources.SharedMemoryBytes < 0:
+		return argument("resources.shared_memory_bytes", "/dev/shm cannot have %d bytes", spec.Resources.SharedMemoryBytes).Remedy("ask for more, or for nothing")
+	case spec.Resources.SharedMemoryBytes > 0 && !e.sharedMemory:
+		return driver.Errorf(driver.Unsupported, "Apple's container %s cannot be told the size of /dev/shm", e.version).
+			Remedy("install container 1.0 or newer").Remedy("or take resources.sharedMemory out of sero.json")
 	}
 	if spec.Network != driver.NetworkDefault && spec.Network != driver.NetworkIsolated {
 		return argument("network", "the network %s is not known", spec.Network).Remedy("upgrade the driver")

@@ -134,6 +134,7 @@ func TestSpecRefused(t *testing.T) {
 		"no image":          {func(s *driver.SandboxSpec) { s.Image = "" }, driver.InvalidArgument},
 		"an option's image": {func(s *driver.SandboxSpec) { s.Image = "--rm" }, driver.InvalidArgument},
 		"little memory":     {func(s *driver.SandboxSpec) { s.Resources.MemoryBytes = 100 << 20 }, driver.InvalidArgument},
+		"negative shm":      {func(s *driver.SandboxSpec) { s.Resources.SharedMemoryBytes = -1 }, driver.InvalidArgument},
 		"half a name":       {func(s *driver.SandboxSpec) { s.Env = []driver.EnvVar{{Name: "A=B"}} }, driver.InvalidArgument},
 		"a NUL byte":        {func(s *driver.SandboxSpec) { s.Env = []driver.EnvVar{{Name: "A", Value: "\x00"}} }, driver.InvalidArgument},
 		"our own label":     {func(s *driver.SandboxSpec) { s.Labels = map[string]string{labelInstance: "x"} }, driver.InvalidArgument},
@@ -148,5 +149,44 @@ func TestSpecRefused(t *testing.T) {
 	}
 	if _, err := newPlan(engineFor(t, current), good, nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestD9SharedMemory: the size of /dev/shm is the default's or the spec's where the
+// CLI takes one, and refused where it does not.
+func TestD9SharedMemory(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		version string
+		asked   int64
+		want    string // empty: none is given
+		reason  driver.Reason
+	}{
+		{"0.9.0", 0, "", ""},
+		{"0.12.3", 0, "", ""},
+		{"0.9.0", 1 << 20, "", driver.Unsupported},
+		{"0.12.3", 1 << 31, "", driver.Unsupported},
+		{"1.0.0", 0, "1073741824", ""},
+		{"1.0.0", 1 << 31, "2147483648", ""},
+		{"1.2.2", 0, "1073741824", ""},
+		{"1.2.2", 4096, "4096", ""},
+		{"9.0.0", 1 << 20, "1048576", ""},
+	} {
+		spec := driver.SandboxSpec{ID: "sero-x", Image: "app:1", WorkspaceDir: dir, Resources: driver.Resources{SharedMemoryBytes: tt.asked}}
+		p, err := newPlan(engineFor(t, tt.version), spec, nil)
+		if driver.ReasonOf(err) != tt.reason || err != nil && len(driver.AsError(err).Remedies) == 0 {
+			t.Errorf("%s, %d: %v", tt.version, tt.asked, err)
+			continue
+		}
+		got := ""
+		if i := slices.Index(p.args, "--shm-size"); i >= 0 {
+			got = p.args[i+1]
+		}
+		if got != tt.want {
+			t.Errorf("%s, %d: --shm-size %q, want %q", tt.version, tt.asked, got, tt.want)
+		}
 	}
 }

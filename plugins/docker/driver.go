@@ -53,7 +53,7 @@ func New() *Driver {
 func (d *Driver) Info() driver.Info {
 	facts := []driver.Capability{
 		driver.CapExecTTY, driver.CapExecSignal, driver.CapExecUser,
-		driver.CapMountBind, driver.CapMountRO, driver.CapLimitCPU, driver.CapLimitMemory,
+		driver.CapMountBind, driver.CapMountRO, driver.CapLimitCPU, driver.CapLimitMemory, driver.CapLimitProcs, driver.CapSharedMemory,
 		driver.CapNetGateway, driver.CapNetPublish, driver.CapNetContainer, driver.CapNetIsolated,
 		driver.CapBrowser, driver.CapTooling, driver.CapLinuxParity, driver.CapPreview,
 	}

@@ -48,6 +48,7 @@ type command struct {
 	started func(pid int64)
 	began   chan struct{} // closed when it has begun
 	refused error         // why it has not, when done is closed
+	said    string        // likewise: what the engine says in place of the script
 
 	done chan struct{} // its output has ended
 	lost chan error    // the caller's reader or writer has failed
@@ -187,9 +188,7 @@ func (d *Driver) whyNot(ctx context.Context, spec driver.ExecSpec, err error) er
 func (c *command) takeBegin(line string) error {
 	said, ours := strings.CutPrefix(strings.TrimRight(line, "\r"), string(c.stdout.mark)+":")
 	if !ours {
-		// The engine itself speaks: the container has no shell.
-		c.refused = driver.Errorf(driver.CommandNotFound, "the sandbox's image has no shell (sh), which running commands needs: %s", strings.TrimSpace(line)).
-			About("sh").Remedy("use an image with a shell")
+		c.said = strings.TrimSpace(line) // the engine speaks, not the script
 		return errEnded
 	}
 	name := c.spec.Argv[0]
@@ -210,6 +209,22 @@ func (c *command) takeBegin(line string) error {
 		return nil
 	}
 	return errEnded
+}
+
+// noScript is why the engine did not start the script: the container has no shell, or
+// no room for another process.
+func (c *command) noScript(ctx context.Context) error {
+	err := do(ctx, c.d, readLimit, func(ctx context.Context, api *connection) error {
+		_, err := api.ContainerStatPath(ctx, c.container, client.ContainerStatPathOptions{Path: "/bin/sh"})
+		return err
+	})
+	if err != nil {
+		return driver.Errorf(driver.CommandNotFound, "the sandbox's image has no shell (sh), which running commands needs: %s", c.said).
+			About("sh").Remedy("use an image with a shell")
+	}
+	e := driver.Errorf(driver.Internal, "the engine could not start a process in the sandbox, as where there are as many as there may be: %s", c.said)
+	e.Retryable = true
+	return e.Remedy("end some; what a sandbox may have is resources.processes in sero.json").Remedy("or end all that runs in it", "sero", "stop")
 }
 
 func (c *command) takeEnd(end string) {
@@ -333,6 +348,9 @@ func (c *command) result(ctx context.Context) (driver.ExitStatus, error) {
 	c.mu.Lock()
 	end := c.end
 	c.mu.Unlock()
+	if c.said != "" {
+		return driver.ExitStatus{}, c.noScript(ctx)
+	}
 	if c.refused != nil {
 		return driver.ExitStatus{}, c.refused
 	}

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -43,12 +44,9 @@ const labelLabels = "dev.sero.docker.labels"
 // mounted below its source.
 const readOnlySince = "1.44"
 
-// Limits of every sandbox. They are far above what development needs; a browser
-// alone wants more than the 64 MiB of /dev/shm that engines give.
-const (
-	maxProcesses = 16384
-	sharedMemory = 1 << 30
-)
+// minProcesses is the least that a sandbox can be limited to: its own two processes,
+// the helper and what starts a command are some twenty threads.
+const minProcesses = 32
 
 // mainProcess does nothing until it is stopped. It ends at once on SIGTERM, for
 // it is not the container's first process: that is the engine's init.
@@ -80,6 +78,13 @@ func (d *Driver) checkSpec(spec driver.SandboxSpec) error {
 	}
 	if err := imageref.Check("image", spec.Image); err != nil {
 		return err
+	}
+	if n := spec.Resources.SharedMemoryBytes; n < 0 {
+		return invalid("resources.shared_memory_bytes", "/dev/shm cannot have %d bytes", n)
+	}
+	if n := spec.Resources.Processes; n != 0 && n < minProcesses {
+		return invalid("resources.processes", "a limit of %d processes is too low: a sandbox needs %d for itself", n, minProcesses).
+			Remedy("ask for more with resources.processes in sero.json, or for none: it is 16384 then")
 	}
 	switch spec.Network {
 	case driver.NetworkDefault:
@@ -115,6 +120,8 @@ func (d *Driver) checkLimits(ctx context.Context, limits driver.Resources) error
 		return errNoLimit("memory")
 	case limits.CPUs > 0 && !said.Info.CPUCfsQuota:
 		return errNoLimit("cpu")
+	case limits.Processes > 0 && !said.Info.PidsLimit:
+		return errNoLimit("pids")
 	}
 	return nil
 }
@@ -206,11 +213,11 @@ func tcp(number uint16) network.Port {
 }
 
 func hostConfigOf(spec driver.SandboxSpec, api string) *container.HostConfig {
-	init, pids := true, int64(maxProcesses)
+	init, pids := true, cmp.Or(spec.Resources.Processes, driver.DefaultProcesses)
 	host := &container.HostConfig{
 		Init:         &init,             // reaps what commands leave behind
 		CapDrop:      []string{"MKNOD"}, // a device node in the workspace would be one of the host's, too
-		ShmSize:      sharedMemory,
+		ShmSize:      cmp.Or(spec.Resources.SharedMemoryBytes, driver.DefaultSharedMemory),
 		ExtraHosts:   []string{gatewayHost + ":host-gateway"},
 		PortBindings: network.PortMap{},
 		Resources: container.Resources{

@@ -137,8 +137,11 @@ func startError(name string, err error) error {
 		return &driver.Error{Reason: driver.InvalidArgument, Message: "the arguments and environment are too long", Field: "argv", Err: err}
 	case errors.Is(err, syscall.ENOMEM):
 		return &driver.Error{Reason: driver.OutOfMemory, Message: "there is no memory to start a process", Retryable: true, Err: err}
-	case errors.Is(err, syscall.EAGAIN), errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
-		return &driver.Error{Reason: driver.Internal, Message: "too many processes or open files: " + errno(err), Retryable: true, Err: err}
+	case errors.Is(err, syscall.EAGAIN):
+		e := &driver.Error{Reason: driver.Internal, Message: "there are as many processes as there may be: " + errno(err), Retryable: true, Err: err}
+		return e.Remedy("end some; what a sandbox may have is resources.processes in sero.json")
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return &driver.Error{Reason: driver.Internal, Message: "too many open files: " + errno(err), Retryable: true, Err: err}
 	}
 	return commandError(name, err)
 }

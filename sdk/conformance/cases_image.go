@@ -202,6 +202,14 @@ func mountCases() []Case {
 			ID: "LIMIT-2", Group: "mounts", Run: limitCPU, Needs: []driver.Capability{driver.CapLimitCPU},
 			Must: "a limit of processors is in force",
 		},
+		{
+			ID: "LIMIT-3", Group: "mounts", Run: limitProcesses, Needs: []driver.Capability{driver.CapLimitProcs},
+			Must: "a limit of processes is in force, and without one in the spec that of 16384",
+		},
+		{
+			ID: "LIMIT-4", Group: "mounts", Run: sharedMemory, Needs: []driver.Capability{driver.CapSharedMemory},
+			Must: "/dev/shm has the size that is asked for, or it is UNSUPPORTED, as by an engine that is too old, and nothing is made",
+		},
 	})
 }
 
@@ -294,6 +302,39 @@ func limitMemory(t T, s *Session) {
 	if kib == 0 || kib<<10 > limit+limit/8 {
 		t.Errorf("the control group says %v, the machine %d KiB, want %d KiB", told, kib, limit>>10)
 	}
+}
+
+func limitProcesses(t T, s *Session) {
+	for asked, want := range map[int64]string{0: strconv.Itoa(driver.DefaultProcesses), 300: "300"} {
+		spec := s.Spec(t)
+		spec.Resources.Processes = asked
+		id := s.runningOn(t, s.Driver(t), spec).ID
+		told := s.Sh(t, id, "cat /sys/fs/cgroup/pids.max || cat /sys/fs/cgroup/pids/pids.max").Out
+		if got := strings.TrimSpace(told); got != want {
+			t.Errorf("where %d are asked for the control group says %s, want %s", asked, cmp.Or(got, "nothing"), want)
+		}
+	}
+}
+
+func sharedMemory(t T, s *Session) {
+	d, spec := s.Driver(t), s.Spec(t)
+	spec.Resources.SharedMemoryBytes = 300 << 20
+	s.willRemove(t, d, spec.ID)
+	_, err := d.Create(s.Ctx, spec)
+	if driver.ReasonOf(err) == driver.Unsupported {
+		_, err = d.Get(s.Ctx, spec.ID)
+		s.Fails(t, "Get afterwards", err, driver.NotFound)
+		return
+	}
+	s.OK(t, "Create", err)
+	id := s.runningOn(t, d, spec).ID
+	mounts := s.Sh(t, id, "cat /proc/mounts").Out
+	for line := range strings.Lines(mounts) {
+		if f := strings.Fields(line); len(f) > 3 && f[1] == "/dev/shm" && slices.Contains(strings.Split(f[3], ","), "size=307200k") {
+			return
+		}
+	}
+	t.Errorf("there is no /dev/shm of 300 MiB: %s", mounts)
 }
 
 func limitCPU(t T, s *Session) {

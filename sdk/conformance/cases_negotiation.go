@@ -137,7 +137,7 @@ func refusable(s *Session, p *launch.Process, spec driver.SandboxSpec, running s
 		}
 	}
 	mount := driver.Mount{Source: spec.WorkspaceDir, Target: "/conformance"}
-	return map[driver.Capability]func(context.Context) error{
+	calls := map[driver.Capability]func(context.Context) error{
 		driver.CapSystemStart: func(ctx context.Context) error { return p.StartSystem(ctx, progress) },
 		driver.CapSystemStop:  func(ctx context.Context) error { return p.StopSystem(ctx, progress) },
 		driver.CapImagePull: func(ctx context.Context) error {
@@ -166,12 +166,22 @@ func refusable(s *Session, p *launch.Process, spec driver.SandboxSpec, running s
 			mount.ReadOnly = true
 			c.Mounts = []driver.Mount{mount}
 		}),
-		driver.CapLimitCPU:    create(func(c *driver.SandboxSpec) { c.Resources.CPUs = 1 }),
-		driver.CapLimitMemory: create(func(c *driver.SandboxSpec) { c.Resources.MemoryBytes = 256 << 20 }),
-		driver.CapNetPublish:  create(func(c *driver.SandboxSpec) { c.Publish = []driver.PublishedPort{{SandboxPort: 3000}} }),
-		driver.CapSSHAgent:    create(func(c *driver.SandboxSpec) { c.ForwardSSHAgent = true }),
-		driver.CapNetIsolated: create(func(c *driver.SandboxSpec) { c.Network = driver.NetworkIsolated }),
 	}
+	for capability, ask := range asking {
+		calls[capability] = create(ask)
+	}
+	return calls
+}
+
+// asking ask for what a capability stands for in a spec.
+var asking = map[driver.Capability]func(*driver.SandboxSpec){
+	driver.CapLimitCPU:     func(c *driver.SandboxSpec) { c.Resources.CPUs = 1 },
+	driver.CapLimitMemory:  func(c *driver.SandboxSpec) { c.Resources.MemoryBytes = 256 << 20 },
+	driver.CapLimitProcs:   func(c *driver.SandboxSpec) { c.Resources.Processes = 300 },
+	driver.CapSharedMemory: func(c *driver.SandboxSpec) { c.Resources.SharedMemoryBytes = 300 << 20 },
+	driver.CapNetPublish:   func(c *driver.SandboxSpec) { c.Publish = []driver.PublishedPort{{SandboxPort: 3000}} },
+	driver.CapSSHAgent:     func(c *driver.SandboxSpec) { c.ForwardSSHAgent = true },
+	driver.CapNetIsolated:  func(c *driver.SandboxSpec) { c.Network = driver.NetworkIsolated },
 }
 
 func negConstant(t T, s *Session) {

@@ -28,6 +28,8 @@ const (
 	CapNetIsolated  Capability = "net.isolated@1" // sandboxes with no network but loopback
 	CapLimitCPU     Capability = "limits.cpu@1"
 	CapLimitMemory  Capability = "limits.memory@1"
+	CapLimitProcs   Capability = "limits.processes@1"
+	CapSharedMemory Capability = "limits.shm@1" // the size of /dev/shm
 	CapStats        Capability = "stats@1"
 	CapLogs         Capability = "logs@1"
 	CapEvents       Capability = "events@1"

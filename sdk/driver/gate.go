@@ -37,6 +37,8 @@ func (s SandboxSpec) Needs() []Capability {
 	}
 	add(s.Resources.CPUs > 0, CapLimitCPU)
 	add(s.Resources.MemoryBytes > 0, CapLimitMemory)
+	add(s.Resources.Processes > 0, CapLimitProcs)
+	add(s.Resources.SharedMemoryBytes > 0, CapSharedMemory)
 	add(len(s.Publish) > 0, CapNetPublish)
 	add(s.ForwardSSHAgent, CapSSHAgent)
 	add(s.Network != NetworkDefault, CapNetIsolated)

@@ -75,10 +75,24 @@ type EnvVar struct {
 	Secret bool // never on a command line, in a log or in an error
 }
 
-// Resources are limits; zero means the engine's default.
+// DefaultProcesses is how many processes and threads a sandbox may have at once in
+// a driver with limits.processes@1, if its spec does not say.
+const DefaultProcesses = 16384
+
+// DefaultSharedMemory is the size of /dev/shm of a sandbox whose spec does not say,
+// where the engine can be told one. A browser alone wants more than the 64 MiB that
+// engines give.
+const DefaultSharedMemory = 1 << 30
+
+// Resources are limits; zero means the engine's default. A field that is added has
+// omitzero: what a sandbox was made with is compared as JSON, also with what
+// earlier releases wrote.
 type Resources struct {
 	CPUs        float64 // limits.cpu@1
 	MemoryBytes int64   // limits.memory@1
+	Processes   int64   `json:",omitzero"` // and threads, at once; zero means DefaultProcesses; limits.processes@1
+
+	SharedMemoryBytes int64 `json:",omitzero"` // size of /dev/shm; zero means DefaultSharedMemory; limits.shm@1
 }
 
 // PublishedPort makes a sandbox's port reachable on the host's loopback:

@@ -20,7 +20,7 @@ var everything = []driver.Capability{
 	driver.CapImagePull, driver.CapImageBuild, driver.CapImageRemove, driver.CapImageList,
 	driver.CapMountBind, driver.CapMountRO,
 	driver.CapNetAddress, driver.CapNetGateway, driver.CapNetPublish, driver.CapNetListeners, driver.CapNetIsolated,
-	driver.CapLimitCPU, driver.CapLimitMemory,
+	driver.CapLimitCPU, driver.CapLimitMemory, driver.CapLimitProcs, driver.CapSharedMemory,
 	driver.CapStats, driver.CapLogs, driver.CapEvents, driver.CapSSHAgent,
 	driver.CapBrowser, driver.CapTooling, driver.CapLinuxParity, driver.CapPreview, driver.CapNetContainer,
 }

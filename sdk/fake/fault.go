@@ -198,6 +198,8 @@ var partFaults = []Fault{
 	{Name: "workspace-hidden", Does: "commands find another directory than the workspace", Breaks: []string{"WORK-1"}},
 	{Name: "no-memory-limit", Does: "the memory limit is ignored", Breaks: []string{"LIMIT-1"}},
 	{Name: "no-cpu-limit", Does: "the processors' limit is ignored", Breaks: []string{"LIMIT-2"}},
+	{Name: "no-process-limit", Does: "the limit of processes is ignored", Breaks: []string{"LIMIT-3"}},
+	{Name: "small-shm", Does: "/dev/shm has 64 MiB whatever is asked for", Breaks: []string{"LIMIT-4"}},
 	{Name: "listeners-new", Does: "Listeners tells only what is new", Breaks: []string{"LISTEN-1"}},
 	{Name: "listeners-all", Does: "Listeners tells of other sandboxes' sockets", Breaks: []string{"LISTEN-2"}},
 	{Name: "listeners-absent", Does: "Listeners of an absent sandbox are none", Breaks: []string{"LISTEN-3"}},

@@ -157,6 +157,12 @@ func (f *faulty) changeSpec(spec *driver.SandboxSpec) {
 	if f.has("no-cpu-limit") {
 		spec.Resources.CPUs = 0
 	}
+	if f.has("no-process-limit") {
+		spec.Resources.Processes = 0
+	}
+	if f.has("small-shm") {
+		spec.Resources.SharedMemoryBytes = 64 << 20
+	}
 	if f.has("still-connected") {
 		spec.Network = driver.NetworkDefault
 	}

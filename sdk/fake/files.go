@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -43,6 +44,8 @@ func newFiles(workspace, source string, mounts []driver.Mount) *files {
 func (f *files) limits(r driver.Resources) {
 	f.data["/sys/fs/cgroup/memory.max"] = []byte("max\n")
 	f.data["/sys/fs/cgroup/cpu.max"] = []byte("max 100000\n")
+	f.data["/sys/fs/cgroup/pids.max"] = fmt.Appendln(nil, cmp.Or(r.Processes, driver.DefaultProcesses))
+	f.data["/proc/mounts"] = fmt.Appendf(nil, "shm /dev/shm tmpfs rw,nosuid,nodev,noexec,relatime,size=%dk 0 0\n", cmp.Or(r.SharedMemoryBytes, driver.DefaultSharedMemory)>>10)
 	if r.MemoryBytes > 0 {
 		f.data["/sys/fs/cgroup/memory.max"] = []byte(strconv.FormatInt(r.MemoryBytes, 10) + "\n")
 	}

@@ -108,7 +108,7 @@ type TrustItem struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// field is where: "mounts[1]", "secrets.TOKEN".
 	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
-	// kind is "host", "mount", "secret" or "user".
+	// kind is "host", "limit", "mount", "secret" or "user".
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	// text is one line that says what is allowed.
 	Text          string `protobuf:"bytes,3,opt,name=text,proto3" json:"text,omitempty"`

@@ -1938,9 +1938,15 @@ type Resources struct {
 	// cpus, fractions allowed. Needs limits.cpu@1.
 	Cpus float64 `protobuf:"fixed64,1,opt,name=cpus,proto3" json:"cpus,omitempty"`
 	// memory_bytes. Needs limits.memory@1.
-	MemoryBytes   int64 `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	MemoryBytes int64 `protobuf:"varint,2,opt,name=memory_bytes,json=memoryBytes,proto3" json:"memory_bytes,omitempty"`
+	// processes and threads that there may be at once; zero means 16384. Needs
+	// limits.processes@1.
+	Processes int64 `protobuf:"varint,3,opt,name=processes,proto3" json:"processes,omitempty"`
+	// shared_memory_bytes is the size of /dev/shm; zero means 1 GiB, or what the
+	// engine gives if it takes no size. Needs limits.shm@1.
+	SharedMemoryBytes int64 `protobuf:"varint,4,opt,name=shared_memory_bytes,json=sharedMemoryBytes,proto3" json:"shared_memory_bytes,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Resources) Reset() {
@@ -1983,6 +1989,20 @@ func (x *Resources) GetCpus() float64 {
 func (x *Resources) GetMemoryBytes() int64 {
 	if x != nil {
 		return x.MemoryBytes
+	}
+	return 0
+}
+
+func (x *Resources) GetProcesses() int64 {
+	if x != nil {
+		return x.Processes
+	}
+	return 0
+}
+
+func (x *Resources) GetSharedMemoryBytes() int64 {
+	if x != nil {
+		return x.SharedMemoryBytes
 	}
 	return 0
 }
@@ -4573,10 +4593,12 @@ const file_sero_driver_v1_driver_proto_rawDesc = "" +
 	"\x06EnvVar\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\x12\x16\n" +
-	"\x06secret\x18\x03 \x01(\bR\x06secret\"B\n" +
+	"\x06secret\x18\x03 \x01(\bR\x06secret\"\x90\x01\n" +
 	"\tResources\x12\x12\n" +
 	"\x04cpus\x18\x01 \x01(\x01R\x04cpus\x12!\n" +
-	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\"O\n" +
+	"\fmemory_bytes\x18\x02 \x01(\x03R\vmemoryBytes\x12\x1c\n" +
+	"\tprocesses\x18\x03 \x01(\x03R\tprocesses\x12.\n" +
+	"\x13shared_memory_bytes\x18\x04 \x01(\x03R\x11sharedMemoryBytes\"O\n" +
 	"\rPublishedPort\x12!\n" +
 	"\fsandbox_port\x18\x01 \x01(\rR\vsandboxPort\x12\x1b\n" +
 	"\thost_port\x18\x02 \x01(\rR\bhostPort\"\xfe\x04\n" +

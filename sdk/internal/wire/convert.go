@@ -234,13 +234,16 @@ func publishFromProto(ps []*driverpb.PublishedPort) []driver.PublishedPort {
 
 func specToProto(s driver.SandboxSpec) *driverpb.SandboxSpec {
 	return &driverpb.SandboxSpec{
-		Id:              s.ID,
-		WorkspaceDir:    s.WorkspaceDir,
-		Image:           s.Image,
-		Mounts:          mountsToProto(s.Mounts),
-		Env:             envToProto(s.Env),
-		Labels:          s.Labels,
-		Resources:       &driverpb.Resources{Cpus: s.Resources.CPUs, MemoryBytes: s.Resources.MemoryBytes},
+		Id:           s.ID,
+		WorkspaceDir: s.WorkspaceDir,
+		Image:        s.Image,
+		Mounts:       mountsToProto(s.Mounts),
+		Env:          envToProto(s.Env),
+		Labels:       s.Labels,
+		Resources: &driverpb.Resources{
+			Cpus: s.Resources.CPUs, MemoryBytes: s.Resources.MemoryBytes,
+			Processes: s.Resources.Processes, SharedMemoryBytes: s.Resources.SharedMemoryBytes,
+		},
 		Publish:         publishToProto(s.Publish),
 		ForwardSshAgent: s.ForwardSSHAgent,
 		Network:         driverpb.Network(s.Network),
@@ -250,13 +253,16 @@ func specToProto(s driver.SandboxSpec) *driverpb.SandboxSpec {
 
 func specFromProto(p *driverpb.SandboxSpec) driver.SandboxSpec {
 	return driver.SandboxSpec{
-		ID:              p.GetId(),
-		WorkspaceDir:    p.GetWorkspaceDir(),
-		Image:           p.GetImage(),
-		Mounts:          mountsFromProto(p.GetMounts()),
-		Env:             envFromProto(p.GetEnv()),
-		Labels:          p.GetLabels(),
-		Resources:       driver.Resources{CPUs: p.GetResources().GetCpus(), MemoryBytes: p.GetResources().GetMemoryBytes()},
+		ID:           p.GetId(),
+		WorkspaceDir: p.GetWorkspaceDir(),
+		Image:        p.GetImage(),
+		Mounts:       mountsFromProto(p.GetMounts()),
+		Env:          envFromProto(p.GetEnv()),
+		Labels:       p.GetLabels(),
+		Resources: driver.Resources{
+			CPUs: p.GetResources().GetCpus(), MemoryBytes: p.GetResources().GetMemoryBytes(),
+			Processes: p.GetResources().GetProcesses(), SharedMemoryBytes: p.GetResources().GetSharedMemoryBytes(),
+		},
 		Publish:         publishFromProto(p.GetPublish()),
 		ForwardSSHAgent: p.GetForwardSshAgent(),
 		Network:         driver.Network(p.GetNetwork()), // as it came: a newer one is not the default

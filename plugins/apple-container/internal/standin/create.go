@@ -119,6 +119,11 @@ func (s *session) describe(r *record, config imageConfig) (err error) {
 			return err
 		}
 	}
+	if text, ok := s.call.Last("--shm-size"); ok {
+		if r.SharedMem, err = parseSize(text); err != nil {
+			return err
+		}
+	}
 	if r.Labels, err = parseLabels(s.call.All("--label")); err != nil {
 		return err
 	}
@@ -251,7 +256,8 @@ func (s *session) createBelow(ctx context.Context, r *record) error {
 		env = append([]string{"SSH_AUTH_SOCK=" + s.guestServices() + "/ssh-auth.sock"}, env...)
 	}
 	host := map[string]any{
-		"Memory": r.Memory, "NanoCpus": min(r.CPUs, int64(runtime.NumCPU())) * 1e9,
+		"ShmSize": r.SharedMem, // zero is the engine's own default, as large as that of a virtual machine
+		"Memory":  r.Memory, "NanoCpus": min(r.CPUs, int64(runtime.NumCPU())) * 1e9,
 		"Mounts": s.engineMounts(r), "ReadonlyRootfs": r.ReadOnly, "Init": r.Init,
 		"CapAdd": r.CapAdd, "CapDrop": r.CapDrop, "NetworkMode": "none",
 		"PortBindings": portBindings(r.Ports),

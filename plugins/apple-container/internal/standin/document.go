@@ -97,6 +97,9 @@ func (s *session) configuration(r record) map[string]any {
 		document["capAdd"], document["capDrop"] = orNone(r.CapAdd), orNone(r.CapDrop)
 	}
 	if shape.AtLeast(1, 0) {
+		if r.SharedMem > 0 {
+			document["shmSize"] = r.SharedMem
+		}
 		document["creationDate"] = r.Created.UTC().Format(time.RFC3339)
 	}
 	return document

@@ -136,6 +136,7 @@ type record struct {
 	Process    processRecord
 	CPUs       int64
 	Memory     int64
+	SharedMem  int64 // bytes of /dev/shm; zero: the default
 	Networks   []networkRequest
 	DNS        *dnsRecord
 	SSH        bool

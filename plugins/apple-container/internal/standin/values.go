@@ -64,6 +64,11 @@ func parseLabels(raw []string) (map[string]string, error) {
 
 // parseMemory gives bytes, rounded down to a MiB.
 func parseMemory(text string) (int64, error) {
+	bytes, err := parseSize(text)
+	return bytes >> 20 << 20, err
+}
+
+func parseSize(text string) (int64, error) {
 	found := memoryText.FindStringSubmatch(strings.ToLower(text))
 	if found == nil {
 		if _, err := strconv.ParseFloat(strings.TrimRight(strings.ToLower(text), "abcdefghijklmnopqrstuvwxyz"), 64); err != nil {
@@ -82,7 +87,7 @@ func parseMemory(text string) (int64, error) {
 	for range exponent {
 		number *= 1024
 	}
-	return int64(number) >> 20 << 20, nil
+	return int64(number), nil
 }
 
 // parseVolume reads a value of --volume.
