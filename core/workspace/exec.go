@@ -178,6 +178,9 @@ func (c *command) run(ctx context.Context, stdio driver.ExecIO) (ExecResult, err
 		close(running)
 	}
 	status, err := c.exec(ctx, d, spec, stdio)
+	if c.started.Load() {
+		err = c.e.whyEnded(c.stops, status, err)
+	}
 	switch cause := context.Cause(ctx); {
 	case err == nil:
 		return ExecResult{ExitStatus: status}, nil
@@ -185,8 +188,6 @@ func (c *command) run(ctx context.Context, stdio driver.ExecIO) (ExecResult, err
 		return ExecResult{ExitStatus: status, TimedOut: true}, nil
 	case cause != nil:
 		return ExecResult{}, driver.AsError(cause)
-	case c.started.Load():
-		err = c.e.whyEnded(c.stops, err)
 	}
 	return ExecResult{}, err
 }

@@ -37,7 +37,7 @@ func (m *Manager) AttachSession(ctx context.Context, id, execID string, skipped 
 	defer e.track(execID, end)()
 	stops := e.stopCount()
 	status, err := m.guest(e, s).Attach(ctx, execID, skipped, stdio)
-	return ExecResult{ExitStatus: status}, e.whyEnded(stops, err)
+	return ExecResult{ExitStatus: status}, e.whyEnded(stops, status, err)
 }
 
 // EndSession ends a command that was started with Keep. NotFound if there is

@@ -115,10 +115,11 @@ func (e *entry) stopCount() int {
 	return e.stops
 }
 
-// whyEnded is the error of a command that ran, began after so many stops of the
-// workspace and was lost: another stop is the reason, if there was one.
-func (e *entry) whyEnded(stops int, lost error) error {
-	if lost == nil || e.stopCount() == stops {
+// whyEnded is the error of a command that ran and began after so many stops of
+// the workspace. If it was lost, or ended by a signal, and the workspace was
+// stopped since, the stop is the reason, whichever of the two is seen first.
+func (e *entry) whyEnded(stops int, status driver.ExitStatus, lost error) error {
+	if lost == nil && status.Signal == "" || e.stopCount() == stops {
 		return lost
 	}
 	return driver.Errorf(driver.Canceled, "workspace %s was stopped", e.id).About(e.id)
