@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,9 +58,7 @@ func TestA10ARecreateThatFailsKeepsTheContainer(t *testing.T) {
 	noPrograms, noUser, withFile := d.badImages(base)
 	file := func(change map[string]any) {
 		content := map[string]any{"id": d.id, "image": base, "driver": "docker"}
-		for key, value := range change {
-			content[key] = value
-		}
+		maps.Copy(content, change)
 		d.file(content)
 		d.ok("trust", "--yes")
 	}

@@ -55,7 +55,7 @@ func TestB19DevServersRunAgainInARecreatedSandbox(t *testing.T) {
 // A sandbox that cannot be taken away is as it was, with its servers: those that
 // were stopped for it run again, also when who asked has gone away.
 func TestB19DevServersRunAgainWhereTheSandboxStays(t *testing.T) {
-	stuck := []fake.Rule{{Call: "RemoveSandbox", Error: &fake.Failure{Reason: driver.Internal, Message: "it is stuck"}}}
+	stuck := []fake.Rule{{Call: "RemoveSandbox", Sandbox: "sero-shop", Error: &fake.Failure{Reason: driver.Internal, Message: "it is stuck"}}}
 	hangs := []fake.Rule{{Call: "StopSandbox", Hang: true, Times: 1}}
 	for name, rules := range map[string][]fake.Rule{"stuck": stuck, "given up": hangs} {
 		t.Run(name, func(t *testing.T) {

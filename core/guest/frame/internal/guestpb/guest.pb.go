@@ -729,7 +729,8 @@ type Open_Sessions struct {
 }
 
 type Open_Clock struct {
-	// clock asks for the time. Answered with clock, then exit.
+	// clock asks for the time. Answered with clock, then exit, once the process
+	// that the driver started has shown that it lives.
 	Clock bool `protobuf:"varint,10,opt,name=clock,proto3,oneof"`
 }
 
