@@ -76,7 +76,7 @@ func (a *attempt) started(ctx context.Context, state driver.Sandbox, open []disp
 	prepared := a.prepare(ctx, state)
 	both.Wait()
 	if !prepared || err != nil {
-		if now, lost := a.get(ctx); lost == nil && now.State == driver.SandboxStopped {
+		if now, ended := a.hasEnded(ctx, a.spec.ID); ended {
 			return a.ended(ctx, now)
 		}
 	}
@@ -94,6 +94,16 @@ func (a *attempt) started(ctx context.Context, state driver.Sandbox, open []disp
 	}
 	a.takeOver(open)
 	return state, nil
+}
+
+// hasEnded reports whether a sandbox in which nothing could be run has ended. It
+// looks after a moment: an image without sleep ends a little after its start.
+func (a *attempt) hasEnded(ctx context.Context, id string) (driver.Sandbox, bool) {
+	if !a.settle(ctx) {
+		return driver.Sandbox{}, false
+	}
+	now, err := a.m.get(ctx, a.driver, a.choice.Actual, id)
+	return now, err == nil && now.State == driver.SandboxStopped
 }
 
 // ended starts a sandbox again that ended as soon as it was started. One that

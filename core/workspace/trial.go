@@ -106,6 +106,11 @@ func (a *attempt) tryStart(ctx context.Context, spec driver.SandboxSpec) error {
 	case state.ID != spec.ID || state.State != driver.SandboxRunning:
 		return a.nonsense("%s is %s after it was started", shown(state.ID), state.State)
 	}
+	if _, err := a.m.asRoot(ctx, a.driver, spec.ID, ":"); err != nil {
+		if now, ended := a.hasEnded(ctx, spec.ID); ended {
+			return a.errEnded(ctx, now)
+		}
+	}
 	return nil
 }
 

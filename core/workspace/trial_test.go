@@ -1,6 +1,8 @@
 package workspace_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -40,26 +42,33 @@ var failures = []driver.Reason{
 func TestA10ARecreateThatFailsKeepsTheSandbox(t *testing.T) {
 	tried, lost := 0, 0
 	stopped := int(driver.SandboxStopped)
-	rules := map[string]fake.Rule{"it ends at once": {Call: "StartSandbox", State: &stopped}}
+	sum := sha256.Sum256([]byte("here\nshop"))
+	trial := "sero--trial-" + hex.EncodeToString(sum[:8])
+	rules := map[string][]fake.Rule{
+		"it ends at once": {{Call: "StartSandbox", State: &stopped}},
+		"it ends a moment later": {
+			{Call: "Exec", Sandbox: trial, Error: &fake.Failure{Reason: driver.NotRunning}}, {Call: "GetSandbox", Sandbox: trial, State: &stopped},
+		},
+	}
 	for _, call := range []string{"CreateSandbox", "StartSandbox"} {
 		for _, reason := range failures {
-			rules[fmt.Sprintf("%s %s", call, reason)] = fake.Rule{Call: call, Error: &fake.Failure{Reason: reason, Message: "no"}}
+			rules[fmt.Sprintf("%s %s", call, reason)] = []fake.Rule{{Call: call, Error: &fake.Failure{Reason: reason, Message: "no"}}}
 		}
 	}
 	for _, call := range []string{"CreateSandbox", "StartSandbox"} {
-		rules[call+" says another"] = fake.Rule{Call: call, ID: "sero-other"}
+		rules[call+" says another"] = []fake.Rule{{Call: call, ID: "sero-other"}}
 	}
-	for what, rule := range rules {
+	for what, rules := range rules {
 		w := newWorld(t, fake.Script{})
 		servers := &recordingServers{}
 		w.SetDevServers(servers)
 		dir := w.dir("shop", "")
 		w.upDir(dir)
 		before := w.instances()
-		w.script(fake.Script{Rules: []fake.Rule{rule}})
+		w.script(fake.Script{Rules: rules})
 		_, err := w.Recreate(t.Context(), workspace.RecreateOptions{Ref: workspace.Ref{ID: "shop"}, Force: true}, nil)
 		tried++
-		if err == nil || rule.Error != nil && driver.ReasonOf(err) != rule.Error.Reason {
+		if err == nil || len(rules) == 1 && rules[0].Error != nil && driver.ReasonOf(err) != rules[0].Error.Reason {
 			t.Errorf("%s: %v", what, err)
 			continue
 		}
@@ -77,13 +86,13 @@ func TestA10ARecreateThatFailsKeepsTheSandbox(t *testing.T) {
 	t.Logf("%d tried, %d lost the sandbox", tried, lost)
 }
 
-// A10: the same holds where sero itself sees that a sandbox has to be made anew.
+// A10: the same holds where sero itself sees that a sandbox has to be recreated.
 func TestA10AnAutomaticRecreateThatFailsKeepsTheSandbox(t *testing.T) {
 	corrupt := int(driver.SandboxCorrupt)
 	tried, lost := 0, 0
 	for what, test := range map[string]struct {
 		moved bool        // the sandbox was made for a directory that is gone
-		rule  *fake.Rule  // why it is made anew
+		rule  *fake.Rule  // why it is recreated
 		fail  []fake.Rule // that keep the new one from being made
 	}{
 		"made for another directory": {moved: true},
@@ -187,7 +196,7 @@ func TestA10ATrialSparesWhatHasItsName(t *testing.T) {
 	w.script(fake.Script{Rules: []fake.Rule{{Call: "RemoveSandbox", Error: &fake.Failure{Reason: driver.EngineWedged}}}})
 	ref := workspace.Ref{ID: "shop"}
 	if _, err := w.Recreate(t.Context(), workspace.RecreateOptions{Ref: ref}, nil); err == nil {
-		t.Fatal("it was made anew")
+		t.Fatal("it was recreated")
 	}
 	w.script(fake.Script{})
 	name := slices.DeleteFunc(slices.Collect(maps.Keys(w.instances())), func(id string) bool { return id == "sero-shop" })[0]
