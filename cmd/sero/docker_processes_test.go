@@ -29,7 +29,7 @@ func TestA8AForkBombInAWorkspace(t *testing.T) {
 			if limit != "100" {
 				t.Errorf("the engine has a limit of %s", limit)
 			}
-			// Both wait without starting a process: until somebody writes.
+			// Both wait without starting a process: until the test writes.
 			for _, pipe := range []string{"go", "never"} {
 				if err := syscall.Mkfifo(filepath.Join(d.dir, pipe), 0o666); err != nil {
 					t.Fatal(err)

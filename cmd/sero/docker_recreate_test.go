@@ -95,7 +95,7 @@ while True: s.accept()'`)
 			dockertest.Docker(t, d.host, "rm", d.trialName())
 		}
 		if code == 0 {
-			t.Errorf("%s: it is made anew: %s%s", what, stdout, stderr)
+			t.Errorf("%s: it was recreated: %s%s", what, stdout, stderr)
 			break
 		}
 		t.Logf("%s: %s", what, strings.TrimSpace(stderr))

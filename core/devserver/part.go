@@ -13,8 +13,8 @@ import (
 
 // A command may listen on several ports. One is its server's. Each other one that
 // speaks HTTP is a part of that server: an entry with a name, a URL and a preview of
-// its own for as long as the port is listened on. Whoever stops, restarts, removes or
-// reads a part means its server.
+// its own for as long as the port is listened on. To stop, restart, remove or read a
+// part is to do so to its server.
 
 // maxParts is how many parts a server has; what else it listens on is in Ports.
 const maxParts = 16
@@ -133,7 +133,8 @@ func (s *Supervisor) askExtra(v *server, port uint16, e *extra, dials []string) 
 	s.work.Go(func() {
 		ctx, cancel := context.WithTimeoutCause(s.life, 2*webLimit, errNoAnswer)
 		defer cancel()
-		protocol, isWeb := s.webAt(ctx, id, dials)
+		at, answers := s.answerAt(ctx, id, dials)
+		isWeb := answers && at.takesRequests(ctx)
 		literal := isWeb && hostMode && s.othersAt(ctx, id, dials, port)
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -141,7 +142,7 @@ func (s *Supervisor) askExtra(v *server, port uint16, e *extra, dials []string) 
 		e.next = time.Now().Add(partPause << e.asked)
 		e.asked++
 		if isWeb && v.run == r && r.extras[port] == e && e.gone.IsZero() && v.live() && !r.stopping && s.mayBePart(v, port) {
-			s.addPart(v, port, e, protocol, literal)
+			s.addPart(v, port, e, at.protocol, literal)
 		}
 	})
 }

@@ -147,7 +147,7 @@ func TestC8NameOfAPortThatGoesAway(t *testing.T) {
 	})
 }
 
-// Whoever stops, restarts, removes or reads a part means its server.
+// To stop, restart, remove or read a part is to do so to its server.
 func TestC8PartIsItsServer(t *testing.T) {
 	for what, sandbox := range map[string]bool{"host": true, "container": false} {
 		t.Run(what, func(t *testing.T) {

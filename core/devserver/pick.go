@@ -16,7 +16,7 @@ import (
 const (
 	classRequested = iota // the one that was asked for
 	classOrdinary
-	classOdd // ports of debuggers and databases, and those that a system gives by itself
+	classOdd // ports of debuggers and databases, and ephemeral ones
 	classNone
 )
 

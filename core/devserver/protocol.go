@@ -61,14 +61,15 @@ func (s *Supervisor) findProtocol(v *server, of probed, dials []string) {
 		defer close(done)
 		ctx, cancel := context.WithTimeoutCause(s.life, probesLimit, errNoAnswer)
 		defer cancel()
-		protocol, literal := s.protocolAt(ctx, id, dials), hostMode && s.othersAt(ctx, id, dials, of.port)
+		at, _ := s.answerAt(ctx, id, dials)
+		literal := hostMode && s.othersAt(ctx, id, dials, of.port)
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		v.probing = nil
 		if v.removed {
 			return
 		}
-		v.probed, v.protocol, v.literal = of, protocol, literal
+		v.probed, v.protocol, v.literal = of, at.protocol, literal
 		s.judge(v)
 	})
 }
@@ -85,8 +86,15 @@ func (s *Supervisor) othersAt(ctx context.Context, workspaceID string, dials []s
 	return false
 }
 
-// protocolAt finds out what answers at the first address that does.
-func (s *Supervisor) protocolAt(ctx context.Context, workspaceID string, dials []string) Protocol {
+// answering is a server that answers at an address, and what it speaks there.
+type answering struct {
+	address  string
+	dial     func() (net.Conn, error)
+	protocol Protocol
+}
+
+// answerAt finds the first of the addresses at which a server answers.
+func (s *Supervisor) answerAt(ctx context.Context, workspaceID string, dials []string) (answering, bool) {
 	for _, address := range dials {
 		dial := func() (net.Conn, error) {
 			bounded, cancel := context.WithTimeoutCause(ctx, answerLimit, errNoAnswer)
@@ -94,10 +102,10 @@ func (s *Supervisor) protocolAt(ctx context.Context, workspaceID string, dials [
 			return s.runner.Dial(bounded, workspaceID, address)
 		}
 		if protocol, err := protocolOf(ctx, dial); err == nil {
-			return protocol
+			return answering{address, dial, protocol}, true
 		}
 	}
-	return ProtocolHTTP
+	return answering{protocol: ProtocolHTTP}, false
 }
 
 // protocolOf finds out what a server speaks. It begins with what leaves no trace in
@@ -196,32 +204,16 @@ func ask(ctx context.Context, dial func() (net.Conn, error), text string, limit 
 // what makes it one.
 const webLimit = 10 * time.Second
 
-// webAt finds out what the first of the addresses that answers speaks, and whether that
-// is HTTP for certain.
-func (s *Supervisor) webAt(ctx context.Context, workspaceID string, dials []string) (protocol Protocol, isWeb bool) {
-	for _, address := range dials {
-		dial := func() (net.Conn, error) {
-			bounded, cancel := context.WithTimeoutCause(ctx, answerLimit, errNoAnswer)
-			defer cancel()
-			return s.runner.Dial(bounded, workspaceID, address)
-		}
-		if protocol, err := protocolOf(ctx, dial); err == nil {
-			return protocol, answersRequests(ctx, dial, protocol, address)
-		}
-	}
-	return "", false
-}
-
-// answersRequests reports whether a server answers a request in the protocol that it
-// seems to speak. Node's debugger answers all but its own with HTTP/1.0 and 400.
-func answersRequests(ctx context.Context, dial func() (net.Conn, error), protocol Protocol, address string) bool {
-	plain := dial
-	switch protocol {
+// takesRequests reports whether a server answers a request in the protocol that it seems
+// to speak. Node's debugger answers all but its own with HTTP/1.0 and 400.
+func (a answering) takesRequests(ctx context.Context) bool {
+	dial := a.dial
+	switch a.protocol {
 	case ProtocolH2, ProtocolH2C: // it has said so
 		return true
 	case ProtocolHTTPS:
 		dial = func() (net.Conn, error) {
-			raw, err := plain()
+			raw, err := a.dial()
 			if err != nil {
 				return nil, err
 			}
@@ -229,7 +221,7 @@ func answersRequests(ctx context.Context, dial func() (net.Conn, error), protoco
 		}
 	case ProtocolHTTP:
 	}
-	_, port, _ := net.SplitHostPort(address)
+	_, port, _ := net.SplitHostPort(a.address)
 	said, _ := ask(ctx, dial, "HEAD / HTTP/1.1\r\nHost: localhost:"+port+"\r\nConnection: close\r\n\r\n", webLimit)
 	return isHTTP(said) && !bytes.HasPrefix(said, []byte("HTTP/1.0 400"))
 }

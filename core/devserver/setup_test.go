@@ -40,7 +40,7 @@ type world struct {
 	host    bool
 
 	mu    sync.Mutex
-	taken map[string]bool           // addresses where somebody else answers
+	taken map[string]bool           // addresses where another program answers
 	talks map[string]func(net.Conn) // what does at an address
 	kills []string
 	execs int

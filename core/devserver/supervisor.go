@@ -276,7 +276,7 @@ func listCommand(workspaceID string) []string {
 	return command
 }
 
-// seek is find for whoever can wait and wants what a part belongs to.
+// seek is find for a caller that can wait. It returns the server of a part.
 func (s *Supervisor) seek(ctx context.Context, ref Ref) (*server, error) {
 	s.mu.Lock()
 	v, err := s.find(ref)

@@ -20,7 +20,7 @@ const (
 )
 
 // imageTrees are trees that images fill, besides guestTrees. A mount that a person
-// asks for may hide a part of them; nobody asks for the workspace's own path.
+// asks for may hide a part of them; the workspace's own path is not asked for.
 var imageTrees = []string{"/var/cache", "/var/lib", "/var/log", "/var/www/html"}
 
 // kernelTrees are those in which nothing can be made.

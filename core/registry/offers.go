@@ -12,8 +12,8 @@ import (
 	"github.com/sero-labs/sero-runtime/sdk/driver"
 )
 
-// Offers starts the named drivers, or all that are not hidden, at once and tells what each
-// can do now, best first. One that does not start or tell its health within
+// Offers starts the named drivers, or all that are not hidden, at once and returns what
+// each can do now, best first. One that does not start or tell its health within
 // HealthWait is offered with that as its problem; it never delays the others
 // further. Names that are not known are left out.
 func (r *Registry) Offers(ctx context.Context, names ...string) []negotiate.Offer {

@@ -130,7 +130,7 @@ func asks(text string) string {
 }
 
 // B: no question is asked twice: it is asked of the terminal that writes, or answered
-// by the session where none does, whoever else looks and however it is cut.
+// by the session where none does, whichever viewers there are and however it is cut.
 func TestBNoQueryIsAskedTwice(t *testing.T) {
 	s, one := newStage(t, usualSize)
 	two, three := s.looks(readOnly), s.looks(nil)
@@ -155,7 +155,7 @@ func TestBNoQueryIsAskedTwice(t *testing.T) {
 	if typed := s.tape.text(); typed != "" {
 		t.Errorf("the session answers, too: %q", typed)
 	}
-	// Nobody writes: the session answers once, and those who look are not asked.
+	// No viewer writes: the session answers once, and the viewers are not asked.
 	s.leaves(one)
 	for _, question := range questions {
 		for _, cut := range []int{0, len(question) - 1} {
@@ -166,7 +166,7 @@ func TestBNoQueryIsAskedTwice(t *testing.T) {
 	}
 	for _, p := range []*person{two, three} {
 		if part := asks(p.text()); part != "" {
-			t.Errorf("who does not write is asked %q once nobody writes", part)
+			t.Errorf("a viewer that does not write is asked %q when none writes", part)
 		}
 	}
 	if typed := s.tape.text(); strings.Contains(typed, "\x1b[0n\x1b[0n\x1b[0n") {
@@ -181,7 +181,7 @@ func TestBNoQueryIsAskedTwice(t *testing.T) {
 	t.Logf("%d questions, none asked twice", tried)
 }
 
-// B: a question is asked or answered once, whoever begins to write between its bytes.
+// B: a question is asked or answered once, whichever viewer begins to write between its bytes.
 func TestBViewersChangeWithinAQuery(t *testing.T) {
 	const question = "\x1b[5n"
 	for _, leaves := range []bool{false, true} {

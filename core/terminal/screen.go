@@ -65,10 +65,10 @@ func (s *screen) shown() *vt.Emulator {
 }
 
 // write takes output, and returns what of it the viewer that writes is to get, and
-// what the others: only its terminal is asked, and nobody else's. Both end with a
+// what the others: only its terminal is asked. Both end with a
 // complete sequence, and are valid until the next write.
 //
-// Output is drawn when somebody wants to see it, or when the program asks for an
+// Output is drawn when a viewer wants to see it, or when the program asks for an
 // answer: to draw is slow, and most output just scrolls away.
 func (s *screen) write(p []byte, who asked) (toWriter, toOthers []byte) {
 	s.toWriter, s.toOthers = s.toWriter[:0], s.toOthers[:0]

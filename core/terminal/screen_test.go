@@ -114,7 +114,7 @@ func TestBQueriesAreAnsweredOnce(t *testing.T) {
 	stage.writes("x\x1b[6n", one) // a viewer is there: its terminal answers
 	one.sees("x\x1b[6n")
 	stage.leaves(one)
-	_, _ = io.WriteString(stage.session, "\x1b[5n") // nobody is there
+	_, _ = io.WriteString(stage.session, "\x1b[5n") // no viewer is there
 	one.until("the answer is typed", func() bool { return stage.tape.text() != "" })
 	two := stage.looks(nil)
 	stage.writes("", two)

@@ -98,7 +98,7 @@ func (t *session) describe() Terminal {
 	return about
 }
 
-// Write keeps output and gives it to all viewers, what it asks to one at most. The
+// Write keeps output and sends it to all viewers, what it asks to one at most. The
 // slowest sets the pace, until it is dropped.
 func (t *session) Write(b []byte) (int, error) {
 	t.output.Lock()

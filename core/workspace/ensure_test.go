@@ -439,7 +439,7 @@ func TestB14WhatAnEngineEndsIsStartedAgain(t *testing.T) {
 			}
 			w.sh(workspace.ExecOptions{Ref: ref}, "true")
 			if w.box.Calls("CreateSandbox") != 1 || w.box.Calls("RemoveSandbox") != 0 {
-				t.Error("it was made anew")
+				t.Error("it was recreated")
 			}
 		})
 	}

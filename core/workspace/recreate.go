@@ -183,7 +183,7 @@ func (m *Manager) prepare(ctx context.Context, e *entry, report func(driver.Prog
 			return err
 		}
 	}
-	if err := a.gather(ctx); err != nil { // which may take long, and keeps nobody
+	if err := a.gather(ctx); err != nil { // without the workspace's turn: it may take long
 		return errKept(e, "", err)
 	}
 	if err := e.take(ctx); err != nil {

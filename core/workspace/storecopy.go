@@ -47,8 +47,8 @@ func (s *store) saveCopy(r record, text []byte) error {
 	return nil
 }
 
-// mend makes records and copies agree: a record that is lost or broken is made
-// anew from its copy, and a copy that is missing or differs from its record.
+// mend makes records and copies agree: a record that is lost or broken is restored
+// from its copy, and a copy that is missing or differs from its record.
 func (s *store) mend(records []record, directories map[string]string) ([]record, error) {
 	entries, err := os.ReadDir(s.copies)
 	if err != nil {
@@ -79,7 +79,7 @@ func (s *store) mend(records []record, directories map[string]string) ([]record,
 		case directories[r.Directory] != "":
 			s.quarantine(s.copies, name, "its directory is that of workspace "+directories[r.Directory])
 		default:
-			notice := fmt.Sprintf("the record of workspace %s was lost or broken, and is made anew from its copy", id)
+			notice := fmt.Sprintf("the record of workspace %s was lost or broken, and was restored from its copy", id)
 			if err := s.save(r); err != nil {
 				notice = fmt.Sprintf("the record of workspace %s was lost or broken, and its copy is used: %v", id, err)
 			}

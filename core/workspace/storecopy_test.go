@@ -140,7 +140,7 @@ func TestA2ALostRecordOfTheHostLeadsThere(t *testing.T) {
 	t.Logf("%d benign twins ran on the host", ran)
 }
 
-// A2: a copy that is lost or broken is made anew from its record, also where the
+// A2: a copy that is lost or broken is written again from its record, also where the
 // record was written before there were copies.
 func TestA2TheCopyOfARecordIsMended(t *testing.T) {
 	for what, lose := range losses(t) {
@@ -156,7 +156,7 @@ func TestA2TheCopyOfARecordIsMended(t *testing.T) {
 		}
 		m := w.manager()
 		info, err := os.Lstat(filepath.Join(copies, "shop.json"))
-		if what == "a directory" { // nothing can take its place; what it holds may be somebody's
+		if what == "a directory" { // nothing can take its place; what it holds may be a person's
 			if len(m.List(t.Context())) != 1 || len(m.Notices()) != 1 {
 				t.Errorf("%s: %v", what, m.Notices())
 			}

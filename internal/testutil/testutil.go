@@ -48,7 +48,7 @@ func ShortDir(t testing.TB) string {
 	return dir
 }
 
-// Free ports are below those that Linux and macOS give to whoever asks for any: no
+// Free ports are below those that Linux and macOS choose by themselves: no
 // connection of another program takes one meanwhile.
 const (
 	firstPort = 15000

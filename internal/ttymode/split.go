@@ -118,7 +118,7 @@ func (s *splitter) begin() { s.state, s.held = inEscape, append(s.held[:0], esc)
 func (s *splitter) sequence(b byte) bool {
 	if b == del || len(s.held) > maxHeld {
 		if b >= 0x40 && b != del {
-			s.state = ground // nobody means one as long as that
+			s.state = ground // no real one is that long
 		}
 		return false
 	}

@@ -8,7 +8,7 @@ type Step struct {
 	Draw  bool   // it draws on the screen, or moves the cursor
 	Part  bool   // it is of a string that is too long to be held; see Passing
 	Query *Query // what the program asks; nil for nothing
-	Title []byte // the title that the program gives itself; nil for none
+	Title []byte // the title that the program sets; nil for none
 }
 
 // Own reports whether the session answers, whatever terminals look at it.

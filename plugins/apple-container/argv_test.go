@@ -51,7 +51,7 @@ func TestB26B42ArgumentsOfTheCLI(t *testing.T) {
 				driver.Mount{Source: colon, Target: "/-colon", ReadOnly: true}, driver.Mount{Source: comma, Target: "/-comma", ReadOnly: true})
 			spec.Env = []driver.EnvVar{{Name: "DASH", Value: "-x"}, {Name: "EMPTY"}, {Name: "SECRET", Value: secret, Secret: true}}
 			spec.Labels["-l"] = "-v=-w="
-			spec.Resources = driver.Resources{CPUs: 1, MemoryBytes: 256 << 20} // of /dev/shm the driver gives the size itself, where it can
+			spec.Resources = driver.Resources{CPUs: 1, MemoryBytes: 256 << 20} // the driver sets the size of /dev/shm itself, where it can
 			spec.Publish = []driver.PublishedPort{{SandboxPort: 8000}}
 			_, err = b.Create(ctx, spec)
 			must(err)

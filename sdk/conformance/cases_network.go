@@ -135,8 +135,8 @@ func onPort(port int) func([]driver.Listener) bool {
 	}
 }
 
-// Ports that the suite listens on are below those that Linux and macOS give to
-// whoever asks for any: no connection of another program takes one meanwhile.
+// Ports that the suite listens on are below those that Linux and macOS choose
+// by themselves: no connection of another program takes one meanwhile.
 const (
 	firstPort = 15000
 	portCount = 15000

@@ -1943,7 +1943,7 @@ type Resources struct {
 	// limits.processes@1.
 	Processes int64 `protobuf:"varint,3,opt,name=processes,proto3" json:"processes,omitempty"`
 	// shared_memory_bytes is the size of /dev/shm; zero means 1 GiB, or what the
-	// engine gives if it takes no size. Needs limits.shm@1.
+	// engine chooses if it takes no size. Needs limits.shm@1.
 	SharedMemoryBytes int64 `protobuf:"varint,4,opt,name=shared_memory_bytes,json=sharedMemoryBytes,proto3" json:"shared_memory_bytes,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache

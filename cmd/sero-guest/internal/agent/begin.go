@@ -105,8 +105,8 @@ func (a *agent) know(b *beginnings) {
 	}
 }
 
-// claim gives no error where the command of a stream of another connection has not
-// begun and never will.
+// claim returns nil if the command of a stream of another connection has not begun
+// and never will.
 func (a *agent) claim(claim *frame.Claim) error {
 	a.mu.Lock()
 	i := slices.IndexFunc(a.known, func(b *beginnings) bool { return b.name == claim.Connection })

@@ -78,8 +78,8 @@ func runChannel() error {
 	return fmt.Errorf("the host cannot be reached: %w", last)
 }
 
-// echo gives back what comes, until the other side closes the connection. What was
-// killed gives nothing back any more, also where it still takes a while to die.
+// echo writes back what it reads, until the other side closes the connection. What was
+// killed writes nothing back, even if it takes a while to die.
 func echo(host net.Conn) {
 	b := make([]byte, 256)
 	for {

@@ -8,8 +8,7 @@ import (
 	"sync"
 )
 
-// life is a channel as a connection sees it: it gives back each byte that it gets,
-// for as long as it lives.
+// life probes a channel, which echoes each byte for as long as it lives.
 type life struct {
 	channel *net.UnixConn
 
@@ -21,7 +20,7 @@ type life struct {
 
 func newLife(channel *net.UnixConn) *life { return &life{channel: channel, more: make(chan struct{})} }
 
-// listen takes what the channel gives back, until it is gone.
+// listen counts the echoed bytes until the channel is closed.
 func (l *life) listen() {
 	b := make([]byte, 256)
 	for {
